@@ -1,0 +1,119 @@
+#include "base/arena.h"
+
+#include "base/num.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define ARENA_ALONE 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ARENA_ALONE 1
+#endif
+#endif
+#ifndef ARENA_ALONE
+#define ARENA_ALONE 0
+#endif
+
+enum { CHUNK_BYTES = 8192 };
+
+struct chunk {
+    struct chunk *next;
+    size_t used, size;
+    _Alignas(16) unsigned char bytes[];
+};
+
+struct arena {
+    struct chunk *chunks; /* newest first */
+    size_t used, max;
+};
+
+struct arena *arena_new(size_t max_bytes)
+{
+    struct arena *a = calloc(1, sizeof(*a));
+    if (a)
+        a->max = max_bytes;
+    return a;
+}
+
+struct arena *arena_free(struct arena *a)
+{
+    if (!a)
+        return NULL;
+    for (struct chunk *c = a->chunks, *next; c; c = next) {
+        next = c->next;
+        free(c);
+    }
+    free(a);
+    return NULL;
+}
+
+static struct chunk *chunk_for(struct arena *a, size_t bytes)
+{
+    if (a->chunks && !ARENA_ALONE && a->chunks->size - a->chunks->used >= bytes)
+        return a->chunks;
+    size_t size = ARENA_ALONE || bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
+    struct chunk *c = calloc(1, sizeof(*c) + size);
+    if (!c)
+        return NULL;
+    c->size = size;
+    c->next = a->chunks;
+    a->chunks = c;
+    return c;
+}
+
+void *arena_alloc(struct arena *a, size_t bytes)
+{
+    if (bytes > a->max || a->used > a->max - bytes || bytes > SIZE_MAX - 64)
+        return NULL;
+    size_t round = ARENA_ALONE ? (bytes ? bytes : 1) : (bytes + 15) & ~(size_t)15;
+    struct chunk *c = chunk_for(a, round);
+    if (!c)
+        return NULL;
+    void *p = c->bytes + c->used;
+    c->used += round;
+    a->used += bytes;
+    return p;
+}
+
+void *arena_array(struct arena *a, size_t n, size_t size)
+{
+    size_t bytes;
+    return mul_ok(n, size, &bytes) ? arena_alloc(a, bytes) : NULL;
+}
+
+struct str arena_str(struct arena *a, struct str s)
+{
+    char *p = arena_cstr(a, s);
+    return (struct str){ p, p ? s.n : 0 };
+}
+
+char *arena_cstr(struct arena *a, struct str s)
+{
+    char *p = arena_alloc(a, s.n + 1);
+    if (p && s.n)
+        memcpy(p, s.p, s.n);
+    return p;
+}
+
+char *arena_printf(struct arena *a, const char *fmt, ...)
+{
+    va_list args, again;
+    va_start(args, fmt);
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, fmt, again);
+    va_end(again);
+    char *p = n < 0 ? NULL : arena_alloc(a, (size_t)n + 1);
+    if (p)
+        (void)vsnprintf(p, (size_t)n + 1, fmt, args);
+    va_end(args);
+    return p;
+}
+
+size_t arena_used(const struct arena *a)
+{
+    return a->used;
+}

@@ -1,0 +1,25 @@
+/*
+ * One line an event on stderr: time, level, event=word, then key=value pairs.
+ *
+ * Only edges log (main, request end, thread loops); libraries return errors. Never prompt text,
+ * never keys. Any thread.
+ */
+#pragma once
+
+#include "base/own.h"
+
+enum log_level { LOG_debug, LOG_info, LOG_warn, LOG_error };
+
+void log_set_level(enum log_level least);
+int log_parse_level(enum log_level *ret, const char *word) MUST_USE; /* -EINVAL: unknown */
+
+/* log_line(LOG_info, "model_loaded", "path=%s tensors=%u", path, n). Control bytes are escaped. */
+void log_line(enum log_level level, const char *event, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* The same, at most once a second for one call site; the next line tells how many were left out. */
+struct log_rate {
+    _Atomic unsigned long long until_ms;
+    _Atomic unsigned skipped;
+};
+void log_rated(struct log_rate *rate, enum log_level level, const char *event, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);

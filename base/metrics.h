@@ -1,0 +1,69 @@
+/*
+ * Counters, gauges and histograms, declared in one table and printed as Prometheus text.
+ *
+ * Any thread. Labels are small integers into fixed word lists, so that no request can grow the
+ * page.
+ */
+#pragma once
+
+#include "base/buf.h"
+
+#include <stdint.h>
+
+/*
+ * X(name, kind, label, help). Kinds: counter, gauge, histogram (microseconds in, seconds out).
+ * label is "" or a label name; its values are registered by metrics_label before the first thread,
+ * at most METRICS_LABELS.
+ */
+#define METRICS(X)                                                                                 \
+    X(requests_total, counter, "status", "requests ended, by HTTP status class")                   \
+    X(requests_active, gauge, "", "requests being answered")                                       \
+    X(request_seconds, histogram, "", "whole request, accepted to last byte")                      \
+    X(first_token_seconds, histogram, "", "accepted to first token")                               \
+    X(overhead_seconds, histogram, "", "time in the gateway outside engine and adapter loads")     \
+    X(queue_seconds, histogram, "", "submitted to admitted in the engine")                         \
+    X(clients_gone_total, counter, "", "clients that left before their answer was complete")       \
+    X(prompt_tokens_total, counter, "", "prompt tokens evaluated")                                 \
+    X(cached_tokens_total, counter, "", "prompt tokens taken from the KV cache")                   \
+    X(completion_tokens_total, counter, "", "tokens generated")                                    \
+    X(engine_steps_total, counter, "", "batch steps")                                              \
+    X(engine_rows_total, counter, "", "rows computed over all steps")                              \
+    X(engine_running, gauge, "", "sequences decoding")                                             \
+    X(engine_waiting, gauge, "", "sequences queued")                                               \
+    X(adapters_known, gauge, "", "adapters in the local catalog page")                             \
+    X(adapters_resident, gauge, "", "revisions packed in memory")                                  \
+    X(adapter_resident_bytes, gauge, "", "bytes of them")                                          \
+    X(adapter_leases, gauge, "", "leases held")                                                    \
+    X(adapter_hits_total, counter, "residency", "acquisitions, by where the revision was")         \
+    X(adapter_loads_total, counter, "", "revisions loaded")                                        \
+    X(adapter_load_failures_total, counter, "", "loads that failed")                               \
+    X(adapter_load_seconds, histogram, "", "load of one revision")                                 \
+    X(adapter_evictions_total, counter, "", "revisions evicted")                                   \
+    X(catalog_connected, gauge, "", "1 while the catalog answers")                                 \
+    X(catalog_lag_seconds, gauge, "", "age of the last word from the catalog")                     \
+    X(route_decisions_total, counter, "outcome", "routed requests, by matched or default")         \
+    X(route_seconds, histogram, "", "signals to selection")                                        \
+    X(plugin_blocks_total, counter, "stage", "requests and streams refused by a plugin")           \
+    X(plugin_rewrites_total, counter, "stage", "texts changed by a plugin")                        \
+    X(config_reloads_total, counter, "", "configuration reloads that took effect")                 \
+    X(config_reload_failures_total, counter, "", "reloads refused; the old one keeps running")
+
+enum metric {
+#define METRIC_ENUM(name, kind, label, help) METRIC_##name,
+    METRICS(METRIC_ENUM)
+#undef METRIC_ENUM
+        METRIC_N
+};
+
+enum { METRICS_LABELS = 16 };
+
+/* Registers the values of a metric's label, in order; the words are borrowed for ever (literals).
+ */
+void metrics_label(enum metric m, const char *const *values, unsigned n);
+
+void metrics_add(enum metric m, int64_t n); /* label 0 */
+void metrics_add_label(enum metric m, unsigned label, int64_t n);
+void metrics_set(enum metric m, int64_t value);      /* gauges */
+void metrics_observe_us(enum metric m, uint64_t us); /* histograms */
+int64_t metrics_get(enum metric m, unsigned label);  /* count of a histogram */
+void metrics_print(struct buf *b); /* Prometheus text format 0.0.4, prefix rootstock_ */

@@ -1,0 +1,81 @@
+/*
+ * The configuration: one YAML file → one checked, immutable, reference-counted snapshot.
+ *
+ * Requests hold a reference to the snapshot they began with; a reload publishes a new one and waits
+ * for nobody. The policy sections (routing, providers, …) stay nodes here: router and plugins
+ * compile them with tables of their own.
+ */
+#pragma once
+
+#include "config/node.h"
+#include "config/schema.h"
+
+enum cache_type { CACHE_f16, CACHE_f32, CACHE_q8_0 };
+
+struct config_model {
+    struct str name;     /* wire name of the base */
+    struct str path;     /* GGUF; relative paths are against the configuration file's folder */
+    uint64_t slots;      /* sequences decoded together */
+    uint64_t context;    /* tokens per sequence; 0: the model's own */
+    unsigned cache_type; /* enum cache_type */
+    uint64_t threads;    /* 0: auto, one a core */
+    uint64_t queue;      /* waiting requests before 429 */
+    uint64_t batch;      /* rows of one step, at most: bounds how long a prefill delays decoding */
+};
+
+struct config_engine {
+    struct item_list models; /* struct config_model */
+};
+
+enum catalog_type { CATALOG_directory, CATALOG_redis };
+enum cold_timeout { COLD_fail, COLD_base };
+
+struct config_adapters {
+    unsigned catalog;        /* enum catalog_type */
+    struct str catalog_path; /* of a directory; resolved */
+    struct str catalog_url;  /* of redis: redis://[user:password@]host:port/db, rediss:// for TLS */
+    struct str catalog_namespace;
+    struct str blob_cache; /* folder of the content-addressed blob cache; resolved */
+    uint64_t blob_max_bytes;
+    uint64_t max_bytes; /* of resident adapters */
+    uint64_t max_loads; /* at once */
+    uint64_t cold_wait_ms;
+    unsigned on_cold_timeout; /* enum cold_timeout */
+    struct text_list pin;     /* adapter names kept resident */
+};
+
+struct config_gateway {
+    struct str listen; /* "127.0.0.1:8080" */
+    struct str
+        keys_env; /* name of the variable with "key[=tenant],…"; NULL: no auth, loopback only */
+    uint64_t body_bytes, header_bytes, streams;
+    uint64_t http_threads;       /* 0: auto */
+    uint64_t keep_alive_ms;      /* silence on a stream before a comment is sent */
+    uint64_t drain_ms;           /* SIGTERM: streams may end in this time */
+    uint64_t request_timeout_ms; /* whole request; 0: none */
+    unsigned log_level;          /* enum log_level */
+};
+
+struct config {
+    struct config_engine engine;
+    struct config_adapters adapters;
+    struct config_gateway gateway;
+    /* Sections of the v0.3 policy language, NULL when absent; borrowed from the snapshot. */
+    const struct node *listeners, *providers, *routing, *entrypoints, *recipes, *global;
+    const char *file;    /* as given */
+    const char *folder;  /* that holds it */
+    struct arena *arena; /* for what other folders derive at load; frozen once published */
+};
+
+/* 0; -EINVAL: `p` says why; other negative errno. The file may lack every section. */
+int config_load(struct config **ret, const char *path, struct problems *p) MUST_USE;
+int config_parse(struct config **ret, const char *file, struct str text,
+                 struct problems *p) MUST_USE;
+struct config *config_ref(struct config *c);   /* any thread */
+struct config *config_unref(struct config *c); /* any thread; NULL is fine; returns NULL */
+DEFINE_CLEANUP(struct config *, config_unref);
+
+const struct config_model *config_model(const struct config *c,
+                                        struct str name); /* NULL: unknown */
+void config_print_reference(
+    struct buf *b); /* every option of ours, with default and help, as YAML */

@@ -1,0 +1,81 @@
+/*
+ * A chat request as the gateway decoded it: plain data, shared by router, plugins and engines.
+ *
+ * All text is borrowed from the request's arena, is valid UTF-8 and holds no NUL promise.
+ */
+#pragma once
+
+#include "base/str.h"
+
+#include <stdint.h>
+
+struct chat_tool_call {
+    struct str id, name;
+    struct str arguments; /* JSON text */
+};
+
+struct chat_message {
+    struct str role;                         /* system, developer, user, assistant, tool */
+    struct str content;                      /* text parts joined by a newline; may be empty */
+    struct str name;                         /* optional */
+    struct str tool_call_id;                 /* of a tool message */
+    const struct chat_tool_call *tool_calls; /* of an assistant message */
+    size_t n_tool_calls;
+    unsigned n_images; /* parts that are not text */
+};
+
+struct chat_tool {
+    struct str name, description;
+    struct str parameters; /* JSON text of the schema; empty: none */
+    struct str json;       /* the whole tool object, as sent */
+};
+
+struct chat_pair {
+    struct str key, value;
+};
+
+struct chat_logit_bias {
+    int32_t token;
+    float bias;
+};
+
+/* Zero-initialise with SAMPLING_INIT; ranges are checked by the decoder. */
+struct sampling {
+    float temperature;                         /* 0: greedy */
+    uint32_t top_k;                            /* 0: off */
+    float top_p;                               /* 1: off */
+    float min_p;                               /* 0: off */
+    float repeat_penalty;                      /* 1: off; over the last 64 tokens */
+    float presence_penalty, frequency_penalty; /* 0: off; over generated tokens */
+    uint64_t seed;
+    bool has_seed;
+    const struct chat_logit_bias *bias;
+    size_t n_bias;
+};
+#define SAMPLING_INIT                                                                              \
+    ((struct sampling){ .temperature = 1.0f, .top_p = 1.0f, .repeat_penalty = 1.0f })
+
+struct chat_request {
+    struct str model;          /* as the client wrote it */
+    bool is_completion;        /* /v1/completions: `prompt` instead of messages */
+    struct str prompt;         /* of a completion, as text … */
+    const int32_t *prompt_ids; /* … or as token ids (NULL: text) */
+    size_t n_prompt_ids;
+    struct chat_message *messages; /* plugins may replace the array and its elements */
+    size_t n_messages;
+    const struct chat_tool *tools;
+    size_t n_tools;
+    struct str tools_json;      /* the array as sent; empty: none */
+    struct str template_kwargs; /* JSON object for the chat template; empty: none */
+    struct sampling sampling;
+    uint32_t max_tokens; /* 0: not given */
+    const struct str *stops;
+    size_t n_stops;
+    uint32_t n; /* choices, at least 1 */
+    bool stream, include_usage, echo, ignore_eos;
+    bool logprobs;
+    uint32_t top_logprobs;
+    struct str user;
+    const struct chat_pair *metadata;
+    size_t n_metadata;
+};

@@ -1,0 +1,126 @@
+/*
+ * Engine: anything that turns a chat request into a stream of events.
+ *
+ * Submitting copies what it keeps, so the request may change afterwards; the lease is moved. Events
+ * arrive on the engine's own thread, in order, and end with exactly one DONE or FAILED, also after
+ * a cancel. A handler must not block and must not call back into the engine except engine_cancel.
+ */
+#pragma once
+
+#include "base/fail.h"
+#include "base/sha256.h"
+#include "engine/chat.h"
+
+struct engine;
+struct engine_job; /* one choice in flight; counted reference */
+struct lora;       /* a packed adapter of this engine (engine/local/lora.h) */
+
+enum finish_reason {
+    FINISH_stop,
+    FINISH_length,
+    FINISH_cancelled,
+    FINISH_content_filter,
+    FINISH_tool_calls
+};
+const char *finish_reason_word(enum finish_reason r); /* "stop", "length", …; cancelled is "stop" */
+
+struct engine_usage {
+    uint32_t prompt_tokens, cached_tokens, completion_tokens;
+};
+
+struct token_logprob {
+    int32_t id;
+    float logprob;
+    struct str bytes; /* the token's own bytes; may be part of a UTF-8 sequence */
+};
+
+struct engine_token {
+    struct token_logprob chosen;
+    const struct token_logprob *top; /* most likely first */
+    size_t n_top;
+};
+
+enum engine_event_kind {
+    ENGINE_EVENT_admitted, /* left the queue; queue_us is set */
+    ENGINE_EVENT_text,     /* whole UTF-8 characters, never part of a stop string */
+    ENGINE_EVENT_done,
+    ENGINE_EVENT_failed,
+};
+
+struct engine_event {
+    enum engine_event_kind kind;
+    struct str text;                   /* borrowed during the call */
+    const struct engine_token *tokens; /* those behind the text, when logprobs were asked for; else
+                                          only their ids are valid when `want_tokens` was set */
+    size_t n_tokens;
+    enum finish_reason finish; /* of done */
+    struct engine_usage usage; /* so far; final in done and failed */
+    uint64_t queue_us;
+    struct fail fail; /* of failed */
+};
+
+typedef void (*engine_event_fn)(void *owner, const struct engine_event *event);
+
+struct engine_spec {
+    const struct chat_request *request; /* borrowed during submit */
+    uint32_t choice;                    /* 0 … n−1: gives each choice its own random stream */
+    const struct lora
+        *lora; /* NULL: the bare base. Must outlive the job: keep its lease until done */
+    const struct sha256 *lora_digest; /* keys the KV cache; NULL with no lora */
+    bool want_tokens;                 /* token ids with every text event */
+    uint64_t deadline_ms;             /* monotonic; CLOCK_NEVER */
+    engine_event_fn on_event;
+    void *owner; /* given to on_event */
+};
+
+/*
+ * Any thread. 0: events will come, and *ret is the caller's reference. FAILED: *reterr says why —
+ * context_length_exceeded, invalid_request (template), queue_full with retry_after_s, overloaded
+ * while draining — and no event comes.
+ */
+int engine_submit(struct engine *e, struct engine_job **ret, const struct engine_spec *spec,
+                  struct fail *reterr) MUST_USE;
+void engine_cancel(
+    struct engine_job *job); /* any thread, any number of times; done/failed still comes */
+struct engine_job *engine_job_unref(struct engine_job *job); /* NULL is fine; returns NULL */
+DEFINE_CLEANUP(struct engine_job *, engine_job_unref);
+
+/*
+ * Prompt ids of a request (template rendered, tokenised): for counting and for the context signal.
+ * The ids are the caller's (free). Any thread.
+ */
+int engine_tokenize(struct engine *e, int32_t **ret_ids, size_t *ret_n,
+                    const struct chat_request *request, struct fail *reterr) MUST_USE;
+/* Tokens of a plain text, no special tokens; negative errno on failure. Any thread. */
+ptrdiff_t engine_count_tokens(struct engine *e, struct str text);
+
+uint32_t engine_context(const struct engine *e); /* tokens of one sequence */
+size_t engine_load(const struct engine *e, size_t *ret_running,
+                   size_t *ret_waiting); /* sum of both */
+void engine_drain(struct engine *e);     /* refuse new jobs; running ones go on */
+struct engine *
+engine_free(struct engine *e); /* cancels what runs, joins its threads; NULL is fine */
+DEFINE_CLEANUP(struct engine *, engine_free);
+
+/* For those who implement one (engine/local/engine_local.c, engine/upstream/). */
+struct engine_ops {
+    int (*submit)(struct engine *e, struct engine_job **ret, const struct engine_spec *spec,
+                  struct fail *reterr);
+    void (*cancel)(struct engine_job *job);
+    void (*unref)(struct engine_job *job);
+    int (*tokenize)(struct engine *e, int32_t **ret_ids, size_t *ret_n,
+                    const struct chat_request *request, struct fail *reterr);
+    ptrdiff_t (*count_tokens)(struct engine *e, struct str text);
+    uint32_t (*context)(const struct engine *e);
+    size_t (*load)(const struct engine *e, size_t *ret_running, size_t *ret_waiting);
+    void (*drain)(struct engine *e);
+    void (*free)(struct engine *e);
+};
+
+struct engine { /* first member of an implementation's own struct */
+    const struct engine_ops *ops;
+};
+
+struct engine_job { /* first member of an implementation's own struct */
+    const struct engine_ops *ops;
+};

@@ -1,0 +1,91 @@
+/*
+ * Router: evaluates a `version: v0.3` policy (vLLM Semantic Router) over a request and says which
+ * model and adapter answer it, with which plugins, and why.
+ *
+ * A compiled router is immutable; any thread may route with it. Routing is pure: no I/O, no clock
+ * except to time itself, no globals.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/fail.h"
+#include "config/config.h"
+#include "engine/chat.h"
+
+struct router;
+
+/*
+ * Compiles the policy sections of the snapshot, which must outlive the router. Everything wrong is
+ * added to `p`, with its place; -EINVAL then. A configuration without `routing` compiles to a
+ * router that knows no auto decision: every auto request goes to the default model.
+ */
+int router_new(struct router **ret, const struct config *c, struct problems *p) MUST_USE;
+struct router *router_free(struct router *r); /* NULL is fine; returns NULL */
+DEFINE_CLEANUP(struct router *, router_free);
+
+/* Counts tokens of a text for the context signal; NULL: an estimate of 4 bytes a token. */
+typedef ptrdiff_t (*count_tokens_fn)(void *ctx, struct str text);
+
+struct route_request {
+    const struct chat_request *chat; /* borrowed */
+    count_tokens_fn count_tokens;
+    void *count_ctx;
+    bool trace; /* keep every signal's value and each decision's reason in the route */
+};
+
+enum truth { TRUTH_false, TRUTH_true, TRUTH_unknown };
+
+struct route_signal {
+    struct str type, name; /* "keyword", "code" */
+    enum truth value;
+    double confidence;
+};
+
+struct route_trace {
+    struct str decision;
+    enum truth matched;
+    double confidence;
+    struct str reason; /* "keyword:code=1 AND NOT language:en=0" */
+};
+
+struct route {
+    struct str decision;  /* empty: none matched, the default model */
+    struct str model;     /* wire name of the base, or of an upstream model */
+    struct str adapter;   /* lora_name, may carry "@alias"; empty: the bare base */
+    struct str algorithm; /* "static" */
+    struct str category;  /* x-vsr-selected-category: the matched domain, or empty */
+    bool use_reasoning;
+    struct str reasoning_effort;
+    double confidence;
+    const struct node
+        *plugins; /* the decision's plugin list, NULL when none; borrowed from the snapshot */
+    struct route_signal *signals; /* evaluated ones (matched ones come first) */
+    size_t n_signals;
+    struct route_trace *traces;
+    size_t n_traces;
+    uint64_t us; /* spent routing */
+};
+
+/* Whether this model name asks the router to choose: auto, MoM, configured auto names, an
+ * entrypoint. */
+bool router_is_auto(const struct router *r, struct str model);
+
+/* Decides. Text of *ret is borrowed from router, snapshot or arena. FAILED: e.g. no model to fall
+ * back to. */
+int router_route(const struct router *r, const struct route_request *request, struct arena *arena,
+                 struct route *ret, struct fail *reterr) MUST_USE;
+
+/* A concrete model name of the policy ("qwen-3b" of modelCards / providers.models); NULL arena text
+ * when unknown. */
+bool router_knows_model(const struct router *r, struct str model);
+struct str router_default_model(const struct router *r); /* empty: none */
+
+/* Every decision's plugin list, so that a configuration's plugins are checked at load. */
+size_t router_decisions(const struct router *r);
+struct str router_decision_name(const struct router *r, size_t i);
+const struct node *router_decision_plugins(const struct router *r, size_t i, const char **ret_path);
+
+/* The JSON line of `rootstock route` and the body of POST /api/v1/eval (semantic-router.md,
+ * appendix A). */
+void route_print_line(const struct route *route, bool explain, struct buf *b);
+void route_print_eval(const struct router *r, const struct route *route, struct buf *b);
