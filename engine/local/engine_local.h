@@ -24,5 +24,4 @@ const struct tokenizer *engine_local_tokenizer(const struct engine *e);
  */
 int engine_local_lora_load(const struct engine *e, struct lora **ret, size_t *ret_bytes,
                            const char *path, struct fail *reterr) MUST_USE;
-struct lora *lora_free(struct lora *l); /* NULL is fine; returns NULL */
-DEFINE_CLEANUP(struct lora *, lora_free);
+struct lora *engine_local_lora_free(struct lora *l); /* NULL is fine; returns NULL */

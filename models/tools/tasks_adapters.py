@@ -95,8 +95,11 @@ def french(rng):
     if kind == 1:
         day, french_day = rng.choice(list(w.DAYS.items()))
         city = rng.choice(w.CITIES)
-        return translate(rng, f"On {day} I am in {city}."), {1: f"Le {french_day} je suis à {city}."}
+        return translate(rng, f"On {day} I am in {city}."), {1: f"{french_day.capitalize()}, je suis à {FRENCH_CITIES.get(city, city)}.".replace("à Le ", "au ")}
     return french_sentence(rng, kind)
+
+
+FRENCH_CITIES = {fact[0]: fact[4] for fact in w.COUNTRIES.values()}
 
 
 def translate(rng, text):
