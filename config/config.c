@@ -1,0 +1,452 @@
+#include "config/config.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/num.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+/* The public part first, so that a pointer to one is a pointer to the other. */
+struct snapshot {
+    struct config c;
+    struct document *doc;
+    _Atomic unsigned refs;
+};
+
+/* ---- tables ---- */
+
+static const char *const cache_types[] = { "f16", "f32", "q8_0", NULL }; /* enum cache_type */
+static const char *const cold_timeouts[] = { "fail", "base", NULL };     /* enum cold_timeout */
+static const char *const log_levels[] = { "debug", "info", "warn", "error",
+                                          NULL }; /* enum log_level */
+
+enum catalog_choice { CHOICE_auto, CHOICE_directory, CHOICE_redis };
+static const char *const catalog_choices[] = { "auto", "directory", "redis", NULL };
+
+struct raw_kv_cache {
+    unsigned type;
+};
+
+static const struct option kv_cache_options[] = {
+    OPT_WORD(struct raw_kv_cache, type, "type", cache_types, "f16", "element type of the KV cache"),
+    OPT_IGNORED("pages", "the cache is sized by slots and context"),
+    OPT_END,
+};
+
+struct raw_model {
+    struct config_model m;
+    struct raw_kv_cache kv_cache;
+    struct str threads;
+};
+
+static const struct option model_options[] = {
+    OPT_TEXT(struct raw_model, m.name, "name", OPTION_REQUIRED,
+             "name of the base model on the wire"),
+    OPT_TEXT(struct raw_model, m.path, "path", OPTION_REQUIRED,
+             "GGUF file; relative to this configuration file"),
+    OPT_UINT(struct raw_model, m.slots, "slots", 1, LIMIT_SLOTS, "16",
+             "sequences decoded together"),
+    OPT_UINT(struct raw_model, m.context, "context", 0, LIMIT_CONTEXT, "0",
+             "tokens per sequence; 0: the model's own"),
+    OPT_UINT(struct raw_model, m.queue, "queue", 1, 65536, "256", "waiting requests before 429"),
+    OPT_UINT(struct raw_model, m.batch, "batch", 1, LIMIT_BATCH_ROWS, "256",
+             "rows of one step: a prefill delays decoding by no more"),
+    OPT_SECTION(struct raw_model, kv_cache, "kv_cache", kv_cache_options,
+                "keys and values of past tokens"),
+    OPT_TEXT(struct raw_model, threads, "threads", "auto", "compute threads; auto: one a core"),
+    OPT_IGNORED("idle_unload",
+                "the model stays mapped; the system drops clean pages under pressure"),
+    OPT_IGNORED("draft", "speculative decoding is not served by this version"),
+    OPT_END,
+};
+
+struct raw_engine {
+    struct item_list models;
+};
+
+static const struct option engine_options[] = {
+    OPT_LIST(struct raw_engine, models, "models", 16, model_options, struct raw_model,
+             "resident base models"),
+    OPT_IGNORED("embedding", "semantic signals are not served by this version"),
+    OPT_END,
+};
+
+struct raw_adapters {
+    struct config_adapters a;
+    struct {
+        unsigned type;
+        struct str path, url, namespace;
+    } catalog;
+    struct {
+        struct str cache;
+        uint64_t max_bytes;
+    } blobs;
+    struct {
+        uint64_t max_bytes, max_loads, cold_wait_ms;
+        unsigned on_cold_timeout;
+        struct text_list pin;
+    } residency;
+};
+
+#define RAW struct raw_adapters
+#define IN_PART(part, member) (offsetof(RAW, part.member) - offsetof(RAW, part))
+static const struct option catalog_options[] = {
+    { "type", OPTION_word, IN_PART(catalog, type), 0, 0, "auto", catalog_choices, NULL, 0,
+      "auto: redis when ROOTSTOCK_REDIS_URL is set, else directory" },
+    { "path", OPTION_text, IN_PART(catalog, path), 0, 4096, NULL, NULL, NULL, 0,
+      "folder of a directory catalog" },
+    { "url", OPTION_text, IN_PART(catalog, url), 0, 4096, NULL, NULL, NULL, 0,
+      "redis://[user:password@]host:port/db; default: ROOTSTOCK_REDIS_URL" },
+    { "namespace", OPTION_text, IN_PART(catalog, namespace), 1, 64, "rootstock", NULL, NULL, 0,
+      "prefix of every key in Redis" },
+    OPT_END,
+};
+static const struct option blobs_options[] = {
+    { "cache", OPTION_text, IN_PART(blobs, cache), 0, 4096, "/var/cache/rootstock/blobs", NULL,
+      NULL, 0, "folder that holds adapter files by digest" },
+    { "max_bytes", OPTION_bytes, IN_PART(blobs, max_bytes), 1 * MIB, 1e15, "10GiB", NULL, NULL, 0,
+      "least recently used files go beyond it" },
+    OPT_END,
+};
+static const struct option residency_options[] = {
+    { "max_bytes", OPTION_bytes, IN_PART(residency, max_bytes), 1 * MIB, 1e15, "1GiB", NULL, NULL,
+      0, "memory for packed adapters" },
+    { "max_loads", OPTION_uint, IN_PART(residency, max_loads), 1, 64, "2", NULL, NULL, 0,
+      "cold loads at once" },
+    { "cold_wait", OPTION_duration, IN_PART(residency, cold_wait_ms), 0, 3600000, "10s", NULL, NULL,
+      0, "how long a request waits for its adapter" },
+    { "on_cold_timeout", OPTION_word, IN_PART(residency, on_cold_timeout), 0, 0, "fail",
+      cold_timeouts, NULL, 0, "then: refuse, or answer with the bare base" },
+    { "pin", OPTION_texts, IN_PART(residency, pin), 0, 1024, NULL, NULL, NULL, 0,
+      "adapters kept in memory" },
+    OPT_END,
+};
+static const struct option adapters_options[] = {
+    OPT_SECTION(RAW, catalog, "catalog", catalog_options, "which adapters exist"),
+    OPT_SECTION(RAW, blobs, "blobs", blobs_options, "their files"),
+    OPT_SECTION(RAW, residency, "residency", residency_options, "which of them are in memory"),
+    OPT_END,
+};
+#undef IN_PART
+#undef RAW
+
+struct raw_auth {
+    struct str keys_env;
+};
+static const struct option auth_options[] = {
+    OPT_TEXT(struct raw_auth, keys_env, "keys_env", NULL,
+             "environment variable with key[=tenant],…; without it only loopback may connect"),
+    OPT_END,
+};
+
+struct raw_limits {
+    uint64_t body_bytes, header_bytes, streams;
+};
+static const struct option limits_options[] = {
+    OPT_BYTES(struct raw_limits, body_bytes, "body", 1024, LIMIT_BODY, "32MiB", "of one request"),
+    OPT_BYTES(struct raw_limits, header_bytes, "header", 1024, LIMIT_HEADER, "16KiB",
+              "of one request's head"),
+    OPT_UINT(struct raw_limits, streams, "streams", 1, 1000000, "10000", "connections at once"),
+    OPT_END,
+};
+
+struct raw_gateway {
+    struct config_gateway g;
+    struct raw_auth auth;
+    struct raw_limits limits;
+};
+static const struct option gateway_options[] = {
+    OPT_TEXT(struct raw_gateway, g.listen, "listen", NULL,
+             "ADDR:PORT; default: the first of `listeners`, else 127.0.0.1:8080"),
+    OPT_SECTION(struct raw_gateway, auth, "auth", auth_options, "who may ask"),
+    OPT_SECTION(struct raw_gateway, limits, "limits", limits_options,
+                "what a client can make us hold"),
+    OPT_UINT(struct raw_gateway, g.http_threads, "http_threads", 0, 256, "0",
+             "0: one a core, at most 4"),
+    OPT_DURATION(struct raw_gateway, g.keep_alive_ms, "keep_alive", 100, 3600000, "15s",
+                 "silence on a stream before a comment is sent"),
+    OPT_DURATION(struct raw_gateway, g.drain_ms, "drain", 0, 3600000, "30s",
+                 "after SIGTERM streams may end in this time"),
+    OPT_DURATION(struct raw_gateway, g.request_timeout_ms, "request_timeout", 0, 86400000, "10m",
+                 "whole request; 0: none"),
+    OPT_WORD(struct raw_gateway, g.log_level, "log_level", log_levels, "info",
+             "least level that is logged"),
+    OPT_END,
+};
+
+struct raw_root {
+    struct str version;
+    const struct node *listeners, *providers, *routing, *entrypoints, *recipes, *global;
+    const struct node *engine, *adapters, *gateway;
+};
+static const struct option root_options[] = {
+    OPT_TEXT(struct raw_root, version, "version", NULL, "of the policy language: v0.3"),
+    OPT_NODE(struct raw_root, listeners, "listeners", "addresses, as the policy language has them"),
+    OPT_NODE(struct raw_root, providers, "providers", "models behind, and the default model"),
+    OPT_NODE(struct raw_root, routing, "routing", "signals, decisions, plugins"),
+    OPT_NODE(struct raw_root, entrypoints, "entrypoints", "virtual model names"),
+    OPT_NODE(struct raw_root, recipes, "recipes", "named routing profiles"),
+    OPT_NODE(struct raw_root, global, "global", "settings of the policy language's own router"),
+    OPT_NODE(struct raw_root, engine, "engine", "embedded models"),
+    OPT_NODE(struct raw_root, adapters, "adapters", "catalog and residency of LoRA adapters"),
+    OPT_NODE(struct raw_root, gateway, "gateway", "the HTTP side"),
+    OPT_END,
+};
+
+/* ---- reading ---- */
+
+static int resolve(struct str *path, const struct config *c)
+{
+    if (!path->p || path->n == 0 || path->p[0] == '/')
+        return 0;
+    char *full = arena_printf(c->arena, "%s/%.*s", c->folder, (int)path->n, path->p);
+    if (!full)
+        return -ENOMEM;
+    *path = str_of(full);
+    return 0;
+}
+
+static int read_threads(struct raw_model *raw, const struct node *at, const char *path,
+                        struct problems *p)
+{
+    if (str_is(raw->threads, "auto"))
+        return 0;
+    if (num_parse_u64(&raw->m.threads, raw->threads, 0, 1024) == 0)
+        return 0;
+    const struct node *threads = node_get(at, "threads");
+    return node_problem(p, PROBLEM_error, threads ? threads : at, path,
+                        "threads takes auto or a number up to 1024");
+}
+
+static bool name_ok(struct str name)
+{
+    if (name.n == 0 || name.n > LIMIT_NAME)
+        return false;
+    for (size_t i = 0; i < name.n; i++)
+        if (name.p[i] <= ' ' || strchr(":@\x7f", name.p[i]))
+            return false;
+    return true;
+}
+
+static int read_engine(struct config *c, const struct node *n, struct problems *p)
+{
+    struct raw_engine raw = { 0 };
+    int r = schema_read(&raw, engine_options, n, "engine", c->arena, p);
+    if (r < 0)
+        return r;
+    struct raw_model *from = raw.models.items;
+    struct config_model *to = arena_array(c->arena, raw.models.n, sizeof(*to));
+    if (!to)
+        return -ENOMEM;
+    for (size_t i = 0; i < raw.models.n && r == 0; i++) {
+        const struct node *at = node_at(node_get(n, "models"), i);
+        char *path = arena_printf(c->arena, "engine.models[%zu]", i);
+        if (!path)
+            return -ENOMEM;
+        from[i].m.cache_type = from[i].kv_cache.type;
+        if (!name_ok(from[i].m.name))
+            r = node_problem(p, PROBLEM_error, at, path,
+                             "a model's name has 1 to 256 bytes and no blank, ':' or '@'");
+        for (size_t j = 0; j < i && r == 0; j++)
+            if (str_eq(from[i].m.name, to[j].name))
+                r = node_problem(p, PROBLEM_error, at, path,
+                                 "the name '%.*s' is taken by engine.models[%zu]",
+                                 STR_ARG(to[j].name), j);
+        if (r == 0)
+            r = read_threads(&from[i], at, path, p);
+        if (r == 0)
+            r = resolve(&from[i].m.path, c);
+        to[i] = from[i].m;
+    }
+    c->engine.models = (struct item_list){ to, raw.models.n };
+    return r;
+}
+
+static int choose_catalog(struct config *c, const struct raw_adapters *raw, const struct node *n,
+                          struct problems *p)
+{
+    const char *env = getenv("ROOTSTOCK_REDIS_URL");
+    bool redis =
+        raw->catalog.type == CHOICE_redis || (raw->catalog.type == CHOICE_auto && env && env[0]);
+    c->adapters.catalog = redis ? CATALOG_redis : CATALOG_directory;
+    c->adapters.catalog_url = raw->catalog.url;
+    if (redis && !raw->catalog.url.p && env)
+        c->adapters.catalog_url = arena_str(c->arena, str_of(env));
+    const struct node *at = node_get(n, "catalog") ? node_get(n, "catalog") : n;
+    if (redis && c->adapters.catalog_url.n == 0)
+        return node_problem(p, PROBLEM_error, at, "adapters.catalog",
+                            "type redis needs a url, here or in ROOTSTOCK_REDIS_URL");
+    if (raw->catalog.type == CHOICE_directory && raw->catalog.path.n == 0)
+        return node_problem(p, PROBLEM_error, at, "adapters.catalog",
+                            "type directory needs a path");
+    return 0;
+}
+
+static int read_adapters(struct config *c, const struct node *n, struct problems *p)
+{
+    struct raw_adapters raw = { 0 };
+    int r = schema_read(&raw, adapters_options, n, "adapters", c->arena, p);
+    if (r < 0)
+        return r;
+    struct config_adapters *a = &c->adapters;
+    a->catalog_path = raw.catalog.path;
+    a->catalog_namespace = raw.catalog.namespace;
+    a->blob_cache = raw.blobs.cache;
+    a->blob_max_bytes = raw.blobs.max_bytes;
+    a->max_bytes = raw.residency.max_bytes;
+    a->max_loads = raw.residency.max_loads;
+    a->cold_wait_ms = raw.residency.cold_wait_ms;
+    a->on_cold_timeout = raw.residency.on_cold_timeout;
+    a->pin = raw.residency.pin;
+    r = choose_catalog(c, &raw, n, p);
+    if (r == 0)
+        r = resolve(&a->catalog_path, c);
+    return r < 0 ? r : resolve(&a->blob_cache, c);
+}
+
+/* "ADDR:PORT" of the policy language's first listener. */
+static int listen_of_policy(struct config *c, struct problems *p)
+{
+    const struct node *first = node_at(c->listeners, 0);
+    const struct node *address = node_get(first, "address"), *port = node_get(first, "port");
+    uint64_t number = 0;
+    if (!port)
+        return 0;
+    if (port->kind != NODE_scalar || num_parse_u64(&number, port->scalar, 1, 65535) < 0)
+        return node_problem(p, PROBLEM_error, port, "listeners[0].port",
+                            "a port is a number from 1 to 65535");
+    struct str host = address && address->kind == NODE_scalar ? address->scalar : STR("127.0.0.1");
+    char *text = arena_printf(c->arena, "%.*s:%u", STR_ARG(host), (unsigned)number);
+    c->gateway.listen = str_of(text);
+    return text ? 0 : -ENOMEM;
+}
+
+static int read_gateway(struct config *c, const struct node *n, struct problems *p)
+{
+    struct raw_gateway raw = { 0 };
+    int r = schema_read(&raw, gateway_options, n, "gateway", c->arena, p);
+    if (r < 0)
+        return r;
+    c->gateway = raw.g;
+    c->gateway.keys_env = raw.auth.keys_env;
+    c->gateway.body_bytes = raw.limits.body_bytes;
+    c->gateway.header_bytes = raw.limits.header_bytes;
+    c->gateway.streams = raw.limits.streams;
+    if (c->gateway.listen.n == 0)
+        r = listen_of_policy(c, p);
+    if (c->gateway.listen.n == 0)
+        c->gateway.listen = STR("127.0.0.1:8080");
+    return r;
+}
+
+static int read_root(struct snapshot *s, struct problems *p)
+{
+    struct raw_root raw = { 0 };
+    struct config *c = &s->c;
+    const struct node *root = document_root(s->doc);
+    int r = schema_read(&raw, root_options, root, "", c->arena, p);
+    if (r < 0)
+        return r;
+    if (raw.version.p && !str_is(raw.version, "v0.3"))
+        return node_problem(p, PROBLEM_error, node_get(root, "version"), "version",
+                            "'%.*s' is not spoken here; write v0.3", STR_ARG(raw.version));
+    c->listeners = raw.listeners;
+    c->providers = raw.providers;
+    c->routing = raw.routing;
+    c->entrypoints = raw.entrypoints;
+    c->recipes = raw.recipes;
+    c->global = raw.global;
+    int engine = read_engine(c, raw.engine, p);
+    int adapters = read_adapters(c, raw.adapters, p);
+    int gateway = read_gateway(c, raw.gateway, p);
+    return engine < 0 ? engine : adapters < 0 ? adapters : gateway;
+}
+
+static int name_file(struct config *c, const char *file)
+{
+    c->arena = arena_new(1 * GIB);
+    if (!c->arena)
+        return -ENOMEM;
+    c->file = arena_cstr(c->arena, str_of(file));
+    const char *slash = strrchr(file, '/');
+    struct str folder = slash == file ? STR("/")
+                        : slash       ? (struct str){ file, (size_t)(slash - file) }
+                                      : STR(".");
+    c->folder = arena_cstr(c->arena, folder);
+    return c->file && c->folder ? 0 : -ENOMEM;
+}
+
+/* Takes the document over, also when it fails. */
+static int build(struct config **ret, const char *file, struct document *doc, struct problems *p)
+{
+    struct snapshot *s = calloc(1, sizeof(*s));
+    if (!s) {
+        document_free(doc);
+        return -ENOMEM;
+    }
+    CLEANUP(config_unrefp) struct config *c = &s->c;
+    s->doc = doc;
+    atomic_init(&s->refs, 1);
+    int r = name_file(c, file);
+    if (r == 0)
+        r = read_root(s, p);
+    if (r == 0 && problems_count(p, PROBLEM_error))
+        r = -EINVAL;
+    if (r < 0)
+        return r;
+    *ret = TAKE(c);
+    return 0;
+}
+
+int config_load(struct config **ret, const char *path, struct problems *p)
+{
+    struct document *doc = NULL;
+    int r = document_load(&doc, path, p);
+    return r < 0 ? r : build(ret, path, doc, p);
+}
+
+int config_parse(struct config **ret, const char *file, struct str text, struct problems *p)
+{
+    struct document *doc = NULL;
+    int r = document_parse(&doc, file, text, p);
+    return r < 0 ? r : build(ret, file, doc, p);
+}
+
+struct config *config_ref(struct config *c)
+{
+    atomic_fetch_add(&((struct snapshot *)c)->refs, 1);
+    return c;
+}
+
+struct config *config_unref(struct config *c)
+{
+    struct snapshot *s = (struct snapshot *)c;
+    if (!s || atomic_fetch_sub(&s->refs, 1) > 1)
+        return NULL;
+    document_free(s->doc);
+    if (c->arena)
+        arena_free(c->arena);
+    free(s);
+    return NULL;
+}
+
+const struct config_model *config_model(const struct config *c, struct str name)
+{
+    const struct config_model *models = c->engine.models.items;
+    for (size_t i = 0; i < c->engine.models.n; i++)
+        if (str_eq(models[i].name, name))
+            return &models[i];
+    return NULL;
+}
+
+void config_print_reference(struct buf *b)
+{
+    buf_adds(b, "version: v0.3\nengine:\n");
+    schema_print(engine_options, 2, b);
+    buf_adds(b, "adapters:\n");
+    schema_print(adapters_options, 2, b);
+    buf_adds(b, "gateway:\n");
+    schema_print(gateway_options, 2, b);
+}

@@ -1,0 +1,88 @@
+/* rootstock check: everything that is wrong with a configuration, in one go. */
+#include "base/limits.h"
+#include "gateway/cli/cli.h"
+#include "plugins/plugin.h"
+#include "router/router.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+/* Compiles what the policy names, so that its problems are found too. */
+static void check_policy(const struct config *c, struct problems *p)
+{
+    CLEANUP(router_freep) struct router *r = NULL;
+    if (router_new(&r, c, p) < 0)
+        return;
+    for (size_t i = 0; i < router_decisions(r); i++) {
+        CLEANUP(chain_freep) struct chain *chain = NULL;
+        const char *path = "";
+        const struct node *plugins = router_decision_plugins(r, i, &path);
+        if (chain_new(&chain, plugins, path, p) < 0)
+            continue; /* its problems are in p */
+    }
+}
+
+static void check_files(const struct config *c, struct problems *p)
+{
+    const struct config_model *models = c->engine.models.items;
+    for (size_t i = 0; i < c->engine.models.n; i++) {
+        FILE *f = fopen(models[i].path.p, "rb");
+        if (f)
+            (void)fclose(f);
+        else
+            node_problem(p, PROBLEM_error, &(struct node){ .file = c->file }, "engine.models",
+                         "%s: %s", models[i].path.p, strerror(errno));
+    }
+}
+
+int cli_check(int argc, char **argv)
+{
+    const char *path = NULL;
+    bool json = false, reference = false;
+    const struct cli_option options[] = {
+        { "--config", 'c', CLI_text, &path, "FILE", "the configuration" },
+        { "--json", 0, CLI_flag, &json, NULL, "problems as a JSON array on stdout" },
+        { "--reference", 0, CLI_flag, &reference, NULL,
+          "print every option of ours with its default" },
+        { 0 },
+    };
+    const struct cli_command cmd = {
+        "check -c FILE [--json]",
+        "Reports every problem of a configuration as file:line:column: kind: path: what.\n"
+        "Exits 1 when there is an error; warnings and ignored fields do not fail.",
+        options
+    };
+    int operands;
+    int go = cli_parse(&cmd, argc, argv, &operands);
+    if (go != CLI_GO)
+        return go;
+    CLEANUP(buf_done) struct buf out = BUF_INIT(16 * MIB);
+    if (reference) {
+        config_print_reference(&out);
+        (void)fputs(out.p, stdout);
+        return EXIT_OK;
+    }
+    CLEANUP(problems_freep) struct problems *p = problems_new();
+    CLEANUP(config_unrefp) struct config *c = NULL;
+    if (!path || !p) {
+        (void)fputs("rootstock: name the configuration file with -c FILE\n", stderr);
+        return EXIT_MISUSE;
+    }
+    int r = config_load(&c, path, p);
+    if (r == 0) {
+        check_files(c, p);
+        check_policy(c, p);
+    }
+    if (json)
+        problems_print_json(p, &out);
+    else
+        problems_print(p, &out);
+    bool refused = r < 0 || problems_count(p, PROBLEM_error);
+    (void)fputs(out.p ? out.p : "", json ? stdout : stderr);
+    if (json)
+        (void)fputc('\n', stdout);
+    else if (!refused)
+        (void)printf("%s: fine (%zu warnings, %zu ignored)\n", path,
+                     problems_count(p, PROBLEM_warning), problems_count(p, PROBLEM_ignored));
+    return refused ? EXIT_FAILED : EXIT_OK;
+}

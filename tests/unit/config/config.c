@@ -1,0 +1,149 @@
+/* The snapshot: sections of ours, defaults, paths, and the catalog that the environment chooses. */
+#include "tests/support/test.h"
+
+#include "base/limits.h"
+#include "config/config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static struct config *parse(const char *text, struct problems *p)
+{
+    struct config *c = NULL;
+    int r = config_parse(&c, "conf/a.yaml", str_of(text), p);
+    assert_true((r == 0) == (c != NULL));
+    return c;
+}
+
+static void an_empty_file_gives_the_defaults(void **state)
+{
+    (void)state;
+    assert_int_equal(unsetenv("ROOTSTOCK_REDIS_URL"), 0);
+    CLEANUP(problems_freep) struct problems *p = problems_new();
+    CLEANUP(config_unrefp) struct config *c = parse("", p);
+    assert_non_null(c);
+    assert_true(str_is(c->gateway.listen, "127.0.0.1:8080"));
+    assert_int_equal(c->gateway.body_bytes, 32 * MIB);
+    assert_int_equal(c->adapters.catalog, CATALOG_directory);
+    assert_int_equal(c->adapters.max_loads, 2);
+    assert_int_equal(c->engine.models.n, 0);
+}
+
+static void our_sections_are_read(void **state)
+{
+    (void)state;
+    CLEANUP(problems_freep) struct problems *p = problems_new();
+    CLEANUP(config_unrefp)
+    struct config *c =
+        parse("version: v0.3\n"
+              "engine: {models: [{name: demo, path: m.gguf, slots: 4, threads: 2, kv_cache: {type: "
+              "q8_0}}]}\n"
+              "adapters:\n  catalog: {type: directory, path: ads}\n  residency: {max_bytes: 2MiB, "
+              "pin: [sql]}\n"
+              "gateway: {listen: '127.0.0.1:9', limits: {body: 64KiB}}\nrouting: {decisions: []}\n",
+              p);
+    assert_non_null(c);
+    const struct config_model *m = config_model(c, STR("demo"));
+    assert_non_null(m);
+    assert_string_equal(m->path.p, "conf/m.gguf");
+    assert_int_equal(m->slots, 4);
+    assert_int_equal(m->threads, 2);
+    assert_int_equal(m->cache_type, CACHE_q8_0);
+    assert_string_equal(c->adapters.catalog_path.p, "conf/ads");
+    assert_true(str_is(c->adapters.pin.items[0], "sql"));
+    assert_int_equal(c->gateway.body_bytes, 64 * KIB);
+    assert_non_null(node_get(c->routing, "decisions"));
+    assert_null(config_model(c, STR("other")));
+}
+
+static void the_policy_language_names_the_listener(void **state)
+{
+    (void)state;
+    CLEANUP(problems_freep) struct problems *p = problems_new();
+    CLEANUP(config_unrefp)
+    struct config *c = parse("listeners: [{name: a, address: 0.0.0.0, port: 8899}]\n", p);
+    assert_non_null(c);
+    assert_string_equal(c->gateway.listen.p, "0.0.0.0:8899");
+}
+
+static void the_environment_chooses_redis(void **state)
+{
+    (void)state;
+    assert_int_equal(setenv("ROOTSTOCK_REDIS_URL", "redis://127.0.0.1:1/0", 1), 0);
+    CLEANUP(problems_freep) struct problems *p = problems_new();
+    CLEANUP(config_unrefp) struct config *c = parse("adapters: {catalog: {path: x}}\n", p);
+    assert_int_equal(unsetenv("ROOTSTOCK_REDIS_URL"), 0);
+    assert_non_null(c);
+    assert_int_equal(c->adapters.catalog, CATALOG_redis);
+    assert_true(str_is(c->adapters.catalog_url, "redis://127.0.0.1:1/0"));
+}
+
+static void mistakes_are_refused_with_their_place(void **state)
+{
+    static const struct {
+        const char *text, *message;
+    } rows[] = {
+        { "egnine: {}\n", "conf/a.yaml:1:1: error: egnine: unknown key; did you mean 'engine'?\n" },
+        { "version: v9\n",
+          "conf/a.yaml:1:10: error: version: 'v9' is not spoken here; write v0.3\n" },
+        { "engine: {models: [{name: a}]}\n", "conf/a.yaml:1:19: error: engine.models[0]: 'path' is "
+                                             "missing: GGUF file; relative to this configuration "
+                                             "file\n" },
+        { "engine:\n  models:\n    - {name: a, path: p}\n    - {name: a, path: q}\n",
+          "conf/a.yaml:4:7: error: engine.models[1]: the name 'a' is taken by engine.models[0]\n" },
+        { "engine: {models: [{name: 'a:b', path: p}]}\n",
+          "conf/a.yaml:1:19: error: engine.models[0]: a model's name has 1 to 256 bytes and no "
+          "blank, ':' or '@'\n" },
+        { "adapters: {catalog: {type: redis}}\n",
+          "conf/a.yaml:1:21: error: adapters.catalog: type redis needs a url, here or in "
+          "ROOTSTOCK_REDIS_URL\n" },
+        { "gateway: {limits: {body: 1TiB}}\n",
+          "conf/a.yaml:1:26: error: gateway.limits.body: 1TiB is outside 1024 … 268435456\n" },
+    };
+    (void)state;
+    assert_int_equal(unsetenv("ROOTSTOCK_REDIS_URL"), 0);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(problems_freep) struct problems *p = problems_new();
+        CLEANUP(buf_done) struct buf b = BUF_INIT(1 * MIB);
+        assert_null(parse(rows[i].text, p));
+        problems_print(p, &b);
+        assert_string_equal(b.p, rows[i].message);
+    }
+}
+
+static void the_printed_reference_is_itself_a_configuration(void **state)
+{
+    (void)state;
+    CLEANUP(problems_freep) struct problems *p = problems_new();
+    CLEANUP(buf_done) struct buf b = BUF_INIT(1 * MIB);
+    config_print_reference(&b);
+    struct document *d = NULL;
+    assert_int_equal(document_parse(&d, "reference", buf_str(&b), p), 0);
+    assert_non_null(node_get(node_get(document_root(d), "gateway"), "limits"));
+    document_free(d);
+}
+
+static void a_snapshot_lives_as_long_as_its_references(void **state)
+{
+    (void)state;
+    CLEANUP(problems_freep) struct problems *p = problems_new();
+    struct config *c = parse("", p);
+    struct config *again = config_ref(c);
+    assert_null(config_unref(c));
+    assert_true(str_is(again->gateway.listen, "127.0.0.1:8080"));
+    assert_null(config_unref(again));
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_empty_file_gives_the_defaults),
+        cmocka_unit_test(our_sections_are_read),
+        cmocka_unit_test(the_policy_language_names_the_listener),
+        cmocka_unit_test(the_environment_chooses_redis),
+        cmocka_unit_test(mistakes_are_refused_with_their_place),
+        cmocka_unit_test(the_printed_reference_is_itself_a_configuration),
+        cmocka_unit_test(a_snapshot_lives_as_long_as_its_references),
+    };
+    return TEST_RUN(tests);
+}
