@@ -1,0 +1,50 @@
+#!/bin/sh
+# Installs what Rootstock needs from Debian 12 (bookworm) or a later Debian. Nothing else is downloaded.
+#
+#     deploy/install-deps.sh           to build and serve
+#     deploy/install-deps.sh test      also to run `make test`
+#     deploy/install-deps.sh dev       also formatter, linters and fuzzers
+#
+# Does nothing when everything is there. Needs root, or sudo, only when something is missing.
+set -eu
+
+build='gcc g++ meson ninja-build pkg-config python3 libc6-dev
+libcld2-dev libcurl4-openssl-dev libhiredis-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libssl-dev
+libvectorscan-dev libyaml-dev'
+test='libcmocka-dev redis-server'
+dev='clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev universal-ctags'
+
+case "${1:-build}" in
+build) packages=$build ;;
+test) packages="$build $test" ;;
+dev) packages="$build $test $dev" ;;
+*)
+    echo "usage: deploy/install-deps.sh [build|test|dev]" >&2
+    exit 2
+    ;;
+esac
+
+missing=
+for p in $packages; do
+    state=$(dpkg-query -W -f '${Status}' "$p" 2>/dev/null || true)
+    [ "$state" = "install ok installed" ] || missing="$missing $p"
+done
+[ -z "$missing" ] && exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "install-deps: this is not Debian; install by hand:$missing" >&2
+    exit 1
+fi
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 || {
+        echo "install-deps: run as root: apt-get install$missing" >&2
+        exit 1
+    }
+    as_root=sudo
+fi
+echo "install-deps: installing$missing" >&2
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get update -qq >&2
+# The servers are started by tests and by hand, never by the package.
+$as_root env RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >&2
