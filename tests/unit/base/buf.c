@@ -1,0 +1,83 @@
+#include "tests/support/test.h"
+
+#include "base/buf.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void appends_and_moves_out(void **state)
+{
+    (void)state;
+    CLEANUP(buf_done) struct buf b = BUF_INIT(1000);
+    buf_adds(&b, "a");
+    buf_addc(&b, 'b');
+    buf_addf(&b, "%d-%s", 7, "x");
+    buf_add(&b, STR_NULL);
+    assert_int_equal(buf_err(&b), 0);
+    assert_true(str_is(buf_str(&b), "ab7-x"));
+    buf_cut(&b, 2);
+    assert_true(str_is(buf_str(&b), "7-x"));
+    size_t n;
+    CLEANUP(own_free) char *taken = buf_take(&b, &n);
+    assert_string_equal(taken, "7-x");
+    assert_int_equal(n, 3);
+    assert_int_equal(b.n, 0);
+}
+
+static void an_empty_buffer_gives_an_empty_text(void **state)
+{
+    (void)state;
+    struct buf b = BUF_INIT(10);
+    size_t n = 9;
+    CLEANUP(own_free) char *taken = buf_take(&b, &n);
+    assert_string_equal(taken, "");
+    assert_int_equal(n, 0);
+}
+
+static void the_ceiling_is_a_sticky_error(void **state)
+{
+    (void)state;
+    CLEANUP(buf_done) struct buf b = BUF_INIT(4);
+    buf_adds(&b, "1234");
+    assert_int_equal(buf_err(&b), 0);
+    buf_adds(&b, "5");
+    assert_int_equal(buf_err(&b), -EMSGSIZE);
+    buf_adds(&b, "");
+    assert_int_equal(buf_err(&b), -EMSGSIZE);
+    assert_null(buf_take(&b, NULL));
+    buf_clear(&b);
+    buf_adds(&b, "ok");
+    assert_int_equal(buf_err(&b), 0);
+}
+
+static void json_strings_are_escaped(void **state)
+{
+    static const struct {
+        const char *text, *json;
+    } rows[] = {
+        { "plain", "\"plain\"" },
+        { "a\"b\\c", "\"a\\\"b\\\\c\"" },
+        { "\n\r\t", "\"\\n\\r\\t\"" },
+        { "\x01\x1f", "\"\\u0001\\u001f\"" },
+        { "\xc3\xa9\xf0\x9f\xa6\x99", "\"\xc3\xa9\xf0\x9f\xa6\x99\"" },
+        { "x\xffy", "\"x\xef\xbf\xbdy\"" },
+        { "\x7f", "\"\\u007f\"" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(buf_done) struct buf b = BUF_INIT(1000);
+        buf_add_json(&b, str_of(rows[i].text));
+        assert_string_equal(b.p, rows[i].json);
+    }
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(appends_and_moves_out),
+        cmocka_unit_test(an_empty_buffer_gives_an_empty_text),
+        cmocka_unit_test(the_ceiling_is_a_sticky_error),
+        cmocka_unit_test(json_strings_are_escaped),
+    };
+    return TEST_RUN(tests);
+}
