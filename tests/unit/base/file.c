@@ -8,7 +8,7 @@
 
 static void a_replaced_file_is_read_and_mapped(void **state)
 {
-    char path[4096], deep[4096];
+    char path[8192], deep[8000];
     (void)state;
     (void)snprintf(deep, sizeof(deep), "%s/a/b/c", test_temp_dir());
     (void)snprintf(path, sizeof(path), "%s/x", deep);
