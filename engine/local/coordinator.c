@@ -1,0 +1,480 @@
+#include "engine/local/coordinator.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/thread.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+struct job_list {
+    struct job *first, **end; /* end: where the next one is linked */
+};
+
+struct coordinator {
+    struct coordinator_options o;
+    pthread_t thread;
+    bool started;
+
+    pthread_mutex_t lock;
+    pthread_cond_t more;
+    /* under the lock */
+    struct job_list waiting;
+    uint32_t n_free;  /* slots */
+    uint64_t mean_ms; /* of a job in its slot, moving */
+    bool draining, stopping;
+
+    _Atomic size_t n_running_seen, n_waiting; /* written under the lock */
+
+    /* of the thread alone */
+    struct slots slots;
+    struct job **running; /* in order of admission; as many as slots */
+    uint32_t n_running;
+    struct step_row *rows;
+    uint32_t n_rows, n_prompt_rows;
+    struct job **sampled; /* the jobs of the rows whose logits are wanted, in row order */
+    uint32_t n_sampled;
+    int32_t *eog; /* ids that ignore_eos bans */
+    size_t n_eog;
+};
+
+static void list_init(struct job_list *l)
+{
+    l->first = NULL;
+    l->end = &l->first;
+}
+
+static void list_add(struct job_list *l, struct job *j)
+{
+    j->next = NULL;
+    *l->end = j;
+    l->end = &j->next;
+}
+
+static struct job *list_pop(struct job_list *l)
+{
+    struct job *j = l->first;
+    if (!j)
+        return NULL;
+    l->first = j->next;
+    if (!l->first)
+        l->end = &l->first;
+    return j;
+}
+
+/* ---- any thread ---- */
+
+static unsigned retry_after(const struct coordinator *c) /* seconds; under the lock */
+{
+    uint64_t rounds = atomic_load(&c->n_waiting) / c->o.slots + 1;
+    uint64_t s = (c->mean_ms * rounds + 999) / 1000;
+    return s < 1 ? 1 : s > 60 ? 60 : (unsigned)s;
+}
+
+int coordinator_put(struct coordinator *c, struct engine_job **ret, struct job *j,
+                    struct fail *reterr)
+{
+    LOCKED(&c->lock);
+    if (c->draining || c->stopping) {
+        (void)fail_set(reterr, FAIL_overloaded, "the server is draining; retry elsewhere or later");
+        if (reterr)
+            reterr->retry_after_s = 1;
+        return FAILED;
+    }
+    size_t waiting = atomic_load(&c->n_waiting);
+    if (waiting >= (size_t)c->o.queue + c->n_free) {
+        (void)fail_set(reterr, FAIL_queue_full,
+                       "%zu requests wait for this model already; retry later", waiting);
+        if (reterr)
+            reterr->retry_after_s = retry_after(c);
+        return FAILED;
+    }
+    list_add(&c->waiting, job_ref(j));
+    atomic_store(&c->n_waiting, waiting + 1);
+    metrics_add(METRIC_engine_waiting, 1);
+    *ret = &j->base;
+    (void)pthread_cond_signal(&c->more);
+    return 0;
+}
+
+size_t coordinator_load(const struct coordinator *c, size_t *ret_running, size_t *ret_waiting)
+{
+    size_t running = atomic_load(&c->n_running_seen), waiting = atomic_load(&c->n_waiting);
+    if (ret_running)
+        *ret_running = running;
+    if (ret_waiting)
+        *ret_waiting = waiting;
+    return running + waiting;
+}
+
+void coordinator_drain(struct coordinator *c)
+{
+    LOCKED(&c->lock);
+    c->draining = true;
+}
+
+/* ---- ending and admitting ---- */
+
+static bool is_cancelled(const struct job *j)
+{
+    return atomic_load_explicit(&j->cancelled, memory_order_relaxed);
+}
+
+static void fail_late(struct job *j)
+{
+    struct fail f = { 0 };
+    (void)fail_set(&f, FAIL_timeout,
+                   "the deadline passed after %" PRIu32 " of at most %" PRIu32 " tokens",
+                   j->n_generated, j->n_max);
+    job_fail(j, &f);
+}
+
+/* Frees the job's slot. Before its final event, so that who is told finds room. */
+static void release(struct coordinator *c, struct job *j)
+{
+    uint64_t ms = clock_ms() - j->admitted_ms;
+    slots_release(&c->slots, j->slot);
+    metrics_add(METRIC_engine_running, -1);
+    LOCKED(&c->lock);
+    c->n_free++;
+    c->mean_ms = c->mean_ms ? (7 * c->mean_ms + ms) / 8 : ms;
+    atomic_store(&c->n_running_seen, c->o.slots - c->n_free);
+}
+
+static void end_done(struct coordinator *c, struct job *j, enum finish_reason finish)
+{
+    release(c, j);
+    job_done(j, finish);
+}
+
+static void end_errno(struct coordinator *c, struct job *j, int r, const char *doing)
+{
+    struct fail f = { 0 };
+    (void)fail_errno(&f, r, doing);
+    log_line(LOG_error, "engine_job_failed", "doing=\"%s\" error=%s", doing, strerror(-r));
+    release(c, j);
+    job_fail(j, &f);
+}
+
+/* Forgets the jobs that are over; the others keep their order. */
+static void sweep_over(struct coordinator *c)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->n_running; i++)
+        if (c->running[i]->over)
+            job_unref(c->running[i]);
+        else
+            c->running[n++] = c->running[i];
+    c->n_running = n;
+}
+
+/* Splits what waits into those whose time is over, those that get a slot now, and the rest. */
+static void sort_waiting(struct coordinator *c, struct job_list *ret_ended,
+                         struct job_list *ret_admitted)
+{
+    struct job_list rest;
+    list_init(&rest);
+    uint64_t now_ms = clock_ms();
+    size_t n_left = atomic_load(&c->n_waiting);
+    for (struct job *j; (j = list_pop(&c->waiting));) {
+        if (c->stopping || is_cancelled(j) || now_ms >= j->deadline_ms) {
+            list_add(ret_ended, j);
+        } else if (c->n_free > 0) {
+            c->n_free--;
+            list_add(ret_admitted, j);
+        } else {
+            list_add(&rest, j);
+            continue;
+        }
+        n_left--;
+        metrics_add(METRIC_engine_waiting, -1);
+    }
+    for (struct job *j; (j = list_pop(&rest));)
+        list_add(&c->waiting, j);
+    atomic_store(&c->n_waiting, n_left);
+    atomic_store(&c->n_running_seen, c->o.slots - c->n_free);
+}
+
+/* Sleeps until there is something to do. False: the engine stops. */
+static bool take_waiting(struct coordinator *c, struct job_list *ret_ended,
+                         struct job_list *ret_admitted)
+{
+    LOCKED(&c->lock);
+    while (!c->waiting.first && c->n_running == 0 && !c->stopping)
+        (void)pthread_cond_wait(&c->more, &c->lock);
+    sort_waiting(c, ret_ended, ret_admitted);
+    return !c->stopping;
+}
+
+/* Takes over the longest computed prefix that any other slot holds. One token is always left to
+ * compute: its logits choose the first new token. */
+static void borrow_prefix(struct coordinator *c, struct job *j)
+{
+    uint32_t n, from = slots_best(&c->slots, &j->key, j->prompt, j->n_prompt - 1, j->slot, &n);
+    if (n <= j->n_computed)
+        return;
+    struct slot *own = &c->slots.at[j->slot];
+    stepper_copy_slot(c->o.stepper, from, j->slot, n);
+    memcpy(own->ids, c->slots.at[from].ids, n * sizeof(*own->ids));
+    own->n = n;
+    j->n_computed = n;
+}
+
+static void admit(struct coordinator *c, struct job *j)
+{
+    j->slot = slots_take(&c->slots, &j->key, j->prompt, j->n_prompt - 1);
+    j->n_computed = c->slots.at[j->slot].n;
+    borrow_prefix(c, j);
+    c->running[c->n_running++] = j;
+    metrics_add(METRIC_engine_running, 1);
+    job_admit(j, clock_us());
+}
+
+/* ---- one step ---- */
+
+/*
+ * Whether the job's prompt may start now. Where an earlier job is just computing most of what this
+ * one still needs (the choices of one request, or one long system prompt), it waits for that and
+ * takes a copy. Jobs only wait for earlier ones, and the first never waits.
+ */
+static bool may_begin(struct coordinator *c, struct job *j)
+{
+    if (j->begun)
+        return true;
+    uint32_t now, future = 0;
+    (void)slots_best(&c->slots, &j->key, j->prompt, j->n_prompt - 1, c->o.slots, &now);
+    for (uint32_t i = 0; c->running[i] != j; i++) {
+        const struct job *other = c->running[i];
+        if (other->n_computed >= other->n_prompt || !cache_key_eq(&other->key, &j->key))
+            continue;
+        uint32_t n = slots_common(other->prompt, other->n_prompt, j->prompt, j->n_prompt - 1);
+        future = n > future ? n : future;
+    }
+    if (future > now && future - now >= j->n_prompt - future)
+        return false;
+    borrow_prefix(c, j);
+    j->begun = true;
+    j->n_cached = j->n_computed;
+    metrics_add(METRIC_cached_tokens_total, j->n_cached);
+    return true;
+}
+
+static void add_row(struct coordinator *c, struct job *j, int32_t token, bool logits)
+{
+    c->rows[c->n_rows++] = (struct step_row){
+        .token = token,
+        .position = j->n_computed + j->n_step,
+        .slot = j->slot,
+        .logits = logits,
+        .lora = j->lora,
+    };
+    j->n_step++;
+    if (logits)
+        c->sampled[c->n_sampled++] = j;
+}
+
+static void build_rows(struct coordinator *c)
+{
+    c->n_rows = c->n_prompt_rows = c->n_sampled = 0;
+    for (uint32_t i = 0; i < c->n_running; i++) {
+        struct job *j = c->running[i];
+        j->n_step = 0;
+        if (j->n_computed >= j->n_prompt)
+            add_row(c, j, j->last, /* logits= */ true);
+    }
+    uint32_t n_decode = c->n_rows;
+    for (uint32_t i = 0; i < c->n_running && c->n_rows < c->o.rows; i++) {
+        struct job *j = c->running[i];
+        if (j->n_computed >= j->n_prompt || !may_begin(c, j))
+            continue;
+        for (uint32_t at = j->n_computed; at < j->n_prompt && c->n_rows < c->o.rows; at++)
+            add_row(c, j, j->prompt[at], /* logits= */ at + 1 == j->n_prompt);
+    }
+    c->n_prompt_rows = c->n_rows - n_decode;
+    assert(c->n_rows > 0);
+}
+
+/* A step that failed leaves nothing to trust in the slots it touched. */
+static void fail_step(struct coordinator *c, int r)
+{
+    for (uint32_t i = 0; i < c->n_running; i++) {
+        struct job *j = c->running[i];
+        if (j->n_step == 0)
+            continue;
+        c->slots.at[j->slot].n = 0;
+        end_errno(c, j, r, "computing a step");
+    }
+}
+
+static void note_computed(struct coordinator *c)
+{
+    for (uint32_t i = 0; i < c->n_rows; i++) {
+        const struct step_row *row = &c->rows[i];
+        struct slot *slot = &c->slots.at[row->slot];
+        assert(slot->n == row->position);
+        slot->ids[slot->n++] = row->token;
+    }
+    for (uint32_t i = 0; i < c->n_running; i++)
+        c->running[i]->n_computed += c->running[i]->n_step;
+    metrics_add(METRIC_engine_steps_total, 1);
+    metrics_add(METRIC_engine_rows_total, c->n_rows);
+    metrics_add(METRIC_prompt_tokens_total, c->n_prompt_rows);
+}
+
+static void step(struct coordinator *c)
+{
+    build_rows(c);
+    const float *logits = NULL;
+    int r = stepper_run(c->o.stepper, c->rows, c->n_rows, &logits);
+    if (r < 0) {
+        fail_step(c, r);
+        return;
+    }
+    note_computed(c);
+    for (uint32_t i = 0; i < c->n_sampled; i++) {
+        struct job *j = c->sampled[i];
+        if (is_cancelled(j))
+            continue; /* ended between the steps */
+        r = job_advance(j, logits + (size_t)i * c->o.vocab, c->eog, c->n_eog);
+        if (r < 0)
+            end_errno(c, j, r, "choosing a token");
+        else if (r == JOB_ENDS)
+            end_done(c, j, j->finish);
+    }
+}
+
+/* ---- the thread ---- */
+
+static void end_waiting(struct job_list *ended)
+{
+    for (struct job *j; (j = list_pop(ended)); job_unref(j))
+        if (!is_cancelled(j) && clock_ms() >= j->deadline_ms)
+            fail_late(j);
+        else
+            job_done(j, FINISH_cancelled);
+}
+
+static void end_running(struct coordinator *c, bool all)
+{
+    uint64_t now_ms = clock_ms();
+    for (uint32_t i = 0; i < c->n_running; i++) {
+        struct job *j = c->running[i];
+        if (all || is_cancelled(j)) {
+            end_done(c, j, FINISH_cancelled);
+        } else if (now_ms >= j->deadline_ms) {
+            release(c, j);
+            fail_late(j);
+        }
+    }
+    sweep_over(c);
+}
+
+static void *coordinate(void *arg)
+{
+    struct coordinator *c = arg;
+    for (bool goes_on = true; goes_on;) {
+        struct job_list ended, admitted;
+        list_init(&ended);
+        list_init(&admitted);
+        goes_on = take_waiting(c, &ended, &admitted);
+        end_waiting(&ended);
+        for (struct job *j; (j = list_pop(&admitted));)
+            admit(c, j);
+        end_running(c, /* all= */ !goes_on);
+        if (c->n_running == 0)
+            continue;
+        step(c);
+        sweep_over(c);
+    }
+    return NULL;
+}
+
+/* ---- life ---- */
+
+static int find_eog(struct coordinator *c)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        c->n_eog = 0;
+        for (uint32_t id = 0; id < c->o.vocab && id < tokenizer_vocab(c->o.tokenizer); id++)
+            if (tokenizer_is_eog(c->o.tokenizer, (int32_t)id)) {
+                if (pass == 1)
+                    c->eog[c->n_eog] = (int32_t)id;
+                c->n_eog++;
+            }
+        if (pass == 0 && !(c->eog = calloc(c->n_eog + 1, sizeof(*c->eog))))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static int allocate(struct coordinator *c)
+{
+    c->running = calloc(c->o.slots, sizeof(struct job *));
+    c->sampled = calloc(c->o.rows, sizeof(struct job *));
+    c->rows = calloc(c->o.rows, sizeof(*c->rows));
+    if (!c->running || !c->sampled || !c->rows)
+        return -ENOMEM;
+    int r = slots_init(&c->slots, c->o.slots, c->o.context);
+    return r < 0 ? r : find_eog(c);
+}
+
+int coordinator_new(struct coordinator **ret, const struct coordinator_options *o)
+{
+    assert(o->slots > 0 && o->rows >= o->slots && o->context > 0 && o->vocab > 0);
+    struct coordinator *made = calloc(1, sizeof(*made));
+    if (!made)
+        return -ENOMEM;
+    made->o = *o;
+    made->n_free = o->slots;
+    list_init(&made->waiting);
+    (void)pthread_mutex_init(&made->lock, NULL);
+    int r = thread_cond_init(&made->more);
+    if (r < 0) {
+        (void)pthread_mutex_destroy(&made->lock);
+        free(made);
+        return r;
+    }
+    CLEANUP(coordinator_freep) struct coordinator *c = made;
+    r = allocate(c);
+    if (r < 0)
+        return r;
+    r = thread_start(&c->thread, THREAD_engine, coordinate, c);
+    if (r < 0)
+        return r;
+    c->started = true;
+    *ret = TAKE(c);
+    return 0;
+}
+
+static void stop(struct coordinator *c)
+{
+    {
+        LOCKED(&c->lock);
+        c->stopping = true;
+        (void)pthread_cond_signal(&c->more);
+    }
+    (void)pthread_join(c->thread, NULL);
+    assert(!c->waiting.first && c->n_running == 0);
+}
+
+struct coordinator *coordinator_free(struct coordinator *c)
+{
+    if (!c)
+        return NULL;
+    if (c->started)
+        stop(c);
+    slots_done(&c->slots);
+    free(c->running);
+    free(c->sampled);
+    free(c->rows);
+    free(c->eog);
+    (void)pthread_cond_destroy(&c->more);
+    (void)pthread_mutex_destroy(&c->lock);
+    free(c);
+    return NULL;
+}

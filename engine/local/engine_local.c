@@ -1,0 +1,253 @@
+#include "engine/local/engine_local.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "engine/local/chat_template.h"
+#include "engine/local/coordinator.h"
+#include "engine/local/gguf.h"
+#include "engine/local/job.h"
+#include "engine/local/lora.h"
+#include "engine/local/model.h"
+#include "engine/local/prompt.h"
+#include "engine/local/tokenizer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+struct local_engine {
+    struct engine base;
+    struct tokenizer *tokenizer;
+    struct prompter *prompter;
+    struct model *model;
+    struct stepper *stepper;
+    struct coordinator *coordinator;
+    uint32_t vocab; /* ids that can be chosen and given */
+    uint32_t context;
+};
+
+static struct local_engine *local(struct engine *e)
+{
+    return (struct local_engine *)e; /* base is its first member */
+}
+
+static const struct local_engine *local_const(const struct engine *e)
+{
+    return (const struct local_engine *)e;
+}
+
+static void local_free(struct engine *e)
+{
+    struct local_engine *l = local(e);
+    coordinator_free(l->coordinator); /* first: its thread uses all the others */
+    stepper_free(l->stepper);
+    prompter_free(l->prompter);
+    tokenizer_free(l->tokenizer);
+    model_free(l->model);
+    free(l);
+}
+
+/* ---- requests ---- */
+
+static void local_cancel(struct engine_job *job)
+{
+    struct job *j = (struct job *)job; /* base is its first member */
+    atomic_store_explicit(&j->cancelled, true, memory_order_relaxed);
+}
+
+static void local_unref(struct engine_job *job)
+{
+    job_unref((struct job *)job);
+}
+
+static const struct engine_ops local_ops;
+
+static int submit(struct local_engine *l, struct engine_job **ret, const struct engine_spec *spec,
+                  struct fail *reterr)
+{
+    CLEANUP(token_list_done) struct token_list ids = { 0 };
+    int r = prompter_ids(l->prompter, spec->request, &ids, reterr);
+    if (r != 0)
+        return r;
+    struct job_context context = {
+        .ops = &local_ops,
+        .tokenizer = l->tokenizer,
+        .vocab = l->vocab,
+        .context = l->context,
+    };
+    CLEANUP(job_unrefp) struct job *j = NULL;
+    r = job_new(&j, &context, spec, &ids, reterr);
+    if (r == 0)
+        r = coordinator_put(l->coordinator, ret, j, reterr);
+    if (r == 0)
+        j = NULL; /* the caller's through *ret */
+    return r;
+}
+
+static int local_submit(struct engine *e, struct engine_job **ret, const struct engine_spec *spec,
+                        struct fail *reterr)
+{
+    int r = submit(local(e), ret, spec, reterr);
+    return r < 0 ? fail_errno(reterr, r, "preparing the prompt") : r;
+}
+
+static int local_tokenize(struct engine *e, int32_t **ret_ids, size_t *ret_n,
+                          const struct chat_request *request, struct fail *reterr)
+{
+    CLEANUP(token_list_done) struct token_list ids = { 0 };
+    int r = prompter_ids(local(e)->prompter, request, &ids, reterr);
+    if (r != 0)
+        return r < 0 ? fail_errno(reterr, r, "preparing the prompt") : r;
+    *ret_n = ids.n;
+    *ret_ids = TAKE(ids.ids);
+    return 0;
+}
+
+static ptrdiff_t local_count_tokens(struct engine *e, struct str text)
+{
+    CLEANUP(token_list_done) struct token_list ids = { 0 };
+    int r = tokenizer_encode(local(e)->tokenizer, text, /* flags= */ 0, &ids);
+    return r < 0 ? r : (ptrdiff_t)ids.n;
+}
+
+static uint32_t local_context(const struct engine *e)
+{
+    return local_const(e)->context;
+}
+
+static size_t local_load(const struct engine *e, size_t *ret_running, size_t *ret_waiting)
+{
+    return coordinator_load(local_const(e)->coordinator, ret_running, ret_waiting);
+}
+
+static void local_drain(struct engine *e)
+{
+    coordinator_drain(local(e)->coordinator);
+}
+
+static const struct engine_ops local_ops = {
+    .submit = local_submit,
+    .cancel = local_cancel,
+    .unref = local_unref,
+    .tokenize = local_tokenize,
+    .count_tokens = local_count_tokens,
+    .context = local_context,
+    .load = local_load,
+    .drain = local_drain,
+    .free = local_free,
+};
+
+/* ---- loading ---- */
+
+static uint32_t at_most(uint64_t n, uint32_t max)
+{
+    return n < max ? (uint32_t)n : max;
+}
+
+/* Beyond the length that it was trained on a model talks nonsense: the file's own is the ceiling.
+ */
+static uint32_t choose_context(const struct config_model *m, const struct model_shape *shape)
+{
+    uint32_t own = at_most(shape->context ? shape->context : LIMIT_CONTEXT, LIMIT_CONTEXT);
+    if (m->context > own)
+        log_line(LOG_warn, "context_reduced", "asked=%" PRIu64 " model=%" PRIu32, m->context, own);
+    return m->context ? at_most(m->context, own) : own;
+}
+
+static int load_model(struct local_engine *l, const char *path, struct fail *reterr)
+{
+    CLEANUP(gguf_closep) struct gguf *g = NULL;
+    int r = gguf_open(&g, path, reterr);
+    if (r < 0)
+        return fail_set(reterr, FAIL_invalid_request, "%s: %s", path, strerror(-r));
+    if (r == 0)
+        r = tokenizer_new(&l->tokenizer, g, reterr);
+    if (r == 0)
+        r = model_new(&l->model, &g, reterr);
+    if (r != 0)
+        return r;
+    const struct model_shape *shape = model_shape(l->model);
+    uint32_t ids = tokenizer_vocab(l->tokenizer);
+    if (ids == 0 || ids > shape->vocab)
+        return fail_set(reterr, FAIL_invalid_request,
+                        "%s: the tokenizer has %" PRIu32 " ids, the embedding table %" PRIu32, path,
+                        ids, shape->vocab);
+    l->vocab = ids;
+    return prompter_new(&l->prompter, model_gguf(l->model), l->tokenizer, l->vocab);
+}
+
+static int start(struct local_engine *l, const struct config_model *m, struct fail *reterr)
+{
+    const struct model_shape *shape = model_shape(l->model);
+    uint32_t slots = at_most(m->slots ? m->slots : 1, LIMIT_SLOTS);
+    uint32_t batch = at_most(m->batch, LIMIT_BATCH_ROWS);
+    uint32_t rows = batch > slots ? batch : slots;
+    l->context = choose_context(m, shape);
+    struct stepper_options options = {
+        .slots = slots,
+        .context = l->context,
+        .rows = rows,
+        .threads = at_most(m->threads, 1024),
+        .cache = (enum cache_type)m->cache_type,
+    };
+    int r = stepper_new(&l->stepper, l->model, &options, reterr);
+    if (r != 0)
+        return r;
+    struct coordinator_options scheduling = {
+        .stepper = l->stepper,
+        .tokenizer = l->tokenizer,
+        .slots = slots,
+        .context = l->context,
+        .vocab = shape->vocab,
+        .rows = rows,
+        .queue = at_most(m->queue, UINT32_MAX),
+    };
+    r = coordinator_new(&l->coordinator, &scheduling);
+    if (r == 0)
+        log_line(LOG_info, "model_loaded", "name=" STR_FMT " arch=%s slots=%u context=%u rows=%u",
+                 STR_ARG(m->name), shape->arch, slots, l->context, rows);
+    return r;
+}
+
+int engine_local_new(struct engine **ret, const struct config_model *m, struct fail *reterr)
+{
+    CLEANUP(own_free) char *path = str_dup(m->path);
+    struct local_engine *l = calloc(1, sizeof(*l));
+    if (!l || !path) {
+        free(l);
+        return fail_errno(reterr, -ENOMEM, "loading the model");
+    }
+    l->base.ops = &local_ops;
+    CLEANUP(engine_freep) struct engine *e = &l->base;
+    int r = load_model(l, path, reterr);
+    if (r == 0)
+        r = start(l, m, reterr);
+    if (r != 0)
+        return r < 0 ? fail_errno(reterr, r, "loading the model") : r;
+    *ret = TAKE(e);
+    return 0;
+}
+
+const struct tokenizer *engine_local_tokenizer(const struct engine *e)
+{
+    return local_const(e)->tokenizer;
+}
+
+int engine_local_lora_load(const struct engine *e, struct lora **ret, size_t *ret_bytes,
+                           const char *path, struct fail *reterr)
+{
+    struct lora *lora = NULL;
+    int r = lora_load(&lora, local_const(e)->model, path, /* extra_scale= */ 1, reterr);
+    if (r != 0)
+        return r < 0 ? fail_errno(reterr, r, "loading the adapter") : r;
+    *ret_bytes = lora->bytes;
+    *ret = lora;
+    return 0;
+}
+
+struct lora *engine_local_lora_free(struct lora *l)
+{
+    return lora_free(l);
+}

@@ -1,0 +1,225 @@
+#include "engine/local/job.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/metrics.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+static void drop_parts(struct job *j)
+{
+    free(TAKE(j->prompt));
+    j->sampler = sampler_free(j->sampler);
+    j->stream = stream_free(j->stream);
+}
+
+struct job *job_ref(struct job *j)
+{
+    (void)atomic_fetch_add_explicit(&j->refs, 1, memory_order_relaxed);
+    return j;
+}
+
+struct job *job_unref(struct job *j)
+{
+    if (j && atomic_fetch_sub_explicit(&j->refs, 1, memory_order_acq_rel) == 1) {
+        drop_parts(j);
+        free(j);
+    }
+    return NULL;
+}
+
+static int check_bias(const struct job_context *c, const struct sampling *s, struct fail *reterr)
+{
+    for (size_t i = 0; i < s->n_bias; i++)
+        if (s->bias[i].token < 0 || (uint32_t)s->bias[i].token >= c->vocab)
+            return fail_param(reterr, FAIL_invalid_request, "logit_bias",
+                              "logit_bias names token %" PRId32
+                              "; token ids of this model are 0 to %" PRIu32,
+                              s->bias[i].token, c->vocab - 1);
+    return 0;
+}
+
+static int check_length(const struct job_context *c, const struct chat_request *request, size_t n,
+                        struct fail *reterr)
+{
+    if (n < c->context)
+        return 0;
+    return fail_param(
+        reterr, FAIL_context_length_exceeded, request->is_completion ? "prompt" : "messages",
+        "this model's context is %" PRIu32 " tokens, the prompt has %zu and the answer "
+        "needs at least 1; shorten the prompt",
+        c->context, n);
+}
+
+static struct cache_key key_of(const struct engine_spec *spec)
+{
+    if (!spec->lora)
+        return (struct cache_key){ .kind = CACHE_KEY_base };
+    if (!spec->lora_digest)
+        return (struct cache_key){ .kind = CACHE_KEY_private };
+    return (struct cache_key){ .kind = CACHE_KEY_adapter, .digest = *spec->lora_digest };
+}
+
+static bool begins_text(const struct tokenizer *t, const int32_t *ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!tokenizer_is_control(t, ids[i]))
+            return false;
+    return true;
+}
+
+static int make_parts(struct job *j, const struct engine_spec *spec)
+{
+    const struct chat_request *request = spec->request;
+    int r = sampler_new(&j->sampler, &request->sampling, spec->choice, j->vocab, j->prompt,
+                        j->n_prompt);
+    if (r < 0)
+        return r;
+    struct stream_options o = {
+        .tokenizer = j->tokenizer,
+        .at_start = begins_text(j->tokenizer, j->prompt, j->n_prompt),
+        .stops = request->stops,
+        .n_stops = request->n_stops,
+        .keep_tokens = j->want_tokens || j->logprobs,
+    };
+    return stream_new(&j->stream, &o);
+}
+
+int job_new(struct job **ret, const struct job_context *c, const struct engine_spec *spec,
+            struct token_list *ids, struct fail *reterr)
+{
+    const struct chat_request *request = spec->request;
+    int r = check_length(c, request, ids->n, reterr);
+    if (r == 0)
+        r = check_bias(c, &request->sampling, reterr);
+    if (r != 0)
+        return r;
+    CLEANUP(job_unrefp) struct job *j = calloc(1, sizeof(*j));
+    if (!j)
+        return -ENOMEM;
+    uint32_t room = c->context - (uint32_t)ids->n, asked = request->max_tokens;
+    uint32_t n_top = request->top_logprobs;
+    if (n_top > LIMIT_TOP_LOGPROBS)
+        n_top = LIMIT_TOP_LOGPROBS;
+    *j = (struct job){
+        .base.ops = c->ops,
+        .tokenizer = c->tokenizer,
+        .n_prompt = (uint32_t)ids->n,
+        .n_max = asked && asked < room ? asked : room,
+        .vocab = c->vocab,
+        .lora = spec->lora,
+        .key = key_of(spec),
+        .ignore_eos = request->ignore_eos,
+        .logprobs = request->logprobs,
+        .want_tokens = spec->want_tokens,
+        .n_top = n_top < c->vocab ? n_top : c->vocab,
+        .deadline_ms = spec->deadline_ms,
+        .on_event = spec->on_event,
+        .owner = spec->owner,
+        .submitted_us = clock_us(),
+    };
+    atomic_init(&j->refs, 1);
+    j->prompt = TAKE(ids->ids);
+    ids->n = ids->cap = 0;
+    r = make_parts(j, spec);
+    if (r < 0)
+        return r;
+    *ret = TAKE(j);
+    return 0;
+}
+
+/* ---- events ---- */
+
+static void send(struct job *j, struct engine_event *event)
+{
+    event->usage = (struct engine_usage){
+        .prompt_tokens = j->n_prompt,
+        .cached_tokens = j->n_cached,
+        .completion_tokens = j->n_generated,
+    };
+    event->queue_us = j->queue_us;
+    j->on_event(j->owner, event);
+}
+
+static void send_text(struct job *j)
+{
+    struct engine_event event = { .kind = ENGINE_EVENT_text };
+    if (stream_take(j->stream, &event.text, &event.tokens, &event.n_tokens))
+        send(j, &event);
+}
+
+void job_admit(struct job *j, uint64_t now_us)
+{
+    j->queue_us = now_us > j->submitted_us ? now_us - j->submitted_us : 0;
+    j->admitted_ms = now_us / 1000;
+    metrics_observe_us(METRIC_queue_seconds, j->queue_us);
+    struct engine_event event = { .kind = ENGINE_EVENT_admitted };
+    send(j, &event);
+}
+
+static int push(struct job *j, const float *logits, int32_t id)
+{
+    struct token_logprob top[LIMIT_TOP_LOGPROBS];
+    struct engine_token token = { .chosen.id = id };
+    if (j->logprobs) {
+        token.chosen.logprob = sampler_logprobs(j->sampler, logits, id, top, j->n_top);
+        token.top = top;
+        token.n_top = j->n_top;
+    }
+    return stream_push(j->stream, &token, j->logprobs);
+}
+
+int job_advance(struct job *j, const float *logits, const int32_t *banned, size_t n_banned)
+{
+    int32_t id = sampler_pick(j->sampler, logits, banned, j->ignore_eos ? n_banned : 0);
+    j->last = id;
+    j->n_generated++;
+    metrics_add(METRIC_completion_tokens_total, 1);
+    if (!j->ignore_eos && tokenizer_is_eog(j->tokenizer, id)) {
+        j->finish = FINISH_stop;
+        return JOB_ENDS;
+    }
+    int r = push(j, logits, id);
+    if (r < 0)
+        return r;
+    if (r == STREAM_STOPPED || j->n_generated == j->n_max) {
+        j->finish = r == STREAM_STOPPED ? FINISH_stop : FINISH_length;
+        return JOB_ENDS;
+    }
+    send_text(j);
+    return 0;
+}
+
+static void end(struct job *j, struct engine_event *event)
+{
+    assert(!j->over);
+    j->over = true;
+    j->lora = NULL;
+    send(j, event);
+    drop_parts(j);
+}
+
+void job_done(struct job *j, enum finish_reason finish)
+{
+    struct engine_event event = { .kind = ENGINE_EVENT_done, .finish = finish };
+    if (finish != FINISH_cancelled) { /* nobody reads on after a cancel */
+        int r = stream_end(j->stream);
+        if (r < 0) {
+            event.kind = ENGINE_EVENT_failed;
+            (void)fail_errno(&event.fail, r, "ending the text");
+        } else {
+            send_text(j);
+        }
+    }
+    end(j, &event);
+}
+
+void job_fail(struct job *j, const struct fail *f)
+{
+    struct engine_event event = { .kind = ENGINE_EVENT_failed, .fail = *f };
+    end(j, &event);
+}

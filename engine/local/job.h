@@ -1,0 +1,73 @@
+/*
+ * One sequence of the embedded engine: what was asked for, how far it is, and its events.
+ *
+ * Counted: the caller's reference and the engine's. All but `refs` and `cancelled` belongs to the
+ * submitting thread until the job is queued, and to the coordinator afterwards.
+ */
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/local/sampler.h"
+#include "engine/local/slots.h"
+#include "engine/local/stream.h"
+
+struct job {
+    struct engine_job base;
+    _Atomic unsigned refs;
+    _Atomic bool cancelled;
+    struct job *next; /* in a list of the coordinator */
+
+    /* what was asked for */
+    const struct tokenizer *tokenizer; /* borrowed until the end */
+    int32_t *prompt;                   /* owned until the end */
+    uint32_t n_prompt, n_max;          /* tokens; at least 1 */
+    uint32_t vocab;
+    const struct lora *lora; /* borrowed; NULL from the final event on */
+    struct cache_key key;
+    struct sampler *sampler; /* owned until the end */
+    struct stream *stream;   /* owned until the end */
+    bool ignore_eos, logprobs, want_tokens;
+    uint32_t n_top;
+    uint64_t deadline_ms;
+    engine_event_fn on_event;
+    void *owner;
+    uint64_t submitted_us, queue_us;
+
+    /* how far it is */
+    uint64_t admitted_ms;
+    uint32_t slot;
+    uint32_t n_computed; /* positions in the slot's cache */
+    uint32_t n_step;     /* rows in the step under way */
+    uint32_t n_cached;   /* prompt tokens that were not computed for it */
+    uint32_t n_generated;
+    int32_t last; /* newest token; not computed yet */
+    bool begun;   /* its first prompt row is, or was, in a step */
+    enum finish_reason finish;
+    bool over; /* the final event was sent */
+};
+
+struct job_context {
+    const struct engine_ops *ops;
+    const struct tokenizer *tokenizer;
+    uint32_t vocab, context;
+};
+
+/* Moves the prompt out of ids. FAILED: the prompt does not fit, a bias names no token. */
+int job_new(struct job **ret, const struct job_context *c, const struct engine_spec *spec,
+            struct token_list *ids, struct fail *reterr) MUST_USE;
+struct job *job_ref(struct job *j);
+struct job *job_unref(struct job *j); /* any thread; NULL is fine; returns NULL */
+DEFINE_CLEANUP(struct job *, job_unref);
+
+/* ---- coordinator only; these call the job's handler: hold no lock ---- */
+
+void job_admit(struct job *j, uint64_t now_us);
+
+enum { JOB_ENDS = 1 }; /* j->finish says how; job_done is due */
+/* Chooses the next token and sends what text it completes. 0, JOB_ENDS or negative errno. */
+int job_advance(struct job *j, const float *logits, const int32_t *banned,
+                size_t n_banned) MUST_USE;
+
+/* The final event; what the job borrowed is not touched afterwards. */
+void job_done(struct job *j, enum finish_reason finish);
+void job_fail(struct job *j, const struct fail *f);

@@ -1,0 +1,137 @@
+#include "engine/local/prompt.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+struct prompter {
+    const struct tokenizer *tokenizer;
+    uint32_t vocab;
+    struct chat_template *template; /* NULL: did not compile, `broken` says why */
+    struct fail broken;
+};
+
+static int compile(struct prompter *p, const struct gguf *g)
+{
+    struct str source;
+    if (!gguf_str(g, "tokenizer.chat_template", &source) || source.n == 0) {
+        log_line(LOG_info, "chat_template_default", "model=%s template=chatml", gguf_name(g));
+        source = str_of(chat_template_chatml);
+    }
+    int r = chat_template_new(&p->template, source, &p->broken);
+    if (r == FAILED) {
+        log_line(LOG_warn, "chat_template_refused", "model=%s cause=\"%s\"", gguf_name(g),
+                 p->broken.message);
+        r = 0;
+    }
+    return r;
+}
+
+int prompter_new(struct prompter **ret, const struct gguf *g, const struct tokenizer *t,
+                 uint32_t vocab)
+{
+    CLEANUP(prompter_freep) struct prompter *p = calloc(1, sizeof(*p));
+    if (!p)
+        return -ENOMEM;
+    p->tokenizer = t;
+    p->vocab = vocab;
+    int r = compile(p, g);
+    if (r < 0)
+        return r;
+    *ret = TAKE(p);
+    return 0;
+}
+
+struct prompter *prompter_free(struct prompter *p)
+{
+    if (!p)
+        return NULL;
+    chat_template_free(p->template);
+    free(p);
+    return NULL;
+}
+
+static struct str special_text(const struct tokenizer *t, int32_t id)
+{
+    return id < 0 ? STR("") : tokenizer_token_text(t, id);
+}
+
+/* Exactly one BOS where the model wants one: many templates spell it, some leave it out. */
+static int begin_with_bos(const struct tokenizer *t, struct token_list *ids, size_t from)
+{
+    int32_t bos = tokenizer_bos(t);
+    if (!tokenizer_adds_bos(t) || bos < 0 || (ids->n > from && ids->ids[from] == bos))
+        return 0;
+    int r = token_list_add(ids, bos);
+    if (r < 0)
+        return r;
+    memmove(ids->ids + from + 1, ids->ids + from, (ids->n - 1 - from) * sizeof(*ids->ids));
+    ids->ids[from] = bos;
+    return 0;
+}
+
+static int chat_ids(const struct prompter *p, const struct chat_request *request,
+                    struct token_list *ids, struct fail *reterr)
+{
+    if (request->n_messages == 0)
+        return fail_param(reterr, FAIL_invalid_request, "messages",
+                          "messages is empty; send at least one message");
+    if (!p->template)
+        return fail_param(reterr, FAIL_invalid_request, "messages",
+                          "this model's chat template is not supported; use /v1/completions (%s)",
+                          p->broken.message);
+    struct chat_template_vars vars = {
+        .request = request,
+        .add_generation_prompt = true,
+        .bos_token = special_text(p->tokenizer, tokenizer_bos(p->tokenizer)),
+        .eos_token = special_text(p->tokenizer, tokenizer_eos(p->tokenizer)),
+        .now_s = (int64_t)clock_wall_s(),
+    };
+    CLEANUP(chat_rendering_done) struct chat_rendering rendering = { 0 };
+    int r = chat_template_render(p->template, &vars, &rendering, reterr);
+    if (r != 0)
+        return r;
+    size_t from = ids->n;
+    r = tokenizer_encode_spans(p->tokenizer, rendering.spans, rendering.n_spans, TOKENIZE_special,
+                               ids);
+    return r < 0 ? r : begin_with_bos(p->tokenizer, ids, from);
+}
+
+static int given_ids(const struct prompter *p, const struct chat_request *request,
+                     struct token_list *ids, struct fail *reterr)
+{
+    for (size_t i = 0; i < request->n_prompt_ids; i++) {
+        int32_t id = request->prompt_ids[i];
+        if (id < 0 || (uint32_t)id >= p->vocab)
+            return fail_param(reterr, FAIL_invalid_request, "prompt",
+                              "prompt[%zu] is %" PRId32
+                              "; token ids of this model are 0 to %" PRIu32,
+                              i, id, p->vocab - 1);
+        int r = token_list_add(ids, id);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int prompter_ids(const struct prompter *p, const struct chat_request *request,
+                 struct token_list *ids, struct fail *reterr)
+{
+    size_t from = ids->n;
+    int r;
+    if (!request->is_completion)
+        r = chat_ids(p, request, ids, reterr);
+    else if (request->prompt_ids)
+        r = given_ids(p, request, ids, reterr);
+    else /* text of a user: control tokens spelt in it stay text */
+        r = tokenizer_encode(p->tokenizer, request->prompt, TOKENIZE_bos, ids);
+    if (r == 0 && ids->n == from)
+        return fail_param(reterr, FAIL_invalid_request,
+                          request->is_completion ? "prompt" : "messages",
+                          "the prompt has no tokens; send some text");
+    return r;
+}

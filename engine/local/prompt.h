@@ -1,0 +1,25 @@
+/*
+ * From a request to prompt ids: the chat template, BOS, bounds.
+ *
+ * Immutable once made; any thread.
+ */
+#pragma once
+
+#include "engine/chat.h"
+#include "engine/local/chat_template.h"
+#include "engine/local/tokenizer.h"
+
+struct prompter;
+
+/* Takes the template from the model's metadata; ChatML, with a log line, where it has none. One
+ * that does not compile is logged, and chat requests (only they) fail with its message. The
+ * tokenizer is borrowed and outlives the prompter. 0 or -ENOMEM. */
+int prompter_new(struct prompter **ret, const struct gguf *g, const struct tokenizer *t,
+                 uint32_t vocab) MUST_USE;
+struct prompter *prompter_free(struct prompter *p); /* NULL is fine; returns NULL */
+DEFINE_CLEANUP(struct prompter *, prompter_free);
+
+/* Appends at least one id. FAILED: empty prompt, an id outside the vocabulary, a template that
+ * refuses the messages. */
+int prompter_ids(const struct prompter *p, const struct chat_request *request,
+                 struct token_list *ids, struct fail *reterr) MUST_USE;

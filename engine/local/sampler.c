@@ -1,0 +1,421 @@
+/*
+ * The order is: logit bias, penalties, temperature, top-k, top-p, min-p, one draw. Bias before
+ * penalties and the order of the three cuts are llama.cpp's; temperature comes before the cuts, as
+ * the OpenAI API and vLLM have it, so top_p means a share of the distribution that is drawn from.
+ *
+ * A cut never sorts the vocabulary: candidates that cannot survive are dropped in one pass, the
+ * rest become a heap, and only those that are kept are popped.
+ */
+#include "engine/local/sampler.h"
+
+#include "base/num.h"
+
+#include <errno.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+enum { REPEAT_WINDOW = 64 };         /* tokens that the repeat penalty looks at */
+static const float least = -9999.0f; /* log-probability of the impossible: JSON has no -inf */
+
+struct candidate {
+    double weight; /* exp((logit − max) / T) */
+    int32_t id;
+};
+
+struct sampler {
+    struct sampling params;       /* `bias` is our own copy */
+    struct chat_logit_bias *bias; /* owned */
+    uint32_t vocab;
+    uint64_t key, n_drawn;         /* the generator: a key, and a counter of draws */
+    int32_t recent[REPEAT_WINDOW]; /* ring */
+    uint32_t n_recent;             /* ever added */
+    uint32_t *counts;              /* of each generated id; NULL without those penalties */
+    float *work;                   /* vocab logits after bias and penalties */
+    struct candidate *heap;        /* vocab; NULL when greedy */
+};
+
+/* ---- random numbers ---- */
+
+static uint64_t mix(uint64_t z) /* the finaliser of splitmix64 (Steele, Lea, Flood 2014) */
+{
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static const uint64_t golden = 0x9e3779b97f4a7c15u;
+
+static uint64_t generator_key(uint64_t seed, uint32_t choice)
+{
+    return mix(mix(seed + golden) ^ ((choice + 1) * golden));
+}
+
+/* In [0, 1). Depends on the key and on how many tokens came before, on nothing else. */
+static double draw(struct sampler *s)
+{
+    s->n_drawn++;
+    return (double)(mix(s->key + s->n_drawn * golden) >> 11) * 0x1p-53;
+}
+
+/* ---- life ---- */
+
+struct sampler *sampler_free(struct sampler *s)
+{
+    if (!s)
+        return NULL;
+    free(s->bias);
+    free(s->counts);
+    free(s->work);
+    free(s->heap);
+    free(s);
+    return NULL;
+}
+
+static bool id_known(const struct sampler *s, int32_t id)
+{
+    return id >= 0 && (uint32_t)id < s->vocab;
+}
+
+static bool counts_tokens(const struct sampling *p)
+{
+    return p->presence_penalty != 0 || p->frequency_penalty != 0;
+}
+
+static bool is_greedy(const struct sampler *s)
+{
+    return !(s->params.temperature > 0);
+}
+
+static int allocate(struct sampler *s)
+{
+    if (s->params.n_bias) {
+        s->bias = calloc(s->params.n_bias, sizeof(*s->bias));
+        if (!s->bias)
+            return -ENOMEM;
+        memcpy(s->bias, s->params.bias, s->params.n_bias * sizeof(*s->bias));
+    }
+    s->params.bias = s->bias;
+    if (counts_tokens(&s->params) && !(s->counts = calloc(s->vocab, sizeof(*s->counts))))
+        return -ENOMEM;
+    s->work = calloc(s->vocab, sizeof(*s->work));
+    if (!s->work)
+        return -ENOMEM;
+    if (!is_greedy(s) && !(s->heap = calloc(s->vocab, sizeof(*s->heap))))
+        return -ENOMEM;
+    return 0;
+}
+
+int sampler_new(struct sampler **ret, const struct sampling *p, uint32_t choice, uint32_t vocab,
+                const int32_t *prompt, size_t n_prompt)
+{
+    if (vocab == 0)
+        return -EINVAL;
+    CLEANUP(sampler_freep) struct sampler *s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    s->params = *p;
+    s->vocab = vocab;
+    int r = allocate(s);
+    if (r < 0)
+        return r;
+
+    uint64_t seed = p->seed;
+    if (!p->has_seed && getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+        return errno ? -errno : -EIO;
+    s->key = generator_key(seed, choice);
+
+    size_t from = n_prompt > REPEAT_WINDOW ? n_prompt - REPEAT_WINDOW : 0;
+    for (size_t i = from; i < n_prompt; i++)
+        s->recent[s->n_recent++ % REPEAT_WINDOW] = prompt[i];
+    *ret = TAKE(s);
+    return 0;
+}
+
+/* ---- bias and penalties ---- */
+
+static float tame(float logit) /* comparable and finite at the top: NaN never wins */
+{
+    if (isnan(logit))
+        return -INFINITY;
+    return logit > FLT_MAX ? FLT_MAX : logit;
+}
+
+/* Repeat penalty as in llama.cpp (after Keskar et al. 2019): once an id, whatever its sign. */
+static void penalise_recent(struct sampler *s)
+{
+    float penalty = s->params.repeat_penalty;
+    uint32_t n = s->n_recent < REPEAT_WINDOW ? s->n_recent : REPEAT_WINDOW;
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t id = s->recent[i];
+        bool seen = false;
+        for (uint32_t j = 0; j < i && !seen; j++)
+            seen = s->recent[j] == id;
+        if (seen || !id_known(s, id))
+            continue;
+        float *w = &s->work[id];
+        *w = tame(*w > 0 ? *w / penalty : *w * penalty);
+    }
+}
+
+static void penalise_counted(struct sampler *s)
+{
+    for (uint32_t i = 0; i < s->vocab; i++)
+        if (s->counts[i])
+            s->work[i] = tame(s->work[i] - s->params.presence_penalty -
+                              (float)s->counts[i] * s->params.frequency_penalty);
+}
+
+/* The logits to choose from; fills s->work. */
+static void prepare(struct sampler *s, const float *logits, const int32_t *banned, size_t n_banned)
+{
+    for (uint32_t i = 0; i < s->vocab; i++)
+        s->work[i] = tame(logits[i]);
+    for (size_t i = 0; i < s->params.n_bias; i++)
+        if (id_known(s, s->bias[i].token))
+            s->work[s->bias[i].token] = tame(s->work[s->bias[i].token] + s->bias[i].bias);
+    if (s->params.repeat_penalty != 1 && s->params.repeat_penalty > 0)
+        penalise_recent(s);
+    if (s->counts)
+        penalise_counted(s);
+    for (size_t i = 0; i < n_banned; i++)
+        if (id_known(s, banned[i]))
+            s->work[banned[i]] = -INFINITY;
+}
+
+/* ---- choosing ---- */
+
+static bool is_banned(int32_t id, const int32_t *banned, size_t n_banned)
+{
+    for (size_t i = 0; i < n_banned; i++)
+        if (banned[i] == id)
+            return true;
+    return false;
+}
+
+/* The first of the largest; -1 when every logit is -inf. */
+static int32_t largest(const struct sampler *s)
+{
+    int32_t best = -1;
+    float top = -INFINITY;
+    for (uint32_t i = 0; i < s->vocab; i++)
+        if (s->work[i] > top) {
+            top = s->work[i];
+            best = (int32_t)i;
+        }
+    return best;
+}
+
+static bool above(const struct candidate *a, const struct candidate *b)
+{
+    return a->weight > b->weight || (a->weight == b->weight && a->id < b->id);
+}
+
+static void sift_down(struct candidate *heap, size_t n, size_t at)
+{
+    struct candidate moving = heap[at];
+    for (;;) {
+        size_t child = 2 * at + 1;
+        if (child >= n)
+            break;
+        if (child + 1 < n && above(&heap[child + 1], &heap[child]))
+            child++;
+        if (!above(&heap[child], &moving))
+            break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = moving;
+}
+
+static void heapify(struct candidate *heap, size_t n)
+{
+    for (size_t i = n / 2; i-- > 0;)
+        sift_down(heap, n, i);
+}
+
+/* Moves the largest to the end of the heap's memory: what was popped stands there, largest last. */
+static const struct candidate *pop(struct candidate *heap, size_t *n)
+{
+    struct candidate top = heap[0];
+    heap[0] = heap[--*n];
+    sift_down(heap, *n, 0);
+    heap[*n] = top;
+    return &heap[*n];
+}
+
+struct kept { /* the survivors, largest first, read downwards from `first` */
+    const struct candidate *first;
+    size_t n;
+    double total;
+};
+
+/* Weights of all ids that are worth it: at least `floor` of the total weight each. */
+static size_t weigh(struct sampler *s, float max, double floor, double *ret_total)
+{
+    double inverse = 1 / (double)s->params.temperature, total = 0;
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        double x = ((double)s->work[i] - (double)max) * inverse;
+        double w = s->work[i] == max ? 1 : exp(x); /* 0 × inf at a tiny temperature */
+        s->heap[i] = (struct candidate){ w, (int32_t)i };
+        total += w;
+    }
+    size_t n = 0;
+    for (uint32_t i = 0; i < s->vocab; i++)
+        if (s->heap[i].weight > 0 && s->heap[i].weight >= floor * total)
+            s->heap[n++] = s->heap[i];
+    *ret_total = total;
+    return n;
+}
+
+static struct kept pop_while(struct candidate *heap, size_t n, size_t max_n, double max_total)
+{
+    struct kept k = { .first = heap + n - 1 };
+    heapify(heap, n);
+    while (n > 0 && k.n < max_n && (k.n == 0 || k.total < max_total)) {
+        k.total += pop(heap, &n)->weight;
+        k.n++;
+    }
+    return k;
+}
+
+static void keep_share(struct kept *k, double share) /* the fewest that hold this much */
+{
+    double sum = 0;
+    for (size_t i = 0; i < k->n; i++) {
+        sum += k->first[-(ptrdiff_t)i].weight;
+        if (sum >= share) {
+            k->n = i + 1;
+            break;
+        }
+    }
+    k->total = sum;
+}
+
+static void keep_least(struct kept *k, double weight) /* the largest always stays */
+{
+    double sum = 0;
+    size_t n = 0;
+    while (n < k->n && (n == 0 || k->first[-(ptrdiff_t)n].weight >= weight))
+        sum += k->first[-(ptrdiff_t)n++].weight;
+    k->n = n;
+    k->total = sum;
+}
+
+static int32_t draw_kept(struct sampler *s, const struct kept *k)
+{
+    double left = draw(s) * k->total;
+    for (size_t i = 0; i + 1 < k->n; i++) {
+        left -= k->first[-(ptrdiff_t)i].weight;
+        if (left < 0)
+            return k->first[-(ptrdiff_t)i].id;
+    }
+    return k->first[-(ptrdiff_t)(k->n - 1)].id;
+}
+
+static int32_t draw_any(struct sampler *s, size_t n, double total)
+{
+    double left = draw(s) * total;
+    for (size_t i = 0; i + 1 < n; i++) {
+        left -= s->heap[i].weight;
+        if (left < 0)
+            return s->heap[i].id;
+    }
+    return s->heap[n - 1].id;
+}
+
+static int32_t sample(struct sampler *s, float max)
+{
+    const struct sampling *p = &s->params;
+    bool cut_k = p->top_k > 0 && p->top_k < s->vocab;
+    bool cut_p = p->top_p < 1;
+    bool cut_min = p->min_p > 0;
+    double total;
+
+    /* Together, those below (1 − top_p) / vocab hold less than 1 − top_p: none is in the nucleus.
+     * With top-k the nucleus is a share of the k largest, so nothing can be told beforehand. */
+    double share = fmax((double)p->top_p, 0);
+    double floor = cut_p && !cut_k ? (1 - share) / (2.0 * s->vocab) : 0; /* 2: rounding */
+    size_t n = weigh(s, max, floor, &total);
+    if (!cut_k && !cut_p && !cut_min)
+        return draw_any(s, n, total);
+
+    struct kept k =
+        pop_while(s->heap, n, cut_k ? p->top_k : n, cut_p && !cut_k ? share * total : INFINITY);
+    if (cut_p && cut_k)
+        keep_share(&k, share * k.total);
+    if (cut_min)
+        keep_least(&k, (double)p->min_p); /* the largest weighs 1 */
+    return draw_kept(s, &k);
+}
+
+static int32_t first_allowed(const struct sampler *s, const int32_t *banned, size_t n_banned)
+{
+    for (uint32_t i = 0; i < s->vocab; i++)
+        if (!is_banned((int32_t)i, banned, n_banned))
+            return (int32_t)i;
+    return 0;
+}
+
+int32_t sampler_pick(struct sampler *s, const float *logits, const int32_t *banned, size_t n_banned)
+{
+    prepare(s, logits, banned, n_banned);
+    int32_t id = largest(s);
+    if (id < 0)
+        id = first_allowed(s, banned, n_banned);
+    else if (!is_greedy(s))
+        id = sample(s, s->work[id]);
+
+    s->recent[s->n_recent % REPEAT_WINDOW] = id;
+    s->n_recent = s->n_recent + 1 < 2 * REPEAT_WINDOW ? s->n_recent + 1 : REPEAT_WINDOW;
+    if (s->counts)
+        s->counts[id]++;
+    return id;
+}
+
+/* ---- log-probabilities ---- */
+
+static void top_insert(struct token_logprob *top, size_t *n, size_t max, int32_t id, float logit)
+{
+    size_t at = *n;
+    if (at == max) {
+        if (!(logit > top[max - 1].logprob))
+            return;
+        at--;
+    } else {
+        (*n)++;
+    }
+    for (; at > 0 && logit > top[at - 1].logprob; at--)
+        top[at] = top[at - 1];
+    top[at] = (struct token_logprob){ .id = id, .logprob = logit };
+}
+
+float sampler_logprobs(struct sampler *s, const float *logits, int32_t id,
+                       struct token_logprob *ret_top, size_t n_top)
+{
+    float max = -INFINITY;
+    for (uint32_t i = 0; i < s->vocab; i++)
+        max = tame(logits[i]) > max ? tame(logits[i]) : max;
+    if (max == -INFINITY)
+        max = 0; /* nothing is possible: every answer is `least` */
+
+    double sum = 0;
+    size_t n = 0;
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        float logit = tame(logits[i]);
+        sum += exp((double)logit - (double)max);
+        if (n_top)
+            top_insert(ret_top, &n, n_top, (int32_t)i, logit);
+    }
+    double log_sum = sum > 0 ? log(sum) + (double)max : (double)max;
+    for (size_t i = 0; i < n_top; i++) {
+        if (i >= n)
+            ret_top[i] = (struct token_logprob){ .id = -1, .logprob = least };
+        else
+            ret_top[i].logprob = fmaxf((float)((double)ret_top[i].logprob - log_sum), least);
+    }
+    if (!id_known(s, id))
+        return least;
+    return fmaxf((float)((double)tame(logits[id]) - log_sum), least);
+}

@@ -1,0 +1,98 @@
+#include "engine/local/slots.h"
+
+#include "base/num.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+int slots_init(struct slots *s, uint32_t n, uint32_t context)
+{
+    *s = (struct slots){ .n = n };
+    size_t ids;
+    if (!mul_ok(n, context, &ids))
+        return -EOVERFLOW;
+    s->at = calloc(n, sizeof(*s->at));
+    s->memory = calloc(ids, sizeof(*s->memory));
+    if (!s->at || !s->memory)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n; i++)
+        s->at[i].ids = s->memory + (size_t)i * context;
+    return 0;
+}
+
+void slots_done(struct slots *s)
+{
+    free(s->at);
+    free(s->memory);
+    *s = (struct slots){ 0 };
+}
+
+bool cache_key_eq(const struct cache_key *a, const struct cache_key *b)
+{
+    if (a->kind != b->kind || a->kind == CACHE_KEY_private)
+        return false;
+    return a->kind == CACHE_KEY_base || sha256_eq(&a->digest, &b->digest);
+}
+
+uint32_t slots_common(const int32_t *a, uint32_t n_a, const int32_t *b, uint32_t n_b)
+{
+    uint32_t n = n_a < n_b ? n_a : n_b, i = 0;
+    while (i < n && a[i] == b[i])
+        i++;
+    return i;
+}
+
+static uint32_t common(const struct slot *slot, const struct cache_key *key, const int32_t *ids,
+                       uint32_t n_ids)
+{
+    return cache_key_eq(&slot->key, key) ? slots_common(slot->ids, slot->n, ids, n_ids) : 0;
+}
+
+uint32_t slots_best(const struct slots *s, const struct cache_key *key, const int32_t *ids,
+                    uint32_t n_ids, uint32_t except, uint32_t *ret_common)
+{
+    uint32_t best = 0, longest = 0;
+    for (uint32_t i = 0; i < s->n; i++) {
+        uint32_t n = i == except ? 0 : common(&s->at[i], key, ids, n_ids);
+        if (n > longest) {
+            longest = n;
+            best = i;
+        }
+    }
+    *ret_common = longest;
+    return best;
+}
+
+uint32_t slots_take(struct slots *s, const struct cache_key *key, const int32_t *ids,
+                    uint32_t n_ids)
+{
+    uint32_t oldest = s->n, fitting = s->n, longest = 0;
+    for (uint32_t i = 0; i < s->n; i++) {
+        if (s->at[i].busy)
+            continue;
+        if (oldest == s->n || s->at[i].used < s->at[oldest].used)
+            oldest = i;
+        uint32_t n = common(&s->at[i], key, ids, n_ids);
+        /* less than half: taking it would throw away more than it saves, a copy serves as well */
+        if (n > longest && n >= s->at[i].n - n) {
+            longest = n;
+            fitting = i;
+        }
+    }
+    assert(oldest < s->n);
+    uint32_t taken = fitting < s->n ? fitting : oldest;
+    struct slot *slot = &s->at[taken];
+    slot->n = common(slot, key, ids, n_ids);
+    slot->key = *key;
+    slot->busy = true;
+    slot->used = ++s->clock;
+    return taken;
+}
+
+void slots_release(struct slots *s, uint32_t slot)
+{
+    assert(s->at[slot].busy);
+    s->at[slot].busy = false;
+    s->at[slot].used = ++s->clock;
+}
