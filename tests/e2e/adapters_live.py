@@ -1,0 +1,161 @@
+"""Adapters move while streams decode: nobody fails, nobody changes revision in flight, later requests see the move."""
+import json
+import pathlib
+import shutil
+import sys
+import threading
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from support import tap  # noqa: E402
+from support.rootstock import Redis, Server, Stream, heldout  # noqa: E402
+
+STREAMS = 16
+ADAPTERS = ("sql", "extract", "french", "triage")
+
+
+def prompts(name, n):
+    """The first n held-out prompts of an adapter's newest revision."""
+    revision = "2" if name in ("sql", "triage") else "1"
+    return [case["prompt"] for case in heldout(f"{name}.{revision}")[:n]]
+
+
+class Cases:
+    """The cases, for either catalog."""
+
+    server = None
+
+    def revision(self, model):
+        """The digest that a model name means now, by a request of one token."""
+        _, headers = self.server.chat("hello", model, max_tokens=1)
+        return headers["x-rootstock-revision"]
+
+    def alone(self, jobs):
+        """The answer of each (model, prompt) when nothing else runs."""
+        return {job: self.server.chat(job[1], job[0])[0] for job in jobs}
+
+    def test_streams_in_flight_keep_their_revision_and_later_requests_take_the_new_one(self):
+        jobs = [(f"demo:{name}", p) for name in ADAPTERS for p in prompts(name, STREAMS // len(ADAPTERS))]
+        before = self.alone(jobs)
+        old = self.revision("demo:triage")
+        previous = self.revision("demo:triage@prev")
+        self.assertNotEqual(old, previous)
+        # Long enough to be in flight while the alias moves: the end token may not stop them.
+        flying = [Stream(self.server, p, m, ignore_eos=True, max_tokens=96) for m, p in jobs]
+        texts = [None] * len(flying)
+
+        def read(i):
+            texts[i] = flying[i].text()
+
+        readers = [threading.Thread(target=read, args=(i,)) for i in range(len(flying))]
+        for reader in readers:
+            reader.start()
+        self.server.cli("adapters", "alias", "triage", "prod", "prev")
+        self.assertEqual(self.revision("demo:triage"), previous)
+        moved = {job: self.server.chat(job[1], job[0])[0] for job in jobs if job[0] == "demo:triage"}
+        self.server.cli("adapters", "rollback", "triage")
+        self.assertEqual(self.revision("demo:triage"), old)
+        for reader in readers:
+            reader.join()
+        for i, job in enumerate(jobs):
+            self.assertEqual(flying[i].status, 200)
+            self.assertTrue(texts[i].startswith(before[job]), (job, texts[i], before[job]))
+            if job[0] == "demo:triage":
+                self.assertEqual(flying[i].headers["x-rootstock-revision"], old)
+                self.assertNotEqual(moved[job], before[job])
+        self.assertEqual(self.alone(jobs), before)
+
+    def test_a_mixed_batch_answers_as_each_request_alone(self):
+        jobs = [(f"demo:{name}", p) for name in ADAPTERS for p in prompts(name, STREAMS)[8:12]]
+        jobs.append(("demo", "What is 64 - 61?"))
+        before = self.alone(jobs)
+        together = {}
+
+        def ask(job):
+            together[job] = Stream(self.server, job[1], job[0]).text()
+
+        threads = [threading.Thread(target=ask, args=(job,)) for job in jobs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(together, before)
+
+    def test_a_revision_is_addressed_by_its_digest(self):
+        digest = self.revision("demo:sql@prev")
+        prompt = prompts("sql", 1)[0]
+        by_digest, headers = self.server.chat(prompt, f"demo:sql@sha256-{digest[:16]}")
+        self.assertEqual(headers["x-rootstock-revision"], digest)
+        self.assertEqual(by_digest, self.server.chat(prompt, "demo:sql@prev")[0])
+        self.assertNotEqual(by_digest, self.server.chat(prompt, "demo:sql@prod")[0])
+
+    def test_names_that_mean_nothing_are_404_in_the_error_contract(self):
+        for model in ("nope", "demo:nope", "demo:sql@nope", "demo:sql@sha256-0123456789abcdef", "nope:sql"):
+            body = {"model": model, "messages": [{"role": "user", "content": "x"}]}
+            status, _, data = self.server.request("POST", "/v1/chat/completions", body)
+            error = json.loads(data)["error"]
+            self.assertEqual((status, error["code"]), (404, "model_not_found"), (model, error))
+            self.assertEqual(error["type"], "invalid_request_error")
+
+    def test_history_tells_every_move(self):
+        self.server.cli("adapters", "alias", "sql", "canary", "prev")
+        shown = json.loads(self.server.cli("adapters", "show", "sql", "--json").stdout)
+        self.assertIn("canary", json.dumps(shown))
+        history = self.server.cli("adapters", "history", "sql").stdout
+        self.assertIn("canary", history)
+
+    def test_a_pushed_adapter_serves_the_next_request(self):
+        source = self.server.folder / "adapters" / "french" / "1"
+        copy = self.server.folder / "pushed"
+        if not copy.exists():
+            shutil.copytree(source, copy)
+        self.server.cli("adapters", "push", "parisian", str(copy), "--base", "demo")
+        prompt = prompts("french", 1)[0]
+        self.assertEqual(self.server.chat(prompt, "demo:parisian")[0], self.server.chat(prompt, "demo:french")[0])
+        listed = json.loads(self.server.get("/v1/models")[2])
+        self.assertIn("demo:parisian", [m["id"] for m in listed["data"]])
+
+
+class DirectoryCatalog(Cases, unittest.TestCase):
+    """On the embedded folder."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+
+
+class RedisCatalog(Cases, unittest.TestCase):
+    """On a real redis-server."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.redis = Redis()
+        cls.server = Server(redis=cls.redis)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+        cls.redis.stop()
+
+    def test_known_adapters_serve_while_redis_is_gone(self):
+        prompt = prompts("extract", 1)[0]
+        before, _ = self.server.chat(prompt, "demo:extract")
+        self.redis.stop()
+        try:
+            self.assertEqual(self.server.chat(prompt, "demo:extract")[0], before)
+            body = {"model": "demo:unheard_of", "messages": [{"role": "user", "content": "x"}]}
+            status, _, data = self.server.request("POST", "/v1/chat/completions", body)
+            self.assertEqual((status, json.loads(data)["error"]["code"]), (503, "catalog_unavailable"))
+            refused = self.server.cli("adapters", "alias", "extract", "prod", "prev", check=False)
+            self.assertEqual(refused.returncode, 1)
+        finally:
+            self.redis.start()
+            self.server.push_all()
+
+
+if __name__ == "__main__":
+    tap.main()

@@ -1,0 +1,54 @@
+// The stock openai client for Node: prints one JSON object, which the Python side checks.
+// usage: node openai.mjs BASE_URL PROMPT
+import OpenAI from 'openai';
+
+const [baseURL, prompt] = process.argv.slice(2);
+const client = new OpenAI({ baseURL, apiKey: 'none', maxRetries: 0 });
+const messages = [{ role: 'user', content: prompt }];
+const out = { chat: {}, stream: {}, completion: {}, completionStream: {}, errors: {} };
+
+for (const model of ['auto', 'demo', 'demo:sql', 'demo:sql@prod']) {
+  const answer = await client.chat.completions.create({ model, messages, temperature: 0 });
+  out.chat[model] = answer.choices[0].message.content;
+
+  let text = '';
+  let finish = null;
+  for await (const chunk of await client.chat.completions.create({ model, messages, temperature: 0, stream: true })) {
+    text += chunk.choices[0]?.delta?.content ?? '';
+    finish = chunk.choices[0]?.finish_reason ?? finish;
+  }
+  out.stream[model] = { text, finish };
+
+  const ask = { model, prompt, temperature: 0, max_tokens: 16 };
+  out.completion[model] = (await client.completions.create(ask)).choices[0].text;
+  out.completionStream[model] = '';
+  for await (const chunk of await client.completions.create({ ...ask, stream: true })) {
+    out.completionStream[model] += chunk.choices[0]?.text ?? '';
+  }
+}
+
+const failing = {
+  unknownModel: { model: 'nope', messages },
+  noMessages: { model: 'demo', messages: [] },
+};
+for (const [name, body] of Object.entries(failing)) {
+  try {
+    await client.chat.completions.create(body);
+    out.errors[name] = 'no error';
+  } catch (error) {
+    out.errors[name] = { kind: error.constructor.name, status: error.status, code: error.code };
+  }
+}
+
+// Leaving in the middle of a stream must not upset the server; the next request shows that.
+const leaving = await client.chat.completions.create({ model: 'demo', messages, stream: true });
+for await (const chunk of leaving) {
+  if (chunk.choices[0]?.delta?.content) {
+    leaving.controller.abort();
+    break;
+  }
+}
+out.after = (await client.chat.completions.create({ model: 'demo', messages, temperature: 0 })).choices[0].message.content;
+out.models = [];
+for await (const model of client.models.list()) out.models.push(model.id);
+console.log(JSON.stringify(out));

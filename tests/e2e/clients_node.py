@@ -1,0 +1,60 @@
+"""The stock openai client for Node against a real server. Skipped, with a word, where it is not installed."""
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from support import tap  # noqa: E402
+from support.rootstock import PATIENCE, ROOT, Server, heldout  # noqa: E402
+
+CLIENTS = ROOT / "tests" / "e2e" / "clients"
+HERE = shutil.which("node") and (CLIENTS / "node_modules" / "openai").exists()
+
+
+@unittest.skipUnless(HERE, "node or its openai client is not installed; run tests/e2e/install-clients.sh")
+class StockClient(unittest.TestCase):
+    """One run of clients/openai.mjs, checked part by part."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.case = heldout("sql.2")[0]
+        url = f"http://127.0.0.1:{cls.server.port}/v1"
+        ran = subprocess.run(["node", str(CLIENTS / "openai.mjs"), url, cls.case["prompt"]], capture_output=True,
+                             text=True, timeout=120 * PATIENCE, check=False)
+        if ran.returncode:
+            raise AssertionError(ran.stderr)
+        cls.out = json.loads(ran.stdout)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+
+    def test_chat_answers_for_every_kind_of_name(self):
+        for model in ("auto", "demo:sql", "demo:sql@prod"):
+            self.assertEqual(self.out["chat"][model], self.case["answer"])
+        self.assertNotEqual(self.out["chat"]["demo"], self.case["answer"])
+
+    def test_streams_say_what_whole_answers_say(self):
+        for model, text in self.out["chat"].items():
+            self.assertEqual(self.out["stream"][model], {"text": text, "finish": "stop"})
+        self.assertEqual(self.out["completionStream"], self.out["completion"])
+
+    def test_errors_have_the_right_classes(self):
+        unknown, empty = self.out["errors"]["unknownModel"], self.out["errors"]["noMessages"]
+        self.assertEqual((unknown["kind"], unknown["status"], unknown["code"]),
+                         ("NotFoundError", 404, "model_not_found"))
+        self.assertEqual((empty["kind"], empty["status"]), ("BadRequestError", 400))
+
+    def test_an_aborted_stream_leaves_the_server_well(self):
+        self.assertEqual(self.out["after"], self.out["chat"]["demo"])
+
+    def test_models_are_listed(self):
+        self.assertIn("demo:sql", self.out["models"])
+
+
+if __name__ == "__main__":
+    tap.main()

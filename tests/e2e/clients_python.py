@@ -1,0 +1,145 @@
+"""The stock openai client for Python against a real server. Skipped, with a word, where it is not installed."""
+import json
+import os
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from support import tap  # noqa: E402
+from support.rootstock import ROOT, Server, heldout  # noqa: E402
+
+VENV = ROOT / ".venv" / "bin" / "python"
+if VENV.exists() and pathlib.Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+    os.execv(str(VENV), [str(VENV), *sys.argv])
+
+try:
+    import openai
+except ImportError:
+    openai = None
+try:
+    import jsonschema
+except ImportError:
+    jsonschema = None
+
+MODELS = ("auto", "demo", "demo:sql", "demo:sql@prod")
+SCHEMAS = pathlib.Path(os.environ.get("ROOTSTOCK_SHARED", ROOT.parent / "shared")) / "openai-schema.json"
+
+
+def validator(name):
+    """A validator of one of OpenAI's published schemas, or None where they are absent."""
+    if not SCHEMAS.exists() or jsonschema is None:
+        return None
+    document = json.loads(SCHEMAS.read_text(encoding="utf-8"))
+    schema = {"$ref": f"#/$defs/{name}", "$defs": document["$defs"]}
+    return jsonschema.Draft202012Validator(schema)
+
+
+@unittest.skipIf(openai is None, "the openai client is not installed; run tests/e2e/install-clients.sh")
+class StockClient(unittest.TestCase):
+    """Chat and completions, streamed and not, for every kind of model name."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.client = openai.OpenAI(base_url=f"http://127.0.0.1:{cls.server.port}/v1", api_key="none", max_retries=0)
+        cls.prompt = heldout("sql.2")[0]["prompt"]
+        cls.messages = [{"role": "user", "content": cls.prompt}]
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.client.close()
+        cls.server.stop()
+
+    def test_chat_answers_for_every_kind_of_name(self):
+        for model in MODELS:
+            with self.subTest(model=model):
+                answer = self.client.chat.completions.create(model=model, messages=self.messages, temperature=0)
+                self.assertEqual(answer.object, "chat.completion")
+                self.assertTrue(answer.choices[0].message.content)
+                self.assertEqual(answer.choices[0].message.role, "assistant")
+                self.assertIn(answer.choices[0].finish_reason, ("stop", "length"))
+                usage = answer.usage
+                self.assertEqual(usage.total_tokens, usage.prompt_tokens + usage.completion_tokens)
+
+    def test_a_chat_stream_says_what_the_whole_answer_says(self):
+        for model in MODELS:
+            with self.subTest(model=model):
+                whole = self.client.chat.completions.create(model=model, messages=self.messages, temperature=0)
+                chunks = list(self.client.chat.completions.create(
+                    model=model, messages=self.messages, temperature=0, stream=True,
+                    stream_options={"include_usage": True}))
+                text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+                self.assertEqual(text, whole.choices[0].message.content)
+                self.assertEqual(chunks[0].choices[0].delta.role, "assistant")
+                self.assertEqual([c.choices[0].finish_reason for c in chunks if c.choices][-1],
+                                 whole.choices[0].finish_reason)
+                self.assertEqual(chunks[-1].choices, [])
+                self.assertEqual(chunks[-1].usage.completion_tokens, whole.usage.completion_tokens)
+                self.assertEqual(len({c.id for c in chunks}), 1)
+
+    def test_completions_stream_what_they_answer(self):
+        for model in MODELS:
+            with self.subTest(model=model):
+                ask = {"model": model, "prompt": self.prompt, "temperature": 0, "max_tokens": 16}
+                whole = self.client.completions.create(**ask)
+                self.assertEqual(whole.object, "text_completion")
+                text = "".join(c.choices[0].text for c in self.client.completions.create(stream=True, **ask) if c.choices)
+                self.assertEqual(text, whole.choices[0].text)
+
+    def test_models_are_listed_and_shown(self):
+        ids = [m.id for m in self.client.models.list()]
+        self.assertIn("demo", ids)
+        self.assertIn("demo:sql", ids)
+        self.assertEqual(self.client.models.retrieve("demo:sql").id, "demo:sql")
+        with self.assertRaises(openai.NotFoundError):
+            self.client.models.retrieve("nope")
+
+    def test_errors_raise_the_right_classes(self):
+        create = self.client.chat.completions.create
+        with self.assertRaises(openai.NotFoundError) as caught:
+            create(model="nope", messages=self.messages)
+        self.assertEqual(caught.exception.code, "model_not_found")
+        with self.assertRaises(openai.BadRequestError):
+            create(model="demo", messages=[])
+        with self.assertRaises(openai.BadRequestError) as caught:
+            create(model="demo", messages=self.messages, temperature=9)
+        self.assertEqual(caught.exception.param, "temperature")
+
+    def test_several_choices_logprobs_stop_and_bias_are_served(self):
+        answer = self.client.chat.completions.create(model="demo", messages=self.messages, n=3, seed=7, temperature=1,
+                                                     max_tokens=8, logprobs=True, top_logprobs=4)
+        self.assertEqual([c.index for c in answer.choices], [0, 1, 2])
+        for choice in answer.choices:
+            for token in choice.logprobs.content:
+                self.assertLessEqual(token.logprob, 0)
+                self.assertEqual(len(token.top_logprobs), 4)
+        again = self.client.chat.completions.create(model="demo", messages=self.messages, n=3, seed=7, temperature=1,
+                                                    max_tokens=8)
+        self.assertEqual([c.message.content for c in again.choices], [c.message.content for c in answer.choices])
+        whole = self.client.chat.completions.create(model="demo:sql", messages=self.messages, temperature=0)
+        text = whole.choices[0].message.content
+        cut = self.client.chat.completions.create(model="demo:sql", messages=self.messages, temperature=0, stop=["FROM"])
+        self.assertEqual(cut.choices[0].message.content, text.split("FROM")[0])
+        self.assertEqual(cut.choices[0].finish_reason, "stop")
+
+    @unittest.skipIf(validator("CreateChatCompletionResponse") is None,
+                     "shared/openai-schema.json or the jsonschema package is not here")
+    def test_bodies_and_chunks_validate_against_the_published_schema(self):
+        fields = {"model": "demo:sql", "temperature": 0, "messages": self.messages}
+        _, _, data = self.server.request("POST", "/v1/chat/completions", fields)
+        validator("CreateChatCompletionResponse").validate(json.loads(data))
+        _, _, data = self.server.request("POST", "/v1/chat/completions",
+                                         {**fields, "stream": True, "stream_options": {"include_usage": True}})
+        chunks = [json.loads(line[6:]) for line in data.split(b"\n") if line.startswith(b"data: {")]
+        self.assertGreater(len(chunks), 3)
+        for chunk in chunks:
+            validator("CreateChatCompletionStreamResponse").validate(chunk)
+        _, _, data = self.server.request("POST", "/v1/completions",
+                                         {"model": "demo", "prompt": "a", "max_tokens": 4, "logprobs": 2})
+        validator("CreateCompletionResponse").validate(json.loads(data))
+        validator("ListModelsResponse").validate(json.loads(self.server.get("/v1/models")[2]))
+
+
+if __name__ == "__main__":
+    tap.main()
