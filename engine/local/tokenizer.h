@@ -51,6 +51,8 @@ struct text_span {
     struct str text;
     bool literal; /* of a user: control tokens are not parsed */
 };
+/* Control tokens of the template's spans are parsed whatever the flags; with TOKENIZE_bos, a BOS
+ * that the template wrote at its beginning is not doubled. */
 int tokenizer_encode_spans(const struct tokenizer *t, const struct text_span *spans, size_t n,
                            unsigned flags, struct token_list *l) MUST_USE;
 
