@@ -74,8 +74,8 @@ uint32_t slots_take(struct slots *s, const struct cache_key *key, const int32_t 
         if (oldest == s->n || s->at[i].used < s->at[oldest].used)
             oldest = i;
         uint32_t n = common(&s->at[i], key, ids, n_ids);
-        /* less than half: taking it would throw away more than it saves, a copy serves as well */
-        if (n > longest && n >= s->at[i].n - n) {
+        /* half or less: taking it would throw away more than it saves, a copy serves as well */
+        if (n > longest && n > s->at[i].n - n) {
             longest = n;
             fitting = i;
         }
