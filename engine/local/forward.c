@@ -1,0 +1,398 @@
+/*
+ * The graph of the llama family: norm, attention, norm, gated feed-forward.
+ *
+ * Every sum runs in an order that depends on the model and a row's position only, so neither the
+ * other rows of a step nor the number of threads changes a bit of a row's result.
+ */
+#include "engine/local/stepper_impl.h"
+
+#include <assert.h>
+#include <math.h>
+
+enum {
+    PART_WORK = 1 << 17, /* multiply-adds that pay for waking the team: ~10 µs */
+    PART_ALIGN = 8,      /* weight rows of a part: whole tiles */
+};
+
+/* Cuts n parts of `work` multiply-adds in all; small work stays on the calling thread. */
+static void run_parts(struct stepper *s, team_part *run, void *arg, uint32_t n, uint64_t work)
+{
+    if (work >= PART_WORK) {
+        team_run(s->team, run, arg, n);
+        return;
+    }
+    for (uint32_t part = 0; part < n; part++)
+        run(arg, part, /* member= */ 0);
+}
+
+static float *scratch_of(const struct stepper *s, uint32_t member)
+{
+    return s->member_scratch + member * s->member_floats;
+}
+
+/* ---- linears ---- */
+
+enum finish { FINISH_none, FINISH_swiglu, FINISH_residual };
+
+struct linear_job { /* linears that read the same rows */
+    struct stepper *s;
+    uint32_t layer, n_linears;
+    enum lora_target targets[SHARED_INPUTS];
+    const struct rows *x, *y[SHARED_INPUTS];
+    enum finish finish;
+    uint32_t chunk;                   /* outputs of a part */
+    uint32_t part_end[SHARED_INPUTS]; /* parts up to and with this linear */
+};
+
+static void shrink_part(void *arg, uint32_t part, uint32_t member)
+{
+    const struct linear_job *j = arg;
+    struct stepper *s = j->s;
+    const struct step_group *g = &s->groups[part / j->n_linears];
+    uint32_t i = part % j->n_linears;
+    if (!g->lora)
+        return;
+    const struct lora_pair *p = lora_pair(g->lora, j->layer, j->targets[i]);
+    if (!p->rank)
+        return;
+    uint32_t in = model_linear(s->model, j->layer, j->targets[i])->w.in;
+    struct matmul m = { .w = p->a,
+                        .w_stride = in * sizeof(float),
+                        .k = in,
+                        .x = (const float *const *)j->x->at + g->first,
+                        .y = s->low[i].at + g->first,
+                        .n = g->n,
+                        .scratch = scratch_of(s, member) };
+    kernel_for(s->model->kernels, TENSOR_F32)->matmul(&m, 0, p->rank);
+}
+
+/* A x for every row with an adapter. */
+static void shrink(struct linear_job *j)
+{
+    struct stepper *s = j->s;
+    uint64_t work = 0;
+    for (uint32_t g = 0; g < s->n_groups; g++)
+        for (uint32_t i = 0; s->groups[g].lora && i < j->n_linears; i++)
+            work += (uint64_t)lora_pair(s->groups[g].lora, j->layer, j->targets[i])->rank *
+                    model_linear(s->model, j->layer, j->targets[i])->w.in * s->groups[g].n;
+    if (work)
+        run_parts(s, shrink_part, j, s->n_groups * j->n_linears, work);
+}
+
+/* y += B (A x), outputs [begin, end). */
+static void expand(const struct linear_job *j, uint32_t i, uint32_t begin, uint32_t end)
+{
+    struct stepper *s = j->s;
+    const struct kernel *k = kernel_for(s->model->kernels, TENSOR_F32);
+    size_t out = model_linear(s->model, j->layer, j->targets[i])->w.out;
+    for (uint32_t g = 0; g < s->n_groups; g++) {
+        const struct step_group *group = &s->groups[g];
+        if (!group->lora)
+            continue;
+        const struct lora_pair *p = lora_pair(group->lora, j->layer, j->targets[i]);
+        for (uint32_t o = begin; p->rank && o < end; o += MIX_WIDTH)
+            for (uint32_t r = group->first; r < group->first + group->n; r++) {
+                struct mix m = { .t = s->low[i].at[r],
+                                 .rows = p->b + o,
+                                 .row_stride = out * sizeof(float),
+                                 .n = p->rank,
+                                 .width = end - o < MIX_WIDTH ? end - o : MIX_WIDTH };
+                k->mix(j->y[i]->at[r] + o, &m);
+            }
+    }
+}
+
+static void one_linear(const struct linear_job *j, uint32_t i, uint32_t begin, uint32_t end,
+                       uint32_t member)
+{
+    struct stepper *s = j->s;
+    const struct linear *l = model_linear(s->model, j->layer, j->targets[i]);
+    struct matmul m = { .w = l->w.data,
+                        .w_stride = l->w.row_bytes,
+                        .k = l->w.in,
+                        .x = (const float *const *)j->x->at,
+                        .y = j->y[i]->at,
+                        .n = s->n,
+                        .scratch = scratch_of(s, member) };
+    l->w.kernel->matmul(&m, begin, end);
+    for (uint32_t r = 0; l->bias && r < s->n; r++)
+        for (uint32_t o = begin; o < end; o++)
+            m.y[r][o] += l->bias[o];
+    expand(j, i, begin, end);
+}
+
+static void swiglu(const struct linear_job *j, uint32_t begin, uint32_t end)
+{
+    for (uint32_t r = 0; r < j->s->n; r++) {
+        float *gate = j->y[0]->at[r];
+        const float *up = j->y[1]->at[r];
+        for (uint32_t o = begin; o < end; o++)
+            gate[o] = gate[o] / (1.0f + expf(-gate[o])) * up[o];
+    }
+}
+
+static void linear_part(void *arg, uint32_t part, uint32_t member)
+{
+    const struct linear_job *j = arg;
+    uint32_t i = 0, first = 0;
+    while (part >= j->part_end[i])
+        first = j->part_end[i++];
+    uint32_t out = model_linear(j->s->model, j->layer, j->targets[i])->w.out;
+    uint32_t begin = (part - first) * j->chunk;
+    uint32_t end = out - begin < j->chunk ? out : begin + j->chunk;
+    one_linear(j, i, begin, end, member);
+    if (j->finish == FINISH_swiglu) {
+        one_linear(j, 1, begin, end, member);
+        swiglu(j, begin, end);
+    }
+    if (j->finish == FINISH_residual)
+        for (uint32_t r = 0; r < j->s->n; r++)
+            for (uint32_t o = begin; o < end; o++)
+                j->s->residual.at[r][o] += j->y[0]->at[r][o];
+}
+
+/* Outputs of a part: several parts a member, each worth taking, whole tiles. */
+static uint32_t chunk_for(const struct stepper *s, uint64_t outputs, uint64_t work)
+{
+    uint64_t parts = (uint64_t)team_size(s->team) * 4, most = work / (PART_WORK / 4) + 1;
+    if (parts > most)
+        parts = most;
+    uint64_t chunk = (outputs + parts - 1) / parts;
+    return (uint32_t)((chunk + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN);
+}
+
+static void linears(struct linear_job *j)
+{
+    struct stepper *s = j->s;
+    shrink(j);
+    uint64_t work = 0, outputs = 0;
+    for (uint32_t i = 0; i < j->n_linears; i++) {
+        const struct weight *w = &model_linear(s->model, j->layer, j->targets[i])->w;
+        work += (uint64_t)w->in * w->out * s->n;
+        outputs += w->out;
+    }
+    /* gate and up are one part: the activation needs both */
+    uint32_t cut = j->finish == FINISH_swiglu ? 1 : j->n_linears, parts = 0;
+    j->chunk = chunk_for(s, j->finish == FINISH_swiglu ? outputs / 2 : outputs, work);
+    for (uint32_t i = 0; i < cut; i++) {
+        uint32_t out = model_linear(s->model, j->layer, j->targets[i])->w.out;
+        parts += (out + j->chunk - 1) / j->chunk;
+        j->part_end[i] = parts;
+    }
+    run_parts(s, linear_part, j, parts, work);
+}
+
+/* ---- norms, rotation, attention ---- */
+
+struct norm_job {
+    const struct stepper *s;
+    const float *weight;
+};
+
+static void norm_part(void *arg, uint32_t row, uint32_t member)
+{
+    (void)member;
+    const struct norm_job *j = arg;
+    uint32_t n = j->s->model->shape.embed;
+    const float *x = j->s->residual.at[row];
+    float *y = j->s->normed.at[row];
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += (double)(x[i] * x[i]);
+    float scale = 1.0f / sqrtf((float)(sum / n) + j->s->model->shape.rms_eps);
+    for (uint32_t i = 0; i < n; i++)
+        y[i] = x[i] * scale * j->weight[i];
+}
+
+static void norm(struct stepper *s, const float *weight)
+{
+    struct norm_job j = { s, weight };
+    run_parts(s, norm_part, &j, s->n, (uint64_t)s->n * s->model->shape.embed * 2);
+}
+
+/* Cosine and sine of every pair of every row; the same for all layers. */
+static void angles_part(void *arg, uint32_t row, uint32_t member)
+{
+    (void)member;
+    const struct stepper *s = arg;
+    uint32_t dims = s->model->shape.rope_dims;
+    float *to = s->angles + (size_t)row * dims;
+    for (uint32_t i = 0; i < dims / 2; i++) {
+        double angle = s->entries[row].position * s->model->rope_frequencies[i];
+        to[2 * i] = (float)cos(angle);
+        to[2 * i + 1] = (float)sin(angle);
+    }
+}
+
+static void rotate(const struct model_shape *m, float *x, uint32_t heads, const float *angles)
+{
+    uint32_t half = m->rope_dims / 2;
+    for (uint32_t h = 0; h < heads; h++, x += m->head_size)
+        for (uint32_t i = 0; i < half; i++) {
+            float *a = m->rope_neox ? x + i : x + 2 * i, *b = m->rope_neox ? a + half : a + 1;
+            float c = angles[2 * i], s = angles[2 * i + 1], x0 = *a, x1 = *b;
+            *a = x0 * c - x1 * s;
+            *b = x0 * s + x1 * c;
+        }
+}
+
+struct attention_job {
+    struct stepper *s;
+    uint32_t layer;
+};
+
+static void store_part(void *arg, uint32_t row, uint32_t member)
+{
+    (void)member;
+    const struct attention_job *j = arg;
+    struct stepper *s = j->s;
+    const struct model_shape *m = &s->model->shape;
+    const struct step_entry *e = &s->entries[row];
+    const float *angles = s->angles + (size_t)row * m->rope_dims;
+    rotate(m, s->q.at[row], m->heads, angles);
+    rotate(m, s->k.at[row], m->kv_heads, angles);
+    cache_put(&s->cache, j->layer, e->slot, e->position, s->k.at[row], s->v.at[row]);
+}
+
+static void softmax(float *x, uint32_t n, float scale)
+{
+    float most = -INFINITY;
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] *= scale;
+        most = x[i] > most ? x[i] : most;
+    }
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = expf(x[i] - most);
+        sum += (double)x[i];
+    }
+    float inverse = (float)(1.0 / sum);
+    for (uint32_t i = 0; i < n; i++)
+        x[i] *= inverse;
+}
+
+/* One row and one key-value head with the query heads that share it. */
+static void attend_part(void *arg, uint32_t part, uint32_t member)
+{
+    const struct attention_job *j = arg;
+    struct stepper *s = j->s;
+    const struct model_shape *m = &s->model->shape;
+    const struct cache *c = &s->cache;
+    uint32_t row = part / m->kv_heads, head = part % m->kv_heads, share = m->heads / m->kv_heads;
+    const struct step_entry *e = &s->entries[row];
+    uint32_t n = e->position + 1;
+    float *scratch = scratch_of(s, member);
+    float *scores = scratch + s->member_floats - share * s->score_floats;
+    size_t at = cache_offset(c, j->layer, e->slot, head, 0);
+    for (uint32_t first = 0; first < share; first += 8) {
+        const float *q[8];
+        float *y[8];
+        uint32_t some = share - first < 8 ? share - first : 8;
+        for (uint32_t g = 0; g < some; g++) {
+            q[g] = s->q.at[row] + (size_t)(head * share + first + g) * m->head_size;
+            y[g] = scores + (first + g) * s->score_floats;
+        }
+        struct matmul keys = { c->keys + at, c->row_bytes, m->head_size, q, y, some, scratch };
+        c->kernel->matmul(&keys, 0, n);
+    }
+    for (uint32_t g = 0; g < share; g++) {
+        float *p = scores + g * s->score_floats;
+        float *to = s->attended.at[row] + (size_t)(head * share + g) * m->head_size;
+        softmax(p, n, 1.0f / sqrtf((float)m->head_size));
+        memset(to, 0, m->head_size * sizeof(float));
+        struct mix values = { p, c->values + at, c->row_bytes, n, m->head_size };
+        c->kernel->mix(to, &values);
+    }
+}
+
+static void attention(struct stepper *s, uint32_t layer)
+{
+    const struct model_shape *m = &s->model->shape;
+    struct attention_job j = { s, layer };
+    uint64_t width = (uint64_t)m->heads * m->head_size, work = 0;
+    run_parts(s, store_part, &j, s->n, s->n * width * 4);
+    for (uint32_t i = 0; i < s->n; i++)
+        work += 2 * width * (s->entries[i].position + 1);
+    run_parts(s, attend_part, &j, s->n * m->kv_heads, work);
+}
+
+/* ---- the step ---- */
+
+static void one_layer(struct stepper *s, uint32_t i)
+{
+    const struct layer *y = &s->model->layers[i];
+    norm(s, y->attn_norm);
+    struct linear_job qkv = { .s = s,
+                              .layer = i,
+                              .n_linears = 3,
+                              .targets = { LORA_q, LORA_k, LORA_v },
+                              .x = &s->normed,
+                              .y = { &s->q, &s->k, &s->v } };
+    linears(&qkv);
+    attention(s, i);
+    struct linear_job o = { .s = s,
+                            .layer = i,
+                            .n_linears = 1,
+                            .targets = { LORA_o },
+                            .x = &s->attended,
+                            .y = { &s->projected },
+                            .finish = FINISH_residual };
+    linears(&o);
+    norm(s, y->ffn_norm);
+    struct linear_job gate_up = { .s = s,
+                                  .layer = i,
+                                  .n_linears = 2,
+                                  .targets = { LORA_gate, LORA_up },
+                                  .x = &s->normed,
+                                  .y = { &s->gate, &s->up },
+                                  .finish = FINISH_swiglu };
+    linears(&gate_up);
+    struct linear_job down = { .s = s,
+                               .layer = i,
+                               .n_linears = 1,
+                               .targets = { LORA_down },
+                               .x = &s->gate,
+                               .y = { &s->projected },
+                               .finish = FINISH_residual };
+    linears(&down);
+}
+
+static void embed_part(void *arg, uint32_t row, uint32_t member)
+{
+    (void)member;
+    const struct stepper *s = arg;
+    const struct weight *w = &s->model->embedding;
+    const uint8_t *from = (const uint8_t *)w->data + (size_t)s->entries[row].token * w->row_bytes;
+    w->kernel->unpack(s->residual.at[row], from, w->in);
+}
+
+struct output_job {
+    const struct stepper *s;
+    uint32_t chunk;
+};
+
+static void output_part(void *arg, uint32_t part, uint32_t member)
+{
+    const struct output_job *j = arg;
+    const struct stepper *s = j->s;
+    const struct weight *w = &s->model->output;
+    uint32_t begin = part * j->chunk, end = w->out - begin < j->chunk ? w->out : begin + j->chunk;
+    struct matmul m = { w->data,     w->row_bytes,         w->in, s->wanted, s->logits.at,
+                        s->n_wanted, scratch_of(s, member) };
+    w->kernel->matmul(&m, begin, end);
+}
+
+void forward(struct stepper *s)
+{
+    const struct model *m = s->model;
+    run_parts(s, embed_part, s, s->n, (uint64_t)s->n * m->shape.embed);
+    run_parts(s, angles_part, s, s->n, (uint64_t)s->n * m->shape.rope_dims * 8);
+    for (uint32_t i = 0; i < m->shape.layers; i++)
+        one_layer(s, i);
+    if (!s->n_wanted)
+        return;
+    norm(s, m->output_norm);
+    uint64_t work = (uint64_t)m->output.in * m->output.out * s->n_wanted;
+    struct output_job j = { s, chunk_for(s, m->output.out, work) };
+    run_parts(s, output_part, &j, (m->output.out + j.chunk - 1) / j.chunk, work);
+}

@@ -1,0 +1,93 @@
+#include "engine/local/kernel.h"
+
+#include <assert.h>
+#include <math.h>
+
+#include "engine/local/kernel_unpack.h"
+
+const struct kernel_set *kernels_best(void)
+{
+    static const struct kernel_set *const sets[] = {
+#if defined(__x86_64__)
+        &kernels_avx2,
+#endif
+        &kernels_generic, /* runs everywhere */
+    };
+    size_t i = 0;
+    while (!sets[i]->usable())
+        i++;
+    return sets[i];
+}
+
+const struct kernel *kernel_for(const struct kernel_set *set, uint32_t type)
+{
+    for (size_t i = 0; i < set->n; i++)
+        if (set->kernels[i].type == type)
+            return &set->kernels[i];
+    return NULL;
+}
+
+void kernel_names(const struct kernel_set *set, char *ret, size_t size)
+{
+    size_t at = 0;
+    ret[0] = '\0';
+    for (size_t i = 0; i < set->n && at < size; i++) {
+        int n = snprintf(ret + at, size - at, "%s%s", i ? ", " : "",
+                         tensor_layout(set->kernels[i].type)->name);
+        at += n > 0 ? (size_t)n : 0;
+    }
+}
+
+size_t kernel_row_bytes(uint32_t type, size_t k)
+{
+    const struct tensor_layout *l = tensor_layout(type);
+    return (k + l->block - 1) / l->block * l->block_bytes;
+}
+
+/* Nearest, ties to even; too large becomes infinity. */
+static uint16_t float_to_half(float f)
+{
+    uint32_t u = float_to_bits(f), sign = u >> 16 & 0x8000u, rest = u & 0x7fffffffu;
+    if (rest > 0x7f800000u)
+        return (uint16_t)(sign | 0x7e00u);
+    if (rest >= 0x477ff000u) /* 65520 and above */
+        return (uint16_t)(sign | 0x7c00u);
+    if (rest < 0x38800000u) { /* subnormal: let the addition round at 2^-24 */
+        float shifted = bits_to_float(rest) + 0.5f;
+        return (uint16_t)(sign | (float_to_bits(shifted) - 0x3f000000u));
+    }
+    rest += 0xfffu + (rest >> 13 & 1u);
+    return (uint16_t)(sign | ((rest >> 13) - (112u << 10)));
+}
+
+static void pack_block_q8_0(uint8_t *b, const float *x, size_t n)
+{
+    float most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = fmaxf(most, fabsf(x[i]));
+    float d = most / 127.0f, inverse = d > 0 ? 1.0f / d : 0;
+    uint16_t half = float_to_half(d);
+    memcpy(b, &half, sizeof(half));
+    for (size_t i = 0; i < BLOCK; i++)
+        b[2 + i] = i < n ? (uint8_t)(int8_t)lrintf(x[i] * inverse) : 0;
+}
+
+void kernel_pack(uint32_t type, void *row, const float *x, size_t k)
+{
+    uint8_t *to = row;
+    switch (type) {
+    case TENSOR_F32:
+        memcpy(row, x, k * sizeof(float));
+        break;
+    case TENSOR_F16:
+        for (size_t i = 0; i < k; i++) {
+            uint16_t half = float_to_half(x[i]);
+            memcpy(to + 2 * i, &half, sizeof(half));
+        }
+        break;
+    default:
+        assert(type == TENSOR_Q8_0);
+        for (size_t i = 0; i < k; i += BLOCK, to += Q8_0_BYTES)
+            pack_block_q8_0(to, x + i, k - i < BLOCK ? k - i : BLOCK);
+    }
+}

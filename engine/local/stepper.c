@@ -1,0 +1,209 @@
+#include "engine/local/stepper_impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "base/limits.h"
+#include "base/num.h"
+
+/* ---- memory ---- */
+
+/* Two passes over one list: the first counts bytes (block NULL), the second hands out. */
+struct layout {
+    uint8_t *block;
+    size_t used;
+    bool overflow;
+};
+
+static void *place(struct layout *l, size_t n, size_t size)
+{
+    size_t bytes, end;
+    if (!mul_ok(n, size, &bytes) || !add_ok(l->used, bytes, &end) || end > SIZE_MAX - 64) {
+        l->overflow = true;
+        return NULL;
+    }
+    void *p = l->block ? l->block + l->used : NULL;
+    l->used = (end + 63) & ~(size_t)63; /* cache lines are not shared */
+    return p;
+}
+
+static void place_rows(struct layout *l, struct rows *r, uint32_t n, size_t width)
+{
+    r->stride = (width + 15) & ~(size_t)15;
+    r->at = place(l, n, sizeof(*r->at));
+    size_t row_bytes;
+    if (!mul_ok(r->stride, sizeof(float), &row_bytes)) {
+        l->overflow = true;
+        return;
+    }
+    r->data = place(l, n, row_bytes);
+    for (uint32_t i = 0; r->data && i < n; i++)
+        r->at[i] = r->data + i * r->stride;
+}
+
+static uint32_t max3(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t m = a > b ? a : b;
+    return m > c ? m : c;
+}
+
+static void place_all(struct stepper *s, struct layout *l)
+{
+    const struct model_shape *m = &s->model->shape;
+    uint32_t n = s->options.rows, q = m->heads * m->head_size, kv = m->kv_heads * m->head_size;
+    place_rows(l, &s->residual, n, m->embed);
+    place_rows(l, &s->normed, n, m->embed);
+    place_rows(l, &s->q, n, q);
+    place_rows(l, &s->k, n, kv);
+    place_rows(l, &s->v, n, kv);
+    place_rows(l, &s->attended, n, q);
+    place_rows(l, &s->gate, n, m->ff);
+    place_rows(l, &s->up, n, m->ff);
+    place_rows(l, &s->projected, n, m->embed);
+    for (int i = 0; i < SHARED_INPUTS; i++)
+        place_rows(l, &s->low[i], n, LIMIT_LORA_RANK);
+    place_rows(l, &s->logits, n, 0);
+    s->logits.stride = m->vocab; /* the caller reads them as one array */
+    s->logits.data = place(l, (size_t)n * m->vocab, sizeof(float));
+    for (uint32_t i = 0; s->logits.data && i < n; i++)
+        s->logits.at[i] = s->logits.data + (size_t)i * m->vocab;
+    s->angles = place(l, (size_t)n * m->rope_dims, sizeof(float));
+    s->score_floats = ((size_t)s->options.context + 15) & ~(size_t)15;
+    s->member_floats =
+        KERNEL_SCRATCH(max3(m->embed, m->ff, q)) + m->heads / m->kv_heads * s->score_floats;
+    s->member_scratch = place(l, team_size(s->team) * s->member_floats, sizeof(float));
+    s->entries = place(l, n, sizeof(*s->entries));
+    s->groups = place(l, n, sizeof(*s->groups));
+    s->group_of = place(l, n, sizeof(*s->group_of));
+    s->sorted = place(l, n, sizeof(*s->sorted));
+    s->wanted = place(l, n, sizeof(*s->wanted));
+}
+
+static int allocate(struct stepper *s)
+{
+    struct layout size = { .block = NULL };
+    place_all(s, &size);
+    if (size.overflow)
+        return -ENOMEM;
+    void *p = mmap(NULL, size.used, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return -ENOMEM;
+    s->block = p;
+    s->block_bytes = size.used;
+    struct layout hand_out = { .block = s->block };
+    place_all(s, &hand_out);
+    return cache_init(&s->cache, s->model, &s->options);
+}
+
+static int check_options(const struct stepper_options *o, struct fail *reterr)
+{
+    const struct {
+        const char *name;
+        uint64_t value, max;
+    } limits[] = {
+        { "slots", o->slots, LIMIT_SLOTS },
+        { "context", o->context, LIMIT_CONTEXT },
+        { "rows", o->rows, LIMIT_BATCH_ROWS },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(limits); i++)
+        if (limits[i].value < 1 || limits[i].value > limits[i].max)
+            return fail_param(reterr, FAIL_invalid_request, limits[i].name,
+                              "%s is %llu; it must be 1 to %llu", limits[i].name,
+                              (unsigned long long)limits[i].value,
+                              (unsigned long long)limits[i].max);
+    return 0;
+}
+
+int stepper_new(struct stepper **ret, const struct model *m, const struct stepper_options *o,
+                struct fail *reterr)
+{
+    int r = check_options(o, reterr);
+    if (r)
+        return r;
+    CLEANUP(stepper_freep) struct stepper *s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    s->model = m;
+    s->options = *o;
+    r = team_new(&s->team, o->threads);
+    if (!r)
+        r = allocate(s);
+    if (r)
+        return r;
+    *ret = TAKE(s);
+    return 0;
+}
+
+struct stepper *stepper_free(struct stepper *s)
+{
+    if (!s)
+        return NULL;
+    team_free(s->team);
+    cache_done(&s->cache);
+    if (s->block)
+        (void)munmap(s->block, s->block_bytes);
+    free(s);
+    return NULL;
+}
+
+/* ---- rows ---- */
+
+static bool row_fits(const struct stepper *s, const struct step_row *r)
+{
+    return r->token >= 0 && (uint32_t)r->token < s->model->shape.vocab &&
+           r->slot < s->options.slots && r->position < s->options.context &&
+           (!r->lora || r->lora->layers == s->model->shape.layers);
+}
+
+static uint32_t group_for(struct stepper *s, const struct lora *lora)
+{
+    for (uint32_t g = 0; g < s->n_groups; g++)
+        if (s->groups[g].lora == lora)
+            return g;
+    s->groups[s->n_groups] = (struct step_group){ .lora = lora };
+    return s->n_groups++;
+}
+
+/* Counting sort by adapter; the order within a group is the caller's. */
+static void sort_rows(struct stepper *s, const struct step_row *rows)
+{
+    s->n_groups = 0;
+    for (uint32_t i = 0; i < s->n; i++) {
+        s->group_of[i] = group_for(s, rows[i].lora);
+        s->groups[s->group_of[i]].n++;
+    }
+    for (uint32_t g = 1; g < s->n_groups; g++)
+        s->groups[g].first = s->groups[g - 1].first + s->groups[g - 1].n;
+    for (uint32_t g = 0; g < s->n_groups; g++)
+        s->groups[g].n = 0;
+    s->n_wanted = 0;
+    for (uint32_t i = 0; i < s->n; i++) {
+        struct step_group *g = &s->groups[s->group_of[i]];
+        uint32_t at = g->first + g->n++;
+        s->entries[at] = (struct step_entry){ rows[i].token, rows[i].position, rows[i].slot };
+        if (rows[i].logits)
+            s->wanted[s->n_wanted++] = s->normed.at[at];
+    }
+}
+
+int stepper_run(struct stepper *s, const struct step_row *rows, size_t n, const float **ret_logits)
+{
+    if (n < 1 || n > s->options.rows)
+        return -EINVAL;
+    for (size_t i = 0; i < n; i++)
+        if (!row_fits(s, &rows[i]))
+            return -EINVAL;
+    s->n = (uint32_t)n;
+    sort_rows(s, rows);
+    forward(s);
+    *ret_logits = s->logits.data;
+    return 0;
+}
+
+void stepper_copy_slot(struct stepper *s, uint32_t from, uint32_t to, uint32_t n)
+{
+    assert(from < s->options.slots && to < s->options.slots && n <= s->options.context);
+    if (from != to)
+        cache_copy(&s->cache, from, to, n);
+}

@@ -1,0 +1,49 @@
+/*
+ * A step's memory. Private to stepper.c (memory, rows, driver) and forward.c (the graph).
+ */
+#pragma once
+
+#include "engine/local/cache.h"
+#include "engine/local/model_impl.h"
+#include "engine/local/team.h"
+
+struct rows {      /* of floats, one a row of the step */
+    float *data;   /* owned by the stepper's block */
+    float **at;    /* at[i]: row i */
+    size_t stride; /* floats */
+};
+
+struct step_entry { /* a row of the running step, in the order of its adapter */
+    int32_t token;
+    uint32_t position, slot;
+};
+
+struct step_group { /* rows that share an adapter stand together */
+    const struct lora *lora;
+    uint32_t first, n;
+};
+
+enum { SHARED_INPUTS = 3 }; /* q, k, v read the same rows */
+
+struct stepper {
+    const struct model *model;
+    struct stepper_options options;
+    struct team *team;
+    struct cache cache;
+    uint8_t *block; /* owned mapping that all below point into */
+    size_t block_bytes;
+    struct rows residual, normed, q, k, v, attended, gate, up, projected, logits;
+    struct rows low[SHARED_INPUTS]; /* A x, of each linear that shares an input */
+    float *angles;                  /* rows × rope_dims: cosine and sine of each pair */
+    float *member_scratch;          /* team × member_floats */
+    size_t member_floats;
+    size_t score_floats; /* of one query, within a member's scratch */
+    struct step_entry *entries;
+    struct step_group *groups;
+    uint32_t *group_of, *sorted; /* by caller's row */
+    const float **wanted;        /* rows whose logits are wanted, in the caller's order */
+    uint32_t n, n_groups, n_wanted;
+};
+
+/* Computes the step that the entries, groups and wanted rows describe. */
+void forward(struct stepper *s);
