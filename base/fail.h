@@ -16,6 +16,7 @@
 #define FAIL_WORDS(X)                                                                              \
     X(invalid_request, 400, "invalid_request_error",                                               \
       "the request is malformed; fix what it names")                                               \
+    X(empty_array, 400, "invalid_request_error", "the array must hold at least one item")          \
     X(context_length_exceeded, 400, "invalid_request_error", "shorten the prompt or max_tokens")   \
     X(unsupported_parameter, 400, "invalid_request_error", "the parameter is not served here")     \
     X(invalid_api_key, 401, "invalid_request_error", "send a valid key as a bearer token")         \
