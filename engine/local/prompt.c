@@ -78,7 +78,7 @@ static int chat_ids(const struct prompter *p, const struct chat_request *request
                     struct token_list *ids, struct fail *reterr)
 {
     if (request->n_messages == 0)
-        return fail_param(reterr, FAIL_invalid_request, "messages",
+        return fail_param(reterr, FAIL_empty_array, "messages",
                           "messages is empty; send at least one message");
     if (!p->template)
         return fail_param(reterr, FAIL_invalid_request, "messages",
