@@ -58,6 +58,11 @@ struct plugin_type {
     void (*done)(const struct plugin *plugin); /* what the arena does not hold; may be NULL */
     enum verdict (*prompt)(const struct plugin *plugin, struct plugin_prompt *io,
                            struct fail *reterr); /* may be NULL */
+    /* Whether this instance takes part in the stream stage; NULL: yes if there are flows. */
+    bool (*streams)(const struct plugin *plugin);
+    /* What it finds in one text and would act on; may be NULL. 0 or -ENOMEM. */
+    int (*find)(const struct plugin *plugin, struct str text, bool response, struct arena *arena,
+                struct finding **ret, size_t *ret_n);
     /* Stream stage, all or none: a flow is made when an answer begins. */
     struct plugin_flow *(*flow_new)(const struct plugin *plugin); /* NULL: no memory */
     /*
