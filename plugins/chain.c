@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/limits.h"
+
 enum { CHAIN_MAX = 64 }; /* plugins of one decision */
 
 struct link {

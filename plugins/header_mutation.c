@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "base/limits.h"
+
 enum { HEADERS_MAX = 64 };
 
 enum target { TARGET_upstream, TARGET_response, TARGET_both };
