@@ -33,6 +33,11 @@ int lora_load(struct lora **ret, const struct model *m, const char *path, float 
 struct lora *lora_free(struct lora *l); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct lora *, lora_free);
 
+/* Several adapters at once: the sum of their parts (ranks are joined). FAILED: a joined rank is
+ * above LIMIT_LORA_RANK. The parts may be freed. */
+int lora_sum(struct lora **ret, const struct model *m, const struct lora *const *parts, size_t n,
+             struct fail *reterr) MUST_USE;
+
 static inline const struct lora_pair *lora_pair(const struct lora *l, uint32_t layer,
                                                 enum lora_target t)
 {
