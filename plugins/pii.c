@@ -6,6 +6,7 @@
  * answer was cut into tokens (see router/signals/pii/pii.h).
  */
 #include "router/signals/pii/pii.h"
+#include "base/limits.h"
 #include "plugins/types.h"
 
 #include <assert.h>
