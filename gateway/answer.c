@@ -1,0 +1,699 @@
+#include "gateway/answer.h"
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "gateway/api/error.h"
+#include "gateway/server.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+
+static struct answer *new_answer(struct request *r, const struct dialect *d)
+{
+    struct answer *a = arena_alloc(r->arena, sizeof(*a));
+    if (!a)
+        return NULL;
+    a->request = r;
+    a->dialect = d;
+    a->out = BUF_INIT(LIMIT_REQUEST_ARENA);
+    (void)snprintf(a->id, sizeof(a->id), "%s%.24s", d->id_prefix, r->id + strlen("req_"));
+    return a;
+}
+
+static bool is_stream(const struct answer *a)
+{
+    return a->chats[0].stream;
+}
+
+static enum next fail_with(struct answer *a, int err, const char *doing)
+{
+    struct fail fail;
+    (void)fail_errno(&fail, err, doing);
+    return reply_fail(a->request, &fail);
+}
+
+/* ---- choices ---- */
+
+static int make_choices(struct answer *a)
+{
+    struct request *r = a->request;
+    uint32_t n = a->chats[0].n;
+    a->choices = arena_array(r->arena, a->n_chats * n, sizeof(*a->choices));
+    if (!a->choices)
+        return -ENOMEM;
+    a->n_choices = a->n_chats * n;
+    for (uint32_t i = 0; i < a->n_choices; i++) {
+        struct choice *c = &a->choices[i];
+        *c = (struct choice){ .answer = a, .index = i, .chat = i / n };
+        c->content = BUF_INIT(LIMIT_REQUEST_ARENA);
+        for (size_t k = 0; k < ARRAY_LEN(c->logprobs); k++)
+            c->logprobs[k] = BUF_INIT(LIMIT_REQUEST_ARENA);
+        if (!chain_has_stream(a->chain))
+            continue;
+        int err = chain_run_new(&c->run, a->chain);
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+bool answer_shows_logprobs(const struct answer *a)
+{
+    return a->chats[0].logprobs && !chain_has_stream(a->chain);
+}
+
+struct engine_usage answer_usage(const struct answer *a)
+{
+    struct engine_usage u = { 0 };
+    uint32_t n = a->chats[0].n;
+    for (size_t i = 0; i < a->n_choices; i++) {
+        const struct engine_usage *c = &a->choices[i].usage;
+        u.completion_tokens += c->completion_tokens;
+        if (i % n != 0)
+            continue; /* the choices of one prompt share it */
+        u.prompt_tokens += c->prompt_tokens;
+        u.cached_tokens += c->cached_tokens;
+    }
+    return u;
+}
+
+/* ---- events → text that may leave ---- */
+
+static void emit(struct choice *c, struct str text, const struct engine_event *e)
+{
+    struct answer *a = c->answer;
+    if (text.n == 0 && !(e && e->n_tokens && answer_shows_logprobs(a)))
+        return;
+    if (!is_stream(a)) {
+        a->dialect->collect(a, c, text, e);
+        return;
+    }
+    if (!c->begun)
+        a->dialect->begin(a, c, &a->out);
+    c->begun = true;
+    a->dialect->text(a, c, text, e, &a->out);
+}
+
+static void end_choice(struct choice *c, enum finish_reason finish)
+{
+    struct answer *a = c->answer;
+    if (c->ended)
+        return;
+    c->ended = true;
+    c->finish = finish;
+    if (!is_stream(a))
+        return;
+    if (!c->begun)
+        a->dialect->begin(a, c, &a->out);
+    c->begun = true;
+    a->dialect->end(a, c, &a->out);
+}
+
+static void fail_answer(struct answer *a, const struct fail *fail)
+{
+    if (a->is_failed)
+        return;
+    a->is_failed = true;
+    a->failed = *fail;
+}
+
+/* Through the plugins' stream stage. A block ends the choice and its decode. */
+static void pass(struct choice *c, const struct engine_event *e, bool end)
+{
+    if (c->ended)
+        return;
+    if (!c->run) {
+        emit(c, e->text, e);
+        return;
+    }
+    CLEANUP(buf_done) struct buf out = BUF_INIT(LIMIT_SSE_EVENT);
+    struct fail fail = { 0 };
+    enum verdict v = chain_push(c->run, e->text, end, &out, &fail);
+    int err = buf_err(&out);
+    if (err < 0) {
+        (void)fail_errno(&fail, err, "guarding the answer");
+        fail_answer(c->answer, &fail);
+        return;
+    }
+    emit(c, buf_str(&out), /* event= */ NULL);
+    if (v == VERDICT_changed)
+        metrics_add_label(METRIC_plugin_rewrites_total, SERVER_STAGE_stream, 1);
+    if (v != VERDICT_block)
+        return;
+    metrics_add_label(METRIC_plugin_blocks_total, SERVER_STAGE_stream, 1);
+    end_choice(c, FINISH_content_filter);
+    if (c->job)
+        engine_cancel(c->job);
+}
+
+static void first_text(struct answer *a)
+{
+    if (a->has_text)
+        return;
+    a->has_text = true;
+    metrics_observe_us(METRIC_first_token_seconds, clock_us() - a->request->accepted_us);
+}
+
+static void take_event(struct answer *a, const struct flow_event *f)
+{
+    struct choice *c = &a->choices[f->choice];
+    const struct engine_event *e = &f->event;
+    switch (e->kind) {
+    case ENGINE_EVENT_admitted:
+        if (e->queue_us > a->queue_us)
+            a->queue_us = e->queue_us;
+        if (is_stream(a) && !c->begun) {
+            a->dialect->begin(a, c, &a->out);
+            c->begun = true;
+        }
+        return;
+    case ENGINE_EVENT_text:
+        first_text(a);
+        pass(c, e, /* end= */ false);
+        return;
+    case ENGINE_EVENT_done:
+        c->usage = e->usage;
+        c->done = true;
+        a->n_done++;
+        pass(c, e, /* end= */ true);
+        end_choice(c, e->finish);
+        return;
+    case ENGINE_EVENT_failed:
+        c->usage = e->usage;
+        c->done = true;
+        a->n_done++;
+        if (!c->ended) /* one that we stopped may end this way */
+            fail_answer(a, &e->fail);
+    }
+}
+
+/* Renders what has happened. */
+static void take_events(struct answer *a)
+{
+    struct flow_event *list = flow_take(&a->request->flow);
+    while (list) {
+        struct flow_event *e = list;
+        list = e->next;
+        take_event(a, e);
+        free(e);
+    }
+}
+
+static void finish_stream(struct answer *a)
+{
+    if (a->out_end)
+        return;
+    if (a->is_failed) {
+        buf_adds(&a->out, "data: ");
+        error_print(&a->out, &a->failed);
+        buf_adds(&a->out, "\n\n");
+        a->out_end = true;
+        answer_cancel(a);
+        return;
+    }
+    if (a->n_done < a->n_choices)
+        return;
+    if (a->chats[0].include_usage)
+        a->dialect->usage(a, &a->out);
+    buf_adds(&a->out, "data: [DONE]\n\n");
+    a->out_end = true;
+}
+
+/* ---- the head ---- */
+
+static void route_headers(struct request *r, const struct answer *a)
+{
+    const struct route *route = &a->target.route;
+    reply_header(r, "x-vsr-schema-version", STR("2"));
+    reply_header(r, "x-vsr-response-path", a->is_canned ? STR("fast_response") : STR("upstream"));
+    if (a->is_canned)
+        reply_header(r, "x-vsr-fast-response", STR("true"));
+    if (a->model.n)
+        reply_header(r, "x-vsr-selected-model", a->model);
+    if (!a->target.is_auto)
+        return;
+    reply_header(r, "x-vsr-selected-decision", route->decision);
+    reply_header(r, "x-vsr-selected-algorithm", route->algorithm);
+    reply_header(r, "x-vsr-selected-category", route->category);
+    reply_header(r, "x-vsr-selected-reasoning", route->use_reasoning ? STR("on") : STR("off"));
+    if (route->decision.n)
+        reply_headerf(r, "x-vsr-selected-confidence", "%.4f", route->confidence);
+}
+
+static void head(struct answer *a)
+{
+    struct request *r = a->request;
+    route_headers(r, a);
+    if (a->has_revision) {
+        char hex[SHA256_HEX + 1];
+        sha256_hex(hex, &a->revision.digest);
+        reply_header(r, "x-rootstock-adapter", str_of(a->revision.adapter));
+        reply_headerf(r, "x-rootstock-revision", "sha256:%s", hex);
+        reply_header(r, "x-rootstock-residency", str_of(residency_word(a->residency)));
+    }
+    reply_headerf(r, "x-rootstock-overhead-us", "%llu", (unsigned long long)a->overhead_us);
+    reply_headerf(r, "x-rootstock-queue-us", "%llu", (unsigned long long)a->queue_us);
+    metrics_observe_us(METRIC_overhead_seconds, a->overhead_us);
+    r->log_tokens = answer_usage(a).completion_tokens;
+}
+
+static enum next reply_stream(struct answer *a)
+{
+    struct request *r = a->request;
+    head(a);
+    r->reply.status = 200;
+    r->reply.type = "text/event-stream; charset=utf-8";
+    reply_header(r, "Cache-Control", STR("no-cache"));
+    reply_header(r, "X-Accel-Buffering", STR("no"));
+    return NEXT_stream;
+}
+
+static enum next reply_whole(struct answer *a)
+{
+    struct request *r = a->request;
+    uint64_t from = clock_us();
+    a->dialect->whole(a, &r->reply.body);
+    a->overhead_us += clock_us() - from;
+    head(a);
+    return reply_json(r);
+}
+
+/* ---- waiting for events ---- */
+
+static enum next step_whole(struct request *r)
+{
+    struct answer *a = r->answer;
+    if (flow_ended(&r->flow))
+        return NEXT_close;
+    take_events(a);
+    if (a->is_failed) {
+        answer_cancel(a);
+        return reply_fail(r, &a->failed);
+    }
+    return a->n_done < a->n_choices ? NEXT_wait : reply_whole(a);
+}
+
+static bool any_begun(const struct answer *a)
+{
+    for (size_t i = 0; i < a->n_choices; i++)
+        if (a->choices[i].begun)
+            return true;
+    return false;
+}
+
+/* The head of a stream waits for the first event, so that a failure still gets a status. */
+static enum next step_head(struct request *r)
+{
+    struct answer *a = r->answer;
+    if (flow_ended(&r->flow))
+        return NEXT_close;
+    take_events(a);
+    if (a->is_failed && !any_begun(a)) {
+        answer_cancel(a);
+        return reply_fail(r, &a->failed);
+    }
+    if (any_begun(a))
+        return reply_stream(a);
+    if (!flow_take_beat(&r->flow))
+        return NEXT_wait;
+    buf_adds(&a->out, ": keep-alive\n\n");
+    return reply_stream(a);
+}
+
+ptrdiff_t answer_read(struct request *r, char *into, size_t max)
+{
+    struct answer *a = r->answer;
+    for (;;) {
+        if (flow_ended(&r->flow))
+            return -2;
+        take_events(a);
+        finish_stream(a);
+        if (flow_take_beat(&r->flow) && a->out.n == 0 && !a->out_end)
+            buf_adds(&a->out, ": keep-alive\n\n");
+        if (buf_err(&a->out) < 0) {
+            request_cancel(r, FLOW_slow);
+            return -2;
+        }
+        if (a->out.n) {
+            size_t n = a->out.n < max ? a->out.n : max;
+            memcpy(into, a->out.p, n);
+            buf_cut(&a->out, n);
+            flow_wrote(&r->flow, clock_ms());
+            return (ptrdiff_t)n;
+        }
+        if (a->out_end)
+            return -1;
+        if (server_suspend(r))
+            return 0;
+    }
+}
+
+/* ---- submit ---- */
+
+static void on_event(void *owner, const struct engine_event *e)
+{
+    struct choice *c = owner;
+    struct request *r = c->answer->request;
+    struct watch *w = server_watch(r->server);
+    bool last = false;
+    if (!flow_push(&r->flow, c->index, e, &last))
+        request_cancel(r, FLOW_slow);
+    if (last)
+        watch_settle(w, r);
+}
+
+static int submit_choice(struct choice *c, const struct lease *lease, struct fail *reterr)
+{
+    struct answer *a = c->answer;
+    struct request *r = a->request;
+    struct engine_spec spec = {
+        .request = &a->chats[c->chat],
+        .choice = c->index,
+        .lora = lease ? lease_resident(lease) : NULL,
+        .lora_digest = lease ? &a->revision.digest : NULL,
+        .deadline_ms = r->deadline_ms,
+        .on_event = on_event,
+        .owner = c,
+    };
+    struct engine_job *job = NULL;
+    flow_job_add(&r->flow);
+    int err = engine_submit(a->target.model->engine, &job, &spec, reterr);
+    if (err != 0) {
+        (void)flow_job_drop(&r->flow); /* never the last: submitting counts as one */
+        return err < 0 ? fail_errno(reterr, err, "submitting to the engine") : err;
+    }
+    bool ended = false;
+    {
+        LOCKED(&r->flow.lock);
+        c->job = job;
+        ended = r->flow.end != FLOW_open;
+    }
+    if (ended)
+        engine_cancel(job);
+    return 0;
+}
+
+static enum next submit(struct answer *a)
+{
+    struct request *r = a->request;
+    struct lease *lease = a->lease;
+    struct fail fail = { 0 };
+    {
+        LOCKED(&r->flow.lock);
+        r->flow.eager = is_stream(a);
+        r->flow.wrote_ms = clock_ms();
+    }
+    a->overhead_us = clock_us() - r->received_us - r->waited_us;
+    flow_job_add(&r->flow);
+    (void)request_ref(r); /* of all jobs together */
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < a->n_choices; i++)
+        err = submit_choice(&a->choices[i], lease, &fail);
+    if (err != 0)
+        answer_cancel(a);
+    if (flow_job_drop(&r->flow)) {
+        request_settle(r);
+        request_unref(r); /* the connection holds another */
+    }
+    if (err != 0)
+        return reply_fail(r, &fail);
+    r->step = is_stream(a) ? step_head : step_whole;
+    return r->step(r);
+}
+
+void answer_cancel(struct answer *a)
+{
+    for (size_t i = 0; i < a->n_choices; i++) {
+        struct engine_job *job = NULL;
+        {
+            LOCKED(&a->request->flow.lock);
+            job = a->choices[i].job;
+        }
+        if (job)
+            engine_cancel(job); /* ours until the last reference to the request goes */
+    }
+}
+
+/* ---- lease ---- */
+
+void answer_release_lease(struct answer *a)
+{
+    (void)lease_release(atomic_exchange(&a->lease, NULL));
+}
+
+static void on_lease(void *owner, struct lease *lease, const struct fail *fail)
+{
+    struct answer *a = owner;
+    struct request *r = a->request;
+    {
+        LOCKED(&r->flow.lock);
+        a->lease = lease;
+        if (!lease && fail)
+            a->lease_fail = *fail;
+        a->lease_called = true;
+    }
+    flow_wake(&r->flow);
+    request_unref(r);
+}
+
+static enum next with_lease(struct answer *a)
+{
+    struct request *r = a->request;
+    struct lease *lease = a->lease;
+    a->revision = *lease_revision(lease);
+    a->residency = lease_residency(lease);
+    a->has_revision = true;
+    r->log_adapter = str_of(a->revision.adapter);
+    if (!a->target.model) { /* a bare adapter name */
+        a->target.model = core_model(r->state->core, str_of(a->revision.base));
+        r->log_model = str_of(a->revision.base);
+    }
+    if (a->target.model)
+        return submit(a);
+    struct fail fail;
+    (void)fail_set(&fail, FAIL_model_not_found,
+                   "adapter '%s' is for base model '%s', which is not served here",
+                   a->revision.adapter, a->revision.base);
+    return reply_fail(r, &fail);
+}
+
+static enum next without_lease(struct answer *a, const struct fail *fail)
+{
+    struct request *r = a->request;
+    if (fail->code != FAIL_timeout || !a->target.model ||
+        r->state->config->adapters.on_cold_timeout != COLD_base)
+        return reply_fail(r, fail);
+    a->model = arena_str(r->arena, a->target.model->name); /* say what really answered */
+    reply_header(r, "x-rootstock-fallback", STR("base"));
+    return submit(a);
+}
+
+static enum next step_lease(struct request *r)
+{
+    struct answer *a = r->answer;
+    struct fail fail;
+    {
+        LOCKED(&r->flow.lock);
+        if (!a->lease_called)
+            return r->flow.end == FLOW_open ? NEXT_wait : NEXT_close;
+        fail = a->lease_fail;
+    }
+    a->wait = lease_wait_free(a->wait);
+    r->waited_us += clock_us() - a->lease_since_us;
+    if (flow_ended(&r->flow))
+        return NEXT_close;
+    return a->lease ? with_lease(a) : without_lease(a, &fail);
+}
+
+static uint64_t lease_deadline(const struct request *r)
+{
+    uint64_t cold = clock_ms() + r->state->config->adapters.cold_wait_ms;
+    return cold < r->deadline_ms ? cold : r->deadline_ms;
+}
+
+static enum next acquire(struct answer *a)
+{
+    struct request *r = a->request;
+    if (a->target.adapter.adapter.n == 0)
+        return submit(a);
+    struct lease *lease = NULL;
+    struct fail fail = { 0 };
+    a->lease_since_us = clock_us();
+    r->step = step_lease;
+    (void)request_ref(r); /* of the wait; dropped where `on_lease` will not come */
+    int err = adapters_acquire(r->state->core->adapters, &a->target.adapter, lease_deadline(r),
+                               on_lease, a, &lease, &a->wait, &fail);
+    if (err == ADAPTERS_PENDING)
+        return step_lease(r);
+    request_unref(r);
+    r->waited_us += clock_us() - a->lease_since_us;
+    if (err == 0) {
+        a->lease = lease;
+        return with_lease(a);
+    }
+    return err < 0 ? fail_with(a, err, "acquiring the adapter") : without_lease(a, &fail);
+}
+
+/* ---- route and plugins ---- */
+
+static void count_route(const struct route *route)
+{
+    metrics_add_label(METRIC_route_decisions_total,
+                      route->decision.n ? SERVER_OUTCOME_matched : SERVER_OUTCOME_default, 1);
+    metrics_observe_us(METRIC_route_seconds, route->us);
+}
+
+static int resolve(struct answer *a, struct fail *reterr)
+{
+    struct request *r = a->request;
+    int err =
+        target_resolve(r->state, &a->chats[0], /* trace= */ false, r->arena, &a->target, reterr);
+    if (a->target.is_auto)
+        count_route(&a->target.route);
+    if (err != 0)
+        return err;
+    a->chain = a->target.is_auto ? state_chain(r->state, &a->target.route) : r->state->no_chain;
+    r->log_decision = a->target.route.decision;
+    if (a->target.model)
+        r->log_model = a->target.model->name;
+    a->model = a->target.is_auto ? target_name(&a->target, r->arena) : a->chats[0].model;
+    return a->model.p ? 0 : -ENOMEM;
+}
+
+/* Runs the prompt stage on every prompt. 0, FAILED, or NEXT: answered. */
+static int run_prompt_stage(struct answer *a, struct fail *reterr)
+{
+    struct request *r = a->request;
+    for (size_t i = 0; i < a->n_chats; i++) {
+        struct plugin_prompt io = {
+            .request = &a->chats[i],
+            .arena = r->arena,
+            .decision = a->target.route.decision,
+            .headers = r->headers,
+            .n_headers = r->n_headers,
+        };
+        const char *plugin = NULL;
+        enum verdict v = chain_prompt(a->chain, &io, &plugin, reterr);
+        for (size_t k = 0; i == 0 && k < io.n_response_headers; k++) {
+            const char *name = arena_cstr(r->arena, io.response_headers[k].key);
+            if (name)
+                reply_header(r, name, io.response_headers[k].value);
+        }
+        if (v == VERDICT_changed)
+            metrics_add_label(METRIC_plugin_rewrites_total, SERVER_STAGE_prompt, 1);
+        if (v == VERDICT_block) {
+            metrics_add_label(METRIC_plugin_blocks_total, SERVER_STAGE_prompt, 1);
+            reply_header(r, "x-vsr-response-path", STR("blocked"));
+            reply_header(r, "x-vsr-selected-decision", a->target.route.decision);
+            return FAILED;
+        }
+        if (v == VERDICT_answer) {
+            a->is_canned = true;
+            a->canned = io.answer;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* A plugin's own answer, or none at all for max_tokens 0: no engine works. */
+static enum next reply_canned(struct answer *a, enum finish_reason finish)
+{
+    a->overhead_us = clock_us() - a->request->received_us;
+    for (size_t i = 0; i < a->n_choices; i++) {
+        emit(&a->choices[i], a->canned, /* event= */ NULL);
+        end_choice(&a->choices[i], finish);
+        a->choices[i].done = true;
+        a->n_done++;
+    }
+    return is_stream(a) ? reply_stream(a) : reply_whole(a);
+}
+
+static enum next reply_empty(struct answer *a)
+{
+    struct request *r = a->request;
+    struct fail fail = { 0 };
+    for (size_t i = 0; i < a->n_choices; i++) {
+        struct choice *c = &a->choices[i];
+        CLEANUP(own_free) int32_t *ids = NULL;
+        size_t n = 0;
+        if (!a->target.model)
+            continue; /* a bare adapter name: its base is not known before a lease */
+        int err = engine_tokenize(a->target.model->engine, &ids, &n, &a->chats[c->chat], &fail);
+        if (err != 0)
+            return err < 0 ? fail_with(a, err, "counting the prompt") : reply_fail(r, &fail);
+        c->usage.prompt_tokens = (uint32_t)n;
+    }
+    return reply_canned(a, FINISH_length);
+}
+
+static int refuse_images(const struct answer *a, struct fail *reterr)
+{
+    for (size_t i = 0; i < a->chats[0].n_messages; i++)
+        if (a->chats[0].messages[i].n_images)
+            return fail_param(reterr, FAIL_unsupported_parameter, "messages",
+                              "messages[%zu].content holds an image, and the model '" STR_FMT
+                              "' reads text only",
+                              i, STR_ARG(a->model));
+    return 0;
+}
+
+enum next answer_start(struct request *r, const struct dialect *d)
+{
+    struct answer *a = new_answer(r, d);
+    if (!a) {
+        struct fail fail;
+        (void)fail_errno(&fail, -ENOMEM, "decoding the request");
+        return reply_fail(r, &fail);
+    }
+    r->answer = a;
+    struct fail fail = { 0 };
+    a->chain = r->state->no_chain;
+    int err = d->decode(a, buf_str(&r->body), &fail);
+    buf_done(&r->body);
+    if (err == 0)
+        err = resolve(a, &fail);
+    if (err == 0)
+        err = run_prompt_stage(a, &fail);
+    if (err == 0 && !a->is_canned)
+        err = refuse_images(a, &fail);
+    if (err == 0)
+        err = make_choices(a);
+    if (err != 0)
+        return err < 0 ? fail_with(a, err, "preparing the request") : reply_fail(r, &fail);
+    if (a->is_canned)
+        return reply_canned(a, FINISH_stop);
+    return a->empty ? reply_empty(a) : acquire(a);
+}
+
+/* ---- the end ---- */
+
+void answer_abandon(struct answer *a)
+{
+    bool called = false;
+    {
+        LOCKED(&a->request->flow.lock);
+        called = a->lease_called;
+    }
+    if (!a->wait)
+        return;
+    if (called)
+        (void)lease_wait_free(a->wait);
+    else if (lease_wait_cancel(a->wait))
+        request_unref(a->request); /* the connection still holds another */
+    a->wait = NULL;
+}
+
+void answer_done(struct answer *a)
+{
+    answer_release_lease(a);
+    for (size_t i = 0; i < a->n_choices; i++) {
+        struct choice *c = &a->choices[i];
+        (void)engine_job_unref(c->job);
+        (void)chain_run_free(c->run);
+        buf_done(&c->content);
+        for (size_t k = 0; k < ARRAY_LEN(c->logprobs); k++)
+            buf_done(&c->logprobs[k]);
+    }
+    buf_done(&a->out);
+}

@@ -1,0 +1,99 @@
+/*
+ * Answer: one generation, from the decoded request to its last event.
+ *
+ * Steps on the http thread: decode → route → plugins → lease → submit → render. Between them the
+ * connection sleeps; jobs and leases report through the flow. What the wire looks like is the
+ * dialect's matter.
+ */
+#pragma once
+
+#include "gateway/request.h"
+#include "gateway/target.h"
+
+struct answer;
+struct choice;
+
+struct dialect {
+    const char *id_prefix; /* "chatcmpl-" */
+    /* Body → answer->chats and the rest. 0 or FAILED. */
+    int (*decode)(struct answer *a, struct str body, struct fail *reterr);
+    /* Events of a stream, each a whole SSE event appended to `out`. */
+    void (*begin)(struct answer *a, struct choice *c, struct buf *out);
+    void (*text)(struct answer *a, struct choice *c, struct str text, const struct engine_event *e,
+                 struct buf *out);
+    void (*end)(struct answer *a, struct choice *c, struct buf *out);
+    void (*usage)(struct answer *a, struct buf *out);
+    /* An answer that is sent as a whole: adds tokens of an event to the choice; prints all. */
+    void (*collect)(struct answer *a, struct choice *c, struct str text,
+                    const struct engine_event *e);
+    void (*whole)(struct answer *a, struct buf *out);
+};
+
+struct choice {
+    struct answer *answer;
+    uint32_t index;         /* on the wire */
+    uint32_t chat;          /* which of answer->chats */
+    struct engine_job *job; /* owned; published under flow.lock */
+    struct chain_run *run;  /* owned; NULL: no stream stage */
+    bool begun, ended;      /* rendered */
+    bool done;              /* the engine sent its last event */
+    enum finish_reason finish;
+    struct engine_usage usage;
+    struct buf content;     /* of a whole answer; ceiling LIMIT_REQUEST_ARENA */
+    struct buf logprobs[4]; /* of a whole answer, as the dialect likes */
+    size_t n_logprobs;
+    size_t offset; /* code points sent, for text_offset */
+};
+
+struct answer {
+    struct request *request; /* borrowed: its owner */
+    const struct dialect *dialect;
+    char id[48];
+    struct str model; /* as the response names it */
+
+    struct chat_request *chats; /* one a prompt; all share everything but the prompt */
+    size_t n_chats;
+    bool empty; /* max_tokens is 0: nothing to generate */
+
+    struct target target;
+    const struct chain *chain; /* borrowed from the snapshot */
+    struct str canned;         /* a plugin's own answer */
+    bool is_canned;
+
+    _Atomic(struct lease *) lease; /* whoever takes it releases it */
+    struct lease_wait *wait;
+    bool lease_called; /* this and the next under flow.lock */
+    struct fail lease_fail;
+    uint64_t lease_since_us;
+    bool has_revision;
+    struct adapter_revision revision;
+    enum residency residency;
+
+    struct choice *choices;
+    size_t n_choices, n_done;
+    uint64_t overhead_us; /* received to submitted, without the wait for the adapter */
+    uint64_t queue_us;
+    bool has_text; /* the first token was counted */
+
+    struct buf out; /* rendered, not yet read by the server */
+    bool out_end;   /* nothing follows `out` */
+    bool is_failed; /* by an engine job */
+    struct fail failed;
+};
+
+/* The step of an endpoint that generates: request->answer is made here. */
+enum next answer_start(struct request *r, const struct dialect *d);
+
+/* http thread, the content reader: bytes copied, 0 after the connection was suspended, -1 at the
+ * end, -2 to abort. */
+ptrdiff_t answer_read(struct request *r, char *into, size_t max);
+
+void answer_cancel(struct answer *a);        /* any thread that holds the request */
+void answer_release_lease(struct answer *a); /* any thread; once */
+void answer_abandon(struct answer *a); /* http thread, the request completed: gives waits up */
+void answer_done(struct answer *a);    /* with the last reference */
+
+/* Sums over the choices: prompts once each. */
+struct engine_usage answer_usage(const struct answer *a);
+/* Log-probabilities go out only where no plugin guards the stream: token bytes would bypass it. */
+bool answer_shows_logprobs(const struct answer *a);

@@ -1,0 +1,160 @@
+#include "gateway/api/api.h"
+
+#include "gateway/api/chat.h"
+#include "gateway/api/completions.h"
+
+#include <errno.h>
+
+static const struct endpoint endpoints[] = {
+    { "GET", "/health", api_health, .open = true, .cors = true },
+    { "GET", "/ready", api_ready, .open = true, .cors = true },
+    { "GET", "/metrics", api_metrics, .open = true },
+    { "GET", "/v1/models", api_models, .cors = true },
+    { "GET", "/v1/models/{*}", api_model, .cors = true },
+    { "POST", "/v1/chat/completions", api_chat, .works = true, .cors = true },
+    { "POST", "/v1/completions", api_completions, .works = true, .cors = true },
+    { "POST", "/api/v1/eval", api_eval, .works = true, .cors = true },
+    { "GET", "/admin/adapters", api_admin_list },
+    { "GET", "/admin/adapters/{}", api_admin_show },
+    { "POST", "/admin/adapters/{}/alias", api_admin_alias, .works = true },
+    { "POST", "/admin/adapters/{}/rollback", api_admin_rollback, .works = true },
+};
+
+enum { SEGMENTS = 32 };
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Percent-decodes; -EINVAL for a malformed sequence, a control byte or invalid UTF-8. */
+static int decode(struct str raw, struct arena *arena, struct str *ret)
+{
+    char *out = arena_alloc(arena, raw.n + 1);
+    if (!out)
+        return -ENOMEM;
+    size_t n = 0;
+    for (size_t i = 0; i < raw.n; i++) {
+        int c = (unsigned char)raw.p[i];
+        if (c == '%') {
+            int high = raw.n - i > 2 ? hex_digit(raw.p[i + 1]) : -1;
+            int low = raw.n - i > 2 ? hex_digit(raw.p[i + 2]) : -1;
+            if (high < 0 || low < 0)
+                return -EINVAL;
+            c = high * 16 + low;
+            i += 2;
+        }
+        if (c < 0x20 || c == 0x7f)
+            return -EINVAL;
+        out[n++] = (char)c;
+    }
+    *ret = (struct str){ out, n };
+    return str_utf8_valid(*ret) ? 0 : -EINVAL;
+}
+
+/* The path of "http://host/path", or of "/path". */
+static struct str path_of(struct str url)
+{
+    ptrdiff_t scheme = str_find(url, STR("://"));
+    if (url.n && url.p[0] != '/' && scheme > 0) {
+        struct str rest = str_sub(url, (size_t)scheme + 3);
+        size_t slash = 0;
+        while (slash < rest.n && rest.p[slash] != '/')
+            slash++;
+        return str_sub(rest, slash);
+    }
+    return url;
+}
+
+struct path {
+    struct str segments[SEGMENTS]; /* decoded; empty ones ("//", a trailing slash) left out */
+    size_t n;
+};
+
+static int split(struct str url, struct arena *arena, struct path *ret)
+{
+    struct str rest = path_of(url);
+    ret->n = 0;
+    while (rest.n) {
+        struct str segment = rest, after = STR_NULL;
+        (void)str_cut(rest, '/', &segment, &after);
+        rest = segment.n == rest.n ? STR_NULL : after;
+        if (segment.n == 0)
+            continue;
+        if (ret->n == SEGMENTS)
+            return -E2BIG;
+        int r = decode(segment, arena, &ret->segments[ret->n++]);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static struct str join(const struct path *p, size_t from, struct arena *arena)
+{
+    struct str s = p->segments[from];
+    for (size_t i = from + 1; i < p->n && s.p; i++)
+        s = str_of(arena_printf(arena, STR_FMT "/" STR_FMT, STR_ARG(s), STR_ARG(p->segments[i])));
+    return s;
+}
+
+static bool matches(const struct endpoint *e, const struct path *p, struct arena *arena,
+                    struct str params[static REQUEST_PARAMS])
+{
+    struct str pattern = str_of(e->path + 1);
+    size_t at = 0, n_params = 0;
+    while (pattern.n) {
+        struct str segment = pattern, after = STR_NULL;
+        (void)str_cut(pattern, '/', &segment, &after);
+        pattern = segment.n == pattern.n ? STR_NULL : after;
+        if (at == p->n)
+            return false;
+        if (str_is(segment, "{*}")) {
+            params[n_params] = join(p, at, arena);
+            return true;
+        }
+        if (str_is(segment, "{}"))
+            params[n_params++] = p->segments[at];
+        else if (!str_eq(segment, p->segments[at]))
+            return false;
+        at++;
+    }
+    return at == p->n;
+}
+
+static bool serves(const struct endpoint *e, const char *method)
+{
+    return strcmp(e->method, method) == 0 || strcmp(method, "OPTIONS") == 0 ||
+           (strcmp(method, "HEAD") == 0 && strcmp(e->method, "GET") == 0);
+}
+
+int api_find(const struct endpoint **ret, struct str params[static REQUEST_PARAMS],
+             const char **ret_allow, struct str url, const char *method, struct arena *arena,
+             struct fail *reterr)
+{
+    struct path p;
+    int r = split(url, arena, &p);
+    if (r == -EINVAL)
+        return fail_set(reterr, FAIL_invalid_request, "the path is not well percent-encoded UTF-8");
+    if (r == -ENOMEM)
+        return fail_errno(reterr, r, "reading the path");
+    const struct endpoint *other = NULL;
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(endpoints); i++) {
+        if (!matches(&endpoints[i], &p, arena, params))
+            continue;
+        if (serves(&endpoints[i], method)) {
+            *ret = &endpoints[i];
+            return 0;
+        }
+        other = &endpoints[i];
+    }
+    if (!other)
+        return fail_set(reterr, FAIL_not_found, "Invalid URL (%.8s " STR_FMT ")", method,
+                        STR_ARG(str_head(url, 200)));
+    *ret_allow = strcmp(other->method, "GET") == 0 ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
+    return fail_set(reterr, FAIL_method_not_allowed, "Not allowed to %.16s on " STR_FMT "; use %s",
+                    method, STR_ARG(str_head(url, 200)), other->method);
+}

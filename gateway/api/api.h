@@ -1,0 +1,35 @@
+/*
+ * The routes: one row gives path, method, and what may be asked of it.
+ */
+#pragma once
+
+#include "gateway/request.h"
+
+struct endpoint {
+    const char *method; /* GET answers HEAD too */
+    const char *path;   /* "{}" stands for one segment, "{*}" at the end for the rest */
+    enum next (*run)(struct request *r);
+    bool open;  /* needs no key */
+    bool works; /* refused while draining, counted against gateway.limits.streams */
+    bool cors;  /* pages of other origins may call it */
+};
+
+/*
+ * Finds the row of a path as it came on the wire (percent-encoded). 0, or FAILED: not_found,
+ * method_not_allowed with *ret_allow (static), invalid_request. Fills `params`, decoded, in
+ * the arena. OPTIONS finds any row of the path.
+ */
+int api_find(const struct endpoint **ret, struct str params[static REQUEST_PARAMS],
+             const char **ret_allow, struct str url, const char *method, struct arena *arena,
+             struct fail *reterr) MUST_USE;
+
+enum next api_health(struct request *r);
+enum next api_ready(struct request *r);
+enum next api_metrics(struct request *r);
+enum next api_models(struct request *r);
+enum next api_model(struct request *r);
+enum next api_eval(struct request *r);
+enum next api_admin_list(struct request *r);
+enum next api_admin_show(struct request *r);
+enum next api_admin_alias(struct request *r);
+enum next api_admin_rollback(struct request *r);

@@ -1,0 +1,251 @@
+#include "gateway/api/chat.h"
+
+#include "base/limits.h"
+#include "gateway/api/decode.h"
+#include "gateway/api/render.h"
+
+#include <errno.h>
+
+/* ---- decode ---- */
+
+static const struct refused refused_here[] = {
+    { "audio", UNLESS_null },
+    { "functions", UNLESS_empty },
+    { "function_call", UNLESS_choice },
+    { "tool_choice", UNLESS_choice },
+    { "web_search_options", UNLESS_null },
+    { "chat_template", UNLESS_null },
+    { "documents", UNLESS_empty },
+    { "continue_final_message", UNLESS_false },
+    { "add_generation_prompt", UNLESS_true },
+    { "best_of", UNLESS_null },
+    { "echo", UNLESS_false },
+    { NULL, UNLESS_null },
+};
+
+static int refuse_formats(const json_t *body, struct fail *reterr)
+{
+    const json_t *format = json_object_get(body, "response_format");
+    if (format && !json_is_null(format) &&
+        !str_is(json_str(json_object_get(format, "type")), "text"))
+        return fail_param(reterr, FAIL_unsupported_parameter, "response_format",
+                          "only the response_format {\"type\":\"text\"} is served");
+    const json_t *modalities = json_object_get(body, "modalities");
+    for (size_t i = 0; i < json_array_size(modalities); i++)
+        if (!str_is(json_str(json_array_get(modalities, i)), "text"))
+            return fail_param(reterr, FAIL_unsupported_parameter, "modalities",
+                              "only the modality \"text\" is served");
+    return 0;
+}
+
+struct chat_knobs {
+    bool logprobs, has_top;
+    int64_t top;
+};
+static const struct field chat_fields[] = {
+    { "logprobs", FIELD_bool, offsetof(struct chat_knobs, logprobs), 0, 0, -1 },
+    { "top_logprobs", FIELD_int, offsetof(struct chat_knobs, top), 0, LIMIT_TOP_LOGPROBS,
+      offsetof(struct chat_knobs, has_top) },
+    { 0 },
+};
+
+static int decode_logprobs(struct chat_request *ret, const json_t *body, struct fail *reterr)
+{
+    struct chat_knobs k = { 0 };
+    int r = json_fields(&k, chat_fields, body, reterr);
+    if (r != 0)
+        return r;
+    if (k.top > 0 && !k.logprobs)
+        return fail_param(reterr, FAIL_invalid_request, "top_logprobs",
+                          "'top_logprobs' is only allowed when 'logprobs' is true");
+    ret->logprobs = k.logprobs;
+    ret->top_logprobs = (uint32_t)k.top;
+    return 0;
+}
+
+static int decode_body(struct chat_request *ret, const json_t *body, struct arena *arena,
+                       struct fail *reterr)
+{
+    int r = decode_common(ret, body, arena, reterr);
+    if (r == 0)
+        r = decode_messages(ret, json_object_get(body, "messages"), arena, reterr);
+    if (r == 0)
+        r = json_refuse(refused_here, body, reterr);
+    if (r == 0)
+        r = refuse_formats(body, reterr);
+    if (r == 0)
+        r = decode_logprobs(ret, body, reterr);
+    if (r == 0)
+        r = decode_tools(ret, body, arena, reterr);
+    const json_t *max = json_object_get(body, "max_tokens");
+    if (r == 0 && json_is_number(max) && json_number_value(max) < 1)
+        r = fail_param(reterr, FAIL_invalid_request, "max_tokens",
+                       "'max_tokens' must be at least 1");
+    return r;
+}
+
+int chat_decode(struct chat_request *ret, struct str text, struct arena *arena, struct fail *reterr)
+{
+    json_auto_t *body = NULL;
+    int r = json_body(&body, text, reterr);
+    return r != 0 ? r : decode_body(ret, body, arena, reterr);
+}
+
+static int chat_decode_answer(struct answer *a, struct str body, struct fail *reterr)
+{
+    a->chats = arena_alloc(a->request->arena, sizeof(*a->chats));
+    if (!a->chats)
+        return -ENOMEM;
+    a->n_chats = 1;
+    return chat_decode(a->chats, body, a->request->arena, reterr);
+}
+
+/* ---- log-probabilities ---- */
+
+static void add_entry(struct buf *b, const struct token_logprob *t)
+{
+    buf_adds(b, "{\"token\":");
+    render_token(b, t->bytes);
+    buf_adds(b, ",\"logprob\":");
+    render_logprob(b, t->logprob);
+    buf_adds(b, ",\"bytes\":[");
+    for (size_t i = 0; i < t->bytes.n; i++)
+        buf_addf(b, "%s%u", i ? "," : "", (unsigned char)t->bytes.p[i]);
+    buf_addc(b, ']');
+}
+
+/* The entries of one event, separated by commas. */
+static void add_logprobs(struct buf *b, const struct engine_event *e, uint32_t n_top)
+{
+    for (size_t i = 0; e && i < e->n_tokens; i++) {
+        const struct engine_token *t = &e->tokens[i];
+        if (b->n && b->p[b->n - 1] != '[')
+            buf_addc(b, ',');
+        add_entry(b, &t->chosen);
+        buf_adds(b, ",\"top_logprobs\":[");
+        for (size_t k = 0; k < t->n_top && k < n_top; k++) {
+            if (k)
+                buf_addc(b, ',');
+            add_entry(b, &t->top[k]);
+            buf_addc(b, '}');
+        }
+        buf_adds(b, "]}");
+    }
+}
+
+/* ---- stream ---- */
+
+static void chunk_start(struct answer *a, const struct choice *c, struct buf *b)
+{
+    buf_adds(b, "data: ");
+    render_start(b, a, "chat.completion.chunk");
+    buf_addf(b, ",\"choices\":[{\"index\":%u,\"delta\":", c->index);
+}
+
+static void chunk_end(struct answer *a, struct buf *b)
+{
+    buf_adds(b, "}]");
+    if (a->chats[0].include_usage)
+        buf_adds(b, ",\"usage\":null");
+    buf_adds(b, "}\n\n");
+}
+
+static void chat_begin(struct answer *a, struct choice *c, struct buf *b)
+{
+    chunk_start(a, c, b);
+    buf_adds(b, "{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null},\"logprobs\":null,"
+                "\"finish_reason\":null");
+    chunk_end(a, b);
+}
+
+static void chat_text(struct answer *a, struct choice *c, struct str text,
+                      const struct engine_event *e, struct buf *b)
+{
+    chunk_start(a, c, b);
+    buf_adds(b, "{\"content\":");
+    buf_add_json(b, text);
+    buf_adds(b, "},\"logprobs\":");
+    if (answer_shows_logprobs(a) && e) {
+        buf_adds(b, "{\"content\":[");
+        add_logprobs(b, e, a->chats[0].top_logprobs);
+        buf_adds(b, "],\"refusal\":null}");
+    } else {
+        buf_adds(b, "null");
+    }
+    buf_adds(b, ",\"finish_reason\":null");
+    chunk_end(a, b);
+}
+
+static void chat_end(struct answer *a, struct choice *c, struct buf *b)
+{
+    chunk_start(a, c, b);
+    buf_adds(b, "{},\"logprobs\":null,\"finish_reason\":");
+    render_finish(b, c->finish);
+    chunk_end(a, b);
+}
+
+static void chat_usage(struct answer *a, struct buf *b)
+{
+    struct engine_usage u = answer_usage(a);
+    buf_adds(b, "data: ");
+    render_start(b, a, "chat.completion.chunk");
+    buf_adds(b, ",\"choices\":[],\"usage\":");
+    render_usage(b, &u);
+    buf_adds(b, "}\n\n");
+}
+
+/* ---- whole ---- */
+
+static void chat_collect(struct answer *a, struct choice *c, struct str text,
+                         const struct engine_event *e)
+{
+    buf_add(&c->content, text);
+    if (answer_shows_logprobs(a))
+        add_logprobs(&c->logprobs[0], e, a->chats[0].top_logprobs);
+}
+
+static void add_choice(struct answer *a, struct choice *c, struct buf *b)
+{
+    buf_addf(b, "%s{\"index\":%u,\"message\":{\"role\":\"assistant\",\"content\":",
+             c->index ? "," : "", c->index);
+    buf_add_json(b, buf_str(&c->content));
+    buf_adds(b, ",\"refusal\":null},\"logprobs\":");
+    if (answer_shows_logprobs(a)) {
+        buf_adds(b, "{\"content\":[");
+        buf_add(b, buf_str(&c->logprobs[0]));
+        buf_adds(b, "],\"refusal\":null}");
+    } else {
+        buf_adds(b, "null");
+    }
+    buf_adds(b, ",\"finish_reason\":");
+    render_finish(b, c->finish);
+    buf_addc(b, '}');
+}
+
+static void chat_whole(struct answer *a, struct buf *b)
+{
+    render_start(b, a, "chat.completion");
+    buf_adds(b, ",\"choices\":[");
+    for (size_t i = 0; i < a->n_choices; i++)
+        add_choice(a, &a->choices[i], b);
+    struct engine_usage u = answer_usage(a);
+    buf_adds(b, "],\"usage\":");
+    render_usage(b, &u);
+    buf_adds(b, ",\"system_fingerprint\":\"rootstock-" ROOTSTOCK_VERSION "\"}");
+}
+
+const struct dialect chat_dialect = {
+    .id_prefix = "chatcmpl-",
+    .decode = chat_decode_answer,
+    .begin = chat_begin,
+    .text = chat_text,
+    .end = chat_end,
+    .usage = chat_usage,
+    .collect = chat_collect,
+    .whole = chat_whole,
+};
+
+enum next api_chat(struct request *r)
+{
+    return answer_start(r, &chat_dialect);
+}

@@ -1,0 +1,13 @@
+/*
+ * POST /v1/chat/completions.
+ */
+#pragma once
+
+#include "gateway/answer.h"
+
+extern const struct dialect chat_dialect;
+enum next api_chat(struct request *r);
+
+/* Body → request, without choosing a model: shared with /api/v1/eval and the fuzz target. */
+int chat_decode(struct chat_request *ret, struct str body, struct arena *arena,
+                struct fail *reterr) MUST_USE;

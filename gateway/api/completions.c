@@ -1,0 +1,321 @@
+#include "gateway/api/completions.h"
+
+#include "base/limits.h"
+#include "gateway/api/decode.h"
+#include "gateway/api/render.h"
+
+#include <errno.h>
+
+/* ---- decode ---- */
+
+struct completion_knobs {
+    bool echo;
+    bool has_logprobs, has_best_of, has_max;
+    int64_t logprobs, best_of, max;
+};
+#define AT(member) offsetof(struct completion_knobs, member)
+static const struct field completion_fields[] = {
+    { "echo", FIELD_bool, AT(echo), 0, 0, -1 },
+    { "logprobs", FIELD_int, AT(logprobs), 0, LIMIT_TOP_LOGPROBS, AT(has_logprobs) },
+    { "best_of", FIELD_int, AT(best_of), 1, LIMIT_CHOICES, AT(has_best_of) },
+    { "max_tokens", FIELD_int, AT(max), 0, INT32_MAX, AT(has_max) },
+    { 0 },
+};
+
+static const struct refused refused_here[] = {
+    { "suffix", UNLESS_empty },
+    { "response_format", UNLESS_null },
+    { NULL, UNLESS_null },
+};
+
+static int bad_prompt(struct fail *reterr)
+{
+    return fail_param(reterr, FAIL_invalid_request, "prompt",
+                      "'prompt' must be a string, an array of strings, an array of token ids, or "
+                      "an array of such arrays, none of them empty");
+}
+
+static int prompt_ids(struct chat_request *c, const json_t *v, struct arena *arena,
+                      struct fail *reterr)
+{
+    size_t n = json_array_size(v);
+    if (n == 0 || n > LIMIT_CONTEXT)
+        return bad_prompt(reterr);
+    int32_t *ids = arena_array(arena, n, sizeof(*ids));
+    if (!ids)
+        return json_no_memory(reterr);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *id = json_array_get(v, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) >= (json_int_t)LIMIT_VOCAB)
+            return bad_prompt(reterr);
+        ids[i] = (int32_t)json_integer_value(id);
+    }
+    c->prompt_ids = ids;
+    c->n_prompt_ids = n;
+    return 0;
+}
+
+static int one_prompt(struct chat_request *c, const json_t *v, struct arena *arena,
+                      struct fail *reterr)
+{
+    if (json_is_array(v))
+        return prompt_ids(c, v, arena, reterr);
+    if (!json_is_string(v))
+        return bad_prompt(reterr);
+    c->prompt = json_str_copy(arena, v);
+    return c->prompt.p ? 0 : json_no_memory(reterr);
+}
+
+/* An array of numbers is one prompt; any other array holds prompts. */
+static int decode_prompts(struct chat_request **ret, size_t *ret_n,
+                          const struct chat_request *common, const json_t *v, struct arena *arena,
+                          struct fail *reterr)
+{
+    if (!v || json_is_null(v))
+        return fail_param(reterr, FAIL_invalid_request, "prompt", "'prompt' is missing");
+    bool many = json_is_array(v) && !json_is_integer(json_array_get(v, 0));
+    size_t n = many ? json_array_size(v) : 1;
+    if (n == 0)
+        return fail_param(reterr, FAIL_empty_array, "prompt",
+                          "'prompt' is an empty array; it must hold at least one prompt");
+    if (n * common->n > LIMIT_PROMPTS)
+        return fail_param(reterr, FAIL_invalid_request, "prompt",
+                          "prompts times 'n' may be at most %d", LIMIT_PROMPTS);
+    struct chat_request *chats = arena_array(arena, n, sizeof(*chats));
+    if (!chats)
+        return json_no_memory(reterr);
+    for (size_t i = 0; i < n; i++) {
+        chats[i] = *common;
+        int r = one_prompt(&chats[i], many ? json_array_get(v, i) : v, arena, reterr);
+        if (r != 0)
+            return r;
+    }
+    *ret = chats;
+    *ret_n = n;
+    return 0;
+}
+
+static int put_knobs(struct chat_request *c, const struct completion_knobs *k, struct fail *reterr)
+{
+    c->is_completion = true;
+    c->echo = k->echo;
+    c->logprobs = k->has_logprobs;
+    c->top_logprobs = (uint32_t)k->logprobs;
+    if (k->has_best_of && k->best_of != c->n)
+        return fail_param(reterr, FAIL_unsupported_parameter, "best_of",
+                          "'best_of' is only served when it equals 'n'");
+    if (k->echo && k->has_logprobs)
+        return fail_param(reterr, FAIL_unsupported_parameter, "logprobs",
+                          "'logprobs' of an echoed prompt are not served");
+    return 0;
+}
+
+int completions_decode(struct chat_request **ret, size_t *ret_n, bool *ret_empty, struct str text,
+                       struct arena *arena, struct fail *reterr)
+{
+    json_auto_t *body = NULL;
+    int r = json_body(&body, text, reterr);
+    struct chat_request common = { 0 };
+    struct completion_knobs k = { 0 };
+    if (r == 0)
+        r = decode_common(&common, body, arena, reterr);
+    if (r == 0)
+        r = json_refuse(refused_here, body, reterr);
+    if (r == 0)
+        r = json_fields(&k, completion_fields, body, reterr);
+    if (r == 0)
+        r = put_knobs(&common, &k, reterr);
+    if (r == 0)
+        r = decode_prompts(ret, ret_n, &common, json_object_get(body, "prompt"), arena, reterr);
+    if (r != 0)
+        return r;
+    if (common.echo && (*ret)[0].prompt_ids)
+        return fail_param(reterr, FAIL_unsupported_parameter, "echo",
+                          "'echo' of a prompt of token ids is not served");
+    *ret_empty = k.has_max && k.max == 0 && common.max_tokens == 0;
+    return 0;
+}
+
+static int completions_decode_answer(struct answer *a, struct str body, struct fail *reterr)
+{
+    return completions_decode(&a->chats, &a->n_chats, &a->empty, body, a->request->arena, reterr);
+}
+
+/* ---- log-probabilities: four parallel arrays ---- */
+
+enum { TOKENS, TOKEN_LOGPROBS, TOP_LOGPROBS, TEXT_OFFSET };
+
+static void comma(struct buf *b)
+{
+    if (b->n)
+        buf_addc(b, ',');
+}
+
+static size_t code_points(struct str s)
+{
+    size_t n = 0, pos = 0;
+    while (str_utf8_next(s, &pos) >= 0)
+        n++;
+    return n;
+}
+
+static void add_top(struct buf *b, const struct engine_token *t, uint32_t n_top)
+{
+    buf_addc(b, '{');
+    for (size_t k = 0; k < t->n_top && k < n_top; k++) {
+        if (k)
+            buf_addc(b, ',');
+        render_token(b, t->top[k].bytes);
+        buf_addc(b, ':');
+        render_logprob(b, t->top[k].logprob);
+    }
+    buf_addc(b, '}');
+}
+
+static void add_logprobs(struct buf arrays[static 4], struct choice *c,
+                         const struct engine_event *e, uint32_t n_top)
+{
+    for (size_t i = 0; e && i < e->n_tokens; i++) {
+        const struct engine_token *t = &e->tokens[i];
+        for (size_t k = 0; k < 4; k++)
+            comma(&arrays[k]);
+        render_token(&arrays[TOKENS], t->chosen.bytes);
+        render_logprob(&arrays[TOKEN_LOGPROBS], t->chosen.logprob);
+        add_top(&arrays[TOP_LOGPROBS], t, n_top);
+        buf_addf(&arrays[TEXT_OFFSET], "%zu", c->offset);
+        c->offset += code_points(t->chosen.bytes);
+    }
+}
+
+static void print_logprobs(struct buf *b, const struct buf arrays[static 4])
+{
+    buf_adds(b, "{\"tokens\":[");
+    buf_add(b, buf_str(&arrays[TOKENS]));
+    buf_adds(b, "],\"token_logprobs\":[");
+    buf_add(b, buf_str(&arrays[TOKEN_LOGPROBS]));
+    buf_adds(b, "],\"top_logprobs\":[");
+    buf_add(b, buf_str(&arrays[TOP_LOGPROBS]));
+    buf_adds(b, "],\"text_offset\":[");
+    buf_add(b, buf_str(&arrays[TEXT_OFFSET]));
+    buf_adds(b, "]}");
+}
+
+/* ---- stream ---- */
+
+static void chunk(struct answer *a, const struct choice *c, struct str text, struct buf *logprobs,
+                  bool ended, struct buf *b)
+{
+    buf_adds(b, "data: ");
+    render_start(b, a, "text_completion");
+    buf_addf(b, ",\"choices\":[{\"index\":%u,\"text\":", c->index);
+    buf_add_json(b, text);
+    buf_adds(b, ",\"logprobs\":");
+    if (logprobs)
+        print_logprobs(b, logprobs);
+    else
+        buf_adds(b, "null");
+    buf_adds(b, ",\"finish_reason\":");
+    if (ended)
+        render_finish(b, c->finish);
+    else
+        buf_adds(b, "null");
+    buf_adds(b, "}]");
+    if (a->chats[0].include_usage)
+        buf_adds(b, ",\"usage\":null");
+    buf_adds(b, "}\n\n");
+}
+
+static struct str echoed(const struct answer *a, const struct choice *c)
+{
+    return a->chats[0].echo ? a->chats[c->chat].prompt : STR_NULL;
+}
+
+static void completions_begin(struct answer *a, struct choice *c, struct buf *b)
+{
+    struct str prompt = echoed(a, c);
+    if (prompt.n == 0)
+        return;
+    chunk(a, c, prompt, /* logprobs= */ NULL, /* ended= */ false, b);
+}
+
+static void completions_text(struct answer *a, struct choice *c, struct str text,
+                             const struct engine_event *e, struct buf *b)
+{
+    struct buf *logprobs = NULL;
+    if (answer_shows_logprobs(a) && e) {
+        logprobs = c->logprobs;
+        for (size_t i = 0; i < ARRAY_LEN(c->logprobs); i++)
+            buf_clear(&logprobs[i]);
+        add_logprobs(logprobs, c, e, a->chats[0].top_logprobs);
+    }
+    chunk(a, c, text, logprobs, /* ended= */ false, b);
+}
+
+static void completions_end(struct answer *a, struct choice *c, struct buf *b)
+{
+    chunk(a, c, STR_NULL, /* logprobs= */ NULL, /* ended= */ true, b);
+}
+
+static void completions_usage(struct answer *a, struct buf *b)
+{
+    struct engine_usage u = answer_usage(a);
+    buf_adds(b, "data: ");
+    render_start(b, a, "text_completion");
+    buf_adds(b, ",\"choices\":[],\"usage\":");
+    render_usage(b, &u);
+    buf_adds(b, "}\n\n");
+}
+
+/* ---- whole ---- */
+
+static void completions_collect(struct answer *a, struct choice *c, struct str text,
+                                const struct engine_event *e)
+{
+    buf_add(&c->content, text);
+    if (answer_shows_logprobs(a))
+        add_logprobs(c->logprobs, c, e, a->chats[0].top_logprobs);
+}
+
+static void add_choice(struct answer *a, struct choice *c, struct buf *b)
+{
+    buf_addf(b, "%s{\"index\":%u,\"text\":\"", c->index ? "," : "", c->index);
+    buf_add_json_chars(b, echoed(a, c));
+    buf_add_json_chars(b, buf_str(&c->content));
+    buf_adds(b, "\",\"logprobs\":");
+    if (answer_shows_logprobs(a))
+        print_logprobs(b, c->logprobs);
+    else
+        buf_adds(b, "null");
+    buf_adds(b, ",\"finish_reason\":");
+    render_finish(b, c->finish);
+    buf_addc(b, '}');
+}
+
+static void completions_whole(struct answer *a, struct buf *b)
+{
+    render_start(b, a, "text_completion");
+    buf_adds(b, ",\"choices\":[");
+    for (size_t i = 0; i < a->n_choices; i++)
+        add_choice(a, &a->choices[i], b);
+    struct engine_usage u = answer_usage(a);
+    buf_adds(b, "],\"usage\":");
+    render_usage(b, &u);
+    buf_adds(b, ",\"system_fingerprint\":\"rootstock-" ROOTSTOCK_VERSION "\"}");
+}
+
+const struct dialect completions_dialect = {
+    .id_prefix = "cmpl-",
+    .decode = completions_decode_answer,
+    .begin = completions_begin,
+    .text = completions_text,
+    .end = completions_end,
+    .usage = completions_usage,
+    .collect = completions_collect,
+    .whole = completions_whole,
+};
+
+enum next api_completions(struct request *r)
+{
+    return answer_start(r, &completions_dialect);
+}

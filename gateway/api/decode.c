@@ -1,0 +1,414 @@
+#include "gateway/api/decode.h"
+
+#include "base/limits.h"
+#include "base/num.h"
+
+#include <math.h>
+
+struct knobs {
+    struct str model, user;
+    double temperature, top_p, min_p, presence, frequency, repetition, repeat;
+    int64_t top_k, max_tokens, max_completion, n, seed;
+    bool stream, ignore_eos;
+    bool has_model, has_temperature, has_top_p, has_seed, has_max, has_max_completion, has_n;
+    bool has_repetition, has_repeat;
+};
+
+#define AT(member) offsetof(struct knobs, member)
+static const struct field knobs_fields[] = {
+    { "model", FIELD_text, AT(model), 0, 0, AT(has_model) },
+    { "user", FIELD_text, AT(user), 0, 0, -1 },
+    { "temperature", FIELD_float, AT(temperature), 0, 2, AT(has_temperature) },
+    { "top_p", FIELD_float, AT(top_p), 0, 1, AT(has_top_p) },
+    { "min_p", FIELD_float, AT(min_p), 0, 1, -1 },
+    { "presence_penalty", FIELD_float, AT(presence), -2, 2, -1 },
+    { "frequency_penalty", FIELD_float, AT(frequency), -2, 2, -1 },
+    { "repetition_penalty", FIELD_float, AT(repetition), 0.01, 10, AT(has_repetition) },
+    { "repeat_penalty", FIELD_float, AT(repeat), 0.01, 10, AT(has_repeat) },
+    { "top_k", FIELD_int, AT(top_k), -1, 1 << 20, -1 }, /* -1: off, as vLLM has it */
+    { "max_tokens", FIELD_int, AT(max_tokens), 0, INT32_MAX, AT(has_max) },
+    { "max_completion_tokens", FIELD_int, AT(max_completion), 1, INT32_MAX,
+      AT(has_max_completion) },
+    { "n", FIELD_int, AT(n), 1, LIMIT_CHOICES, AT(has_n) },
+    { "seed", FIELD_int, AT(seed), -9223372036854775808.0, 9223372036854775807.0, AT(has_seed) },
+    { "stream", FIELD_bool, AT(stream), 0, 0, -1 },
+    { "ignore_eos", FIELD_bool, AT(ignore_eos), 0, 0, -1 },
+    { 0 },
+};
+
+static const struct refused refused_everywhere[] = {
+    { "guided_json", UNLESS_empty },        { "guided_regex", UNLESS_empty },
+    { "guided_choice", UNLESS_empty },      { "guided_grammar", UNLESS_empty },
+    { "structured_outputs", UNLESS_empty }, { "grammar", UNLESS_empty },
+    { "json_schema", UNLESS_empty },        { "stop_token_ids", UNLESS_empty },
+    { "bad_words", UNLESS_empty },          { "logits_processors", UNLESS_empty },
+    { "allowed_token_ids", UNLESS_empty },  { "min_tokens", UNLESS_zero },
+    { "prompt_logprobs", UNLESS_null },     { "prompt_embeds", UNLESS_null },
+    { "use_beam_search", UNLESS_false },    { NULL, UNLESS_null },
+};
+
+static int decode_stops(struct chat_request *ret, const json_t *v, struct arena *arena,
+                        struct fail *reterr)
+{
+    if (!v || json_is_null(v))
+        return 0;
+    size_t n = json_is_array(v) ? json_array_size(v) : 1;
+    if (n > LIMIT_STOPS)
+        return fail_param(reterr, FAIL_invalid_request, "stop",
+                          "'stop' may hold at most %d strings", LIMIT_STOPS);
+    struct str *stops = arena_array(arena, n ? n : 1, sizeof(*stops));
+    if (!stops)
+        return json_no_memory(reterr);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *s = json_is_array(v) ? json_array_get(v, i) : v;
+        if (!json_is_string(s))
+            return fail_param(reterr, FAIL_invalid_request, "stop",
+                              "'stop' must be a string or an array of strings, not %s",
+                              json_kind(s));
+        if (json_string_length(s) > LIMIT_STOP_BYTES)
+            return fail_param(reterr, FAIL_invalid_request, "stop",
+                              "a stop string may have at most %d bytes", LIMIT_STOP_BYTES);
+        if (json_string_length(s) == 0)
+            continue; /* would stop everything; OpenAI ignores it too */
+        stops[ret->n_stops] = json_str_copy(arena, s);
+        if (!stops[ret->n_stops++].p)
+            return json_no_memory(reterr);
+    }
+    ret->stops = stops;
+    return 0;
+}
+
+static int decode_bias(struct chat_request *ret, json_t *v, struct arena *arena,
+                       struct fail *reterr)
+{
+    if (!v || json_is_null(v))
+        return 0;
+    if (!json_is_object(v))
+        return fail_param(reterr, FAIL_invalid_request, "logit_bias",
+                          "'logit_bias' must be an object of token id to bias, not %s",
+                          json_kind(v));
+    size_t n = json_object_size(v);
+    if (n > LIMIT_LOGIT_BIAS)
+        return fail_param(reterr, FAIL_invalid_request, "logit_bias",
+                          "'logit_bias' may hold at most %d tokens", LIMIT_LOGIT_BIAS);
+    struct chat_logit_bias *bias = arena_array(arena, n ? n : 1, sizeof(*bias));
+    if (!bias)
+        return json_no_memory(reterr);
+    const char *key;
+    json_t *value;
+    json_object_foreach(v, key, value)
+    {
+        uint64_t token = 0;
+        double b = json_number_value(value);
+        if (num_parse_u64(&token, str_of(key), 0, LIMIT_VOCAB) < 0 || !json_is_number(value) ||
+            !(b >= -100 && b <= 100))
+            return fail_param(reterr, FAIL_invalid_request, "logit_bias",
+                              "'logit_bias' maps token ids to numbers between -100 and 100");
+        bias[ret->sampling.n_bias++] = (struct chat_logit_bias){ (int32_t)token, (float)b };
+    }
+    ret->sampling.bias = bias;
+    return 0;
+}
+
+static int decode_stream_options(struct chat_request *ret, const json_t *v, struct fail *reterr)
+{
+    if (!v || json_is_null(v))
+        return 0;
+    if (!json_is_object(v))
+        return fail_param(reterr, FAIL_invalid_request, "stream_options",
+                          "'stream_options' must be an object, not %s", json_kind(v));
+    if (!ret->stream)
+        return fail_param(reterr, FAIL_invalid_request, "stream_options",
+                          "'stream_options' is only allowed when 'stream' is true");
+    const json_t *usage = json_object_get(v, "include_usage");
+    if (usage && !json_is_null(usage) && !json_is_boolean(usage))
+        return fail_param(reterr, FAIL_invalid_request, "stream_options",
+                          "'stream_options.include_usage' must be a boolean, not %s",
+                          json_kind(usage));
+    ret->include_usage = json_is_true(usage);
+    return 0;
+}
+
+int decode_metadata(struct chat_request *ret, const json_t *v, struct arena *arena,
+                    struct fail *reterr)
+{
+    if (!v || json_is_null(v))
+        return 0;
+    if (!json_is_object(v))
+        return fail_param(reterr, FAIL_invalid_request, "metadata",
+                          "'metadata' must be an object of strings, not %s", json_kind(v));
+    struct chat_pair *pairs = arena_array(arena, json_object_size(v) + 1, sizeof(*pairs));
+    if (!pairs)
+        return json_no_memory(reterr);
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)v, key, value)
+    {
+        struct str text =
+            json_is_string(value) ? json_str_copy(arena, value) : json_text(arena, value);
+        struct str name = arena_str(arena, str_of(key));
+        if (!text.p || !name.p)
+            return json_no_memory(reterr);
+        pairs[ret->n_metadata++] = (struct chat_pair){ name, text };
+    }
+    ret->metadata = pairs;
+    return 0;
+}
+
+static void put_knobs(struct chat_request *ret, const struct knobs *k)
+{
+    struct sampling *s = &ret->sampling;
+    *s = SAMPLING_INIT;
+    if (k->has_temperature)
+        s->temperature = (float)k->temperature;
+    if (k->has_top_p)
+        s->top_p = (float)k->top_p;
+    s->min_p = (float)k->min_p;
+    s->top_k = k->top_k > 0 ? (uint32_t)k->top_k : 0;
+    s->presence_penalty = (float)k->presence;
+    s->frequency_penalty = (float)k->frequency;
+    if (k->has_repeat)
+        s->repeat_penalty = (float)k->repeat;
+    if (k->has_repetition)
+        s->repeat_penalty = (float)k->repetition;
+    s->has_seed = k->has_seed;
+    s->seed = (uint64_t)k->seed;
+    int64_t max = k->has_max_completion ? k->max_completion : k->has_max ? k->max_tokens : 0;
+    ret->max_tokens = (uint32_t)max;
+    ret->n = k->has_n ? (uint32_t)k->n : 1;
+    ret->stream = k->stream;
+    ret->ignore_eos = k->ignore_eos;
+}
+
+int decode_common(struct chat_request *ret, const json_t *body, struct arena *arena,
+                  struct fail *reterr)
+{
+    struct knobs k = { 0 };
+    int r = json_fields(&k, knobs_fields, body, reterr);
+    if (r == 0)
+        r = json_refuse(refused_everywhere, body, reterr);
+    if (r != 0)
+        return r;
+    if (!k.has_model || k.model.n == 0)
+        return fail_param(reterr, FAIL_invalid_request, "model",
+                          "'model' is missing; GET /v1/models lists what is served");
+    put_knobs(ret, &k);
+    ret->model = arena_str(arena, k.model);
+    ret->user = arena_str(arena, k.user);
+    const json_t *kwargs = json_object_get(body, "chat_template_kwargs");
+    if (kwargs && !json_is_null(kwargs) && !json_is_object(kwargs))
+        return fail_param(reterr, FAIL_invalid_request, "chat_template_kwargs",
+                          "'chat_template_kwargs' must be an object, not %s", json_kind(kwargs));
+    if (kwargs && json_object_size(kwargs))
+        ret->template_kwargs = json_text(arena, kwargs);
+    if (!ret->model.p || !ret->user.p || (json_object_size(kwargs) && !ret->template_kwargs.p))
+        return json_no_memory(reterr);
+    r = decode_stops(ret, json_object_get(body, "stop"), arena, reterr);
+    if (r == 0)
+        r = decode_bias(ret, json_object_get(body, "logit_bias"), arena, reterr);
+    if (r == 0)
+        r = decode_stream_options(ret, json_object_get(body, "stream_options"), reterr);
+    if (r == 0)
+        r = decode_metadata(ret, json_object_get(body, "metadata"), arena, reterr);
+    return r;
+}
+
+int decode_tools(struct chat_request *ret, const json_t *body, struct arena *arena,
+                 struct fail *reterr)
+{
+    const json_t *v = json_object_get(body, "tools");
+    if (!v || json_is_null(v) || (json_is_array(v) && json_array_size(v) == 0))
+        return 0;
+    if (!json_is_array(v))
+        return fail_param(reterr, FAIL_invalid_request, "tools", "'tools' must be an array, not %s",
+                          json_kind(v));
+    size_t n = json_array_size(v);
+    struct chat_tool *tools = arena_array(arena, n, sizeof(*tools));
+    if (!tools)
+        return json_no_memory(reterr);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *t = json_array_get(v, i), *f = json_object_get(t, "function");
+        const json_t *name = json_object_get(f, "name");
+        if (!json_is_string(name))
+            return fail_param(
+                reterr, FAIL_invalid_request, "tools",
+                "tools[%zu] must be {\"type\":\"function\",\"function\":{\"name\":…}}", i);
+        const json_t *parameters = json_object_get(f, "parameters");
+        tools[i] = (struct chat_tool){
+            .name = json_str_copy(arena, name),
+            .description = json_str_copy(arena, json_object_get(f, "description")),
+            .parameters = parameters ? json_text(arena, parameters) : STR_NULL,
+            .json = json_text(arena, t),
+        };
+        if (!tools[i].name.p || !tools[i].json.p)
+            return json_no_memory(reterr);
+    }
+    if (str_is(json_str(json_object_get(body, "tool_choice")), "none"))
+        return 0; /* the model must not see them */
+    ret->tools = tools;
+    ret->n_tools = n;
+    ret->tools_json = json_text(arena, v);
+    return ret->tools_json.p ? 0 : json_no_memory(reterr);
+}
+
+/* ---- messages ---- */
+
+struct where {
+    size_t i; /* of the message */
+    struct arena *arena;
+    struct fail *reterr;
+};
+
+static int bad_message(const struct where *w, const char *field, const char *what)
+{
+    char param[64];
+    (void)snprintf(param, sizeof(param), "messages[%zu]%s%s", w->i, field[0] ? "." : "", field);
+    return fail_param(w->reterr, FAIL_invalid_request, param, "'%s' %s", param, what);
+}
+
+static int add_part(struct chat_message *m, const json_t *part, struct buf *text,
+                    const struct where *w)
+{
+    struct str type = json_str(json_object_get(part, "type"));
+    if (json_is_string(part)) { /* seen in the wild */
+        type = STR("text");
+    } else if (!json_is_object(part) || type.n == 0) {
+        return bad_message(w, "content", "holds a part without a type");
+    }
+    if (str_is(type, "image_url") || str_is(type, "input_image")) {
+        m->n_images++;
+        return 0;
+    }
+    const json_t *t = json_is_string(part)      ? part
+                      : str_is(type, "refusal") ? json_object_get(part, "refusal")
+                                                : json_object_get(part, "text");
+    if (!str_is(type, "text") && !str_is(type, "refusal") && !str_is(type, "input_text"))
+        return fail_param(w->reterr, FAIL_unsupported_parameter, "messages",
+                          "messages[%zu].content holds a part of type '" STR_FMT
+                          "', which is not served",
+                          w->i, STR_ARG(str_head(type, 64)));
+    if (!json_is_string(t))
+        return bad_message(w, "content", "holds a text part without its text");
+    if (text->n)
+        buf_addc(text, '\n');
+    buf_add(text, json_str(t));
+    return 0;
+}
+
+static int decode_content(struct chat_message *m, const json_t *v, bool may_lack,
+                          const struct where *w)
+{
+    if (!v || json_is_null(v))
+        return may_lack ? 0 : bad_message(w, "content", "is missing");
+    if (json_is_string(v)) {
+        m->content = json_str_copy(w->arena, v);
+        return m->content.p ? 0 : json_no_memory(w->reterr);
+    }
+    if (!json_is_array(v))
+        return bad_message(w, "content", "must be a string or an array of parts");
+    CLEANUP(buf_done) struct buf text = BUF_INIT(LIMIT_BODY);
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        int r = add_part(m, json_array_get(v, i), &text, w);
+        if (r != 0)
+            return r;
+    }
+    m->content = arena_str(w->arena, buf_str(&text));
+    return buf_err(&text) == 0 && m->content.p ? 0 : json_no_memory(w->reterr);
+}
+
+static int decode_calls(struct chat_message *m, const json_t *v, const struct where *w)
+{
+    if (!v || json_is_null(v))
+        return 0;
+    if (!json_is_array(v))
+        return bad_message(w, "tool_calls", "must be an array");
+    size_t n = json_array_size(v);
+    struct chat_tool_call *calls = arena_array(w->arena, n ? n : 1, sizeof(*calls));
+    if (!calls)
+        return json_no_memory(w->reterr);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *call = json_array_get(v, i), *f = json_object_get(call, "function");
+        const json_t *name = json_object_get(f, "name");
+        const json_t *arguments = json_object_get(f, "arguments");
+        if (!json_is_string(name) || !json_is_string(arguments))
+            return bad_message(
+                w, "tool_calls",
+                "must hold {\"function\":{\"name\",\"arguments\"}} with two strings");
+        calls[i] = (struct chat_tool_call){
+            .id = json_str_copy(w->arena, json_object_get(call, "id")),
+            .name = json_str_copy(w->arena, name),
+            .arguments = json_str_copy(w->arena, arguments),
+        };
+        if (!calls[i].name.p || !calls[i].arguments.p)
+            return json_no_memory(w->reterr);
+    }
+    m->tool_calls = calls;
+    m->n_tool_calls = n;
+    return 0;
+}
+
+static bool known_role(struct str role)
+{
+    static const char *const roles[] = { "system",    "developer", "user",
+                                         "assistant", "tool",      "function" };
+    for (size_t i = 0; i < ARRAY_LEN(roles); i++)
+        if (str_is(role, roles[i]))
+            return true;
+    return false;
+}
+
+static int decode_message(struct chat_message *m, const json_t *v, const struct where *w)
+{
+    if (!json_is_object(v))
+        return bad_message(w, "", "must be an object with 'role' and 'content'");
+    const json_t *role = json_object_get(v, "role");
+    if (!json_is_string(role) || !known_role(json_str(role)))
+        return bad_message(w, "role",
+                           "must be one of system, developer, user, assistant, tool, function");
+    m->role = json_str_copy(w->arena, role);
+    m->name = json_str_copy(w->arena, json_object_get(v, "name"));
+    const json_t *call_id = json_object_get(v, "tool_call_id");
+    if (str_is(m->role, "tool") && !json_is_string(call_id))
+        return bad_message(w, "tool_call_id", "is missing");
+    m->tool_call_id = json_str_copy(w->arena, call_id);
+    if (!m->role.p)
+        return json_no_memory(w->reterr);
+    bool is_assistant = str_is(m->role, "assistant");
+    if (is_assistant) {
+        int r = decode_calls(m, json_object_get(v, "tool_calls"), w);
+        if (r != 0)
+            return r;
+    }
+    bool may_lack = is_assistant && (m->n_tool_calls || json_object_get(v, "function_call") ||
+                                     json_is_string(json_object_get(v, "refusal")));
+    return decode_content(m, json_object_get(v, "content"), may_lack, w);
+}
+
+int decode_messages(struct chat_request *ret, const json_t *v, struct arena *arena,
+                    struct fail *reterr)
+{
+    if (!v || json_is_null(v))
+        return fail_param(reterr, FAIL_invalid_request, "messages", "'messages' is missing");
+    if (!json_is_array(v))
+        return fail_param(reterr, FAIL_invalid_request, "messages",
+                          "'messages' must be an array, not %s", json_kind(v));
+    size_t n = json_array_size(v);
+    if (n == 0)
+        return fail_param(reterr, FAIL_empty_array, "messages",
+                          "'messages' is an empty array; it must hold at least one message");
+    if (n > LIMIT_MESSAGES)
+        return fail_param(reterr, FAIL_invalid_request, "messages",
+                          "'messages' may hold at most %d messages", LIMIT_MESSAGES);
+    struct chat_message *m = arena_array(arena, n, sizeof(*m));
+    if (!m)
+        return json_no_memory(reterr);
+    for (size_t i = 0; i < n; i++) {
+        struct where w = { i, arena, reterr };
+        int r = decode_message(&m[i], json_array_get(v, i), &w);
+        if (r != 0)
+            return r;
+    }
+    ret->messages = m;
+    ret->n_messages = n;
+    return 0;
+}

@@ -1,0 +1,17 @@
+/*
+ * What the generating APIs share: sampling fields, stop strings, messages, tools.
+ */
+#pragma once
+
+#include "engine/chat.h"
+#include "gateway/api/json.h"
+
+/* Fills everything of the request but messages and prompt. Text is copied into the arena. */
+int decode_common(struct chat_request *ret, const json_t *body, struct arena *arena,
+                  struct fail *reterr) MUST_USE;
+int decode_messages(struct chat_request *ret, const json_t *messages, struct arena *arena,
+                    struct fail *reterr) MUST_USE;
+int decode_tools(struct chat_request *ret, const json_t *body, struct arena *arena,
+                 struct fail *reterr) MUST_USE;
+int decode_metadata(struct chat_request *ret, const json_t *metadata, struct arena *arena,
+                    struct fail *reterr) MUST_USE;

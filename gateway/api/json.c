@@ -1,0 +1,217 @@
+#include "gateway/api/json.h"
+
+#include "base/limits.h"
+
+#include <errno.h>
+#include <math.h>
+
+/* Nesting is bounded before parsing: the parser recurses. */
+static bool depth_ok(struct str s)
+{
+    unsigned depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            if (++depth > LIMIT_JSON_DEPTH)
+                return false;
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--;
+        }
+    }
+    return true;
+}
+
+int json_body(json_t **ret, struct str text, struct fail *reterr)
+{
+    if (str_trim(text).n == 0)
+        return fail_set(reterr, FAIL_invalid_request, "the body is empty; send a JSON object");
+    if (!depth_ok(text))
+        return fail_set(reterr, FAIL_invalid_request,
+                        "the body nests deeper than %d levels of JSON", LIMIT_JSON_DEPTH);
+    if (!str_utf8_valid(text))
+        return fail_set(reterr, FAIL_invalid_request, "the body is not valid UTF-8");
+    json_error_t e;
+    json_t *v = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    if (!v && json_error_code(&e) == json_error_duplicate_key)
+        return fail_set(reterr, FAIL_invalid_request,
+                        "the body holds a key twice in one object (line %d, column %d): which of "
+                        "them counts would be a guess",
+                        e.line, e.column);
+    if (!v)
+        return fail_set(reterr, FAIL_invalid_request,
+                        "the body is not valid JSON: %s (line %d, column %d)", e.text, e.line,
+                        e.column);
+    if (!json_is_object(v)) {
+        int r = fail_set(reterr, FAIL_invalid_request, "the body must be a JSON object, not %s",
+                         json_kind(v));
+        json_decref(v);
+        return r;
+    }
+    *ret = v;
+    return 0;
+}
+
+const char *json_kind(const json_t *v)
+{
+    switch (json_typeof(v)) {
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+    case JSON_REAL:
+        return "a number";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "a boolean";
+    case JSON_NULL:
+        break;
+    }
+    return "null";
+}
+
+struct str json_str(const json_t *s)
+{
+    return (struct str){ json_string_value(s), json_string_length(s) };
+}
+
+struct str json_str_copy(struct arena *arena, const json_t *s)
+{
+    return arena_str(arena, json_str(s));
+}
+
+static int add_piece(const char *p, size_t n, void *b)
+{
+    buf_add(b, (struct str){ p, n });
+    return buf_err(b);
+}
+
+struct str json_text(struct arena *arena, const json_t *v)
+{
+    CLEANUP(buf_done) struct buf b = BUF_INIT(LIMIT_BODY);
+    if (json_dump_callback(v, add_piece, &b,
+                           JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)) < 0)
+        return STR_NULL;
+    return arena_str(arena, buf_str(&b));
+}
+
+int json_no_memory(struct fail *reterr)
+{
+    return fail_errno(reterr, -ENOMEM, "decoding the request");
+}
+
+/* ---- fields ---- */
+
+static int wrong(const struct field *f, const json_t *v, const char *want, struct fail *reterr)
+{
+    return fail_param(reterr, FAIL_invalid_request, f->name, "'%s' must be %s, not %s", f->name,
+                      want, json_kind(v));
+}
+
+static int read_number(void *into, const struct field *f, const json_t *v, struct fail *reterr)
+{
+    bool is_int = f->kind == FIELD_int;
+    double d = json_number_value(v);
+    if (!json_is_number(v) || (is_int && d != trunc(d)))
+        return fail_param(reterr, FAIL_invalid_request, f->name, "'%s' must be %s%s%s", f->name,
+                          is_int ? "an integer" : "a number", json_is_number(v) ? "" : ", not ",
+                          json_is_number(v) ? "" : json_kind(v));
+    if (!(d >= f->min && d <= f->max))
+        return fail_param(reterr, FAIL_invalid_request, f->name,
+                          "'%s' must be between %.15g and %.15g", f->name, f->min, f->max);
+    if (!is_int)
+        *(double *)into = d;
+    else if (json_is_integer(v))
+        *(int64_t *)into = json_integer_value(v);
+    else
+        *(int64_t *)into = d >= 9223372036854775807.0 ? INT64_MAX : (int64_t)d;
+    return 0;
+}
+
+static int read_field(char *into, const struct field *f, const json_t *v, struct fail *reterr)
+{
+    if (f->kind == FIELD_bool) {
+        if (!json_is_boolean(v))
+            return wrong(f, v, "a boolean", reterr);
+        *(bool *)(void *)(into + f->offset) = json_is_true(v);
+        return 0;
+    }
+    if (f->kind == FIELD_text) {
+        if (!json_is_string(v))
+            return wrong(f, v, "a string", reterr);
+        *(struct str *)(void *)(into + f->offset) = json_str(v);
+        return 0;
+    }
+    return read_number(into + f->offset, f, v, reterr);
+}
+
+int json_fields(void *into, const struct field *table, const json_t *object, struct fail *reterr)
+{
+    for (const struct field *f = table; f->name; f++) {
+        const json_t *v = json_object_get(object, f->name);
+        if (!v || json_is_null(v))
+            continue;
+        int r = read_field(into, f, v, reterr);
+        if (r != 0)
+            return r;
+        if (f->has_offset >= 0)
+            *(bool *)((char *)into + f->has_offset) = true;
+    }
+    return 0;
+}
+
+/* ---- refusals ---- */
+
+static bool is_empty(const json_t *v)
+{
+    switch (json_typeof(v)) {
+    case JSON_OBJECT:
+        return json_object_size(v) == 0;
+    case JSON_ARRAY:
+        return json_array_size(v) == 0;
+    case JSON_STRING:
+        return json_string_length(v) == 0;
+    default:
+        return false;
+    }
+}
+
+static bool is_harmless(enum unless unless, const json_t *v)
+{
+    switch (unless) {
+    case UNLESS_null:
+        return false;
+    case UNLESS_empty:
+        return is_empty(v);
+    case UNLESS_false:
+        return json_is_false(v);
+    case UNLESS_true:
+        return json_is_true(v);
+    case UNLESS_zero:
+        return json_is_number(v) && json_number_value(v) <= 0;
+    case UNLESS_choice:
+        return str_is(json_str(v), "none") || str_is(json_str(v), "auto");
+    }
+    return false;
+}
+
+int json_refuse(const struct refused *table, const json_t *object, struct fail *reterr)
+{
+    for (const struct refused *f = table; f->name; f++) {
+        const json_t *v = json_object_get(object, f->name);
+        if (v && !json_is_null(v) && !is_harmless(f->unless, v))
+            return fail_param(reterr, FAIL_unsupported_parameter, f->name,
+                              "'%s' is not served with this value; leave it out", f->name);
+    }
+    return 0;
+}

@@ -1,0 +1,49 @@
+/*
+ * Request bodies: size-checked bytes → JSON without duplicate keys → plain fields by a table.
+ *
+ * Messages name the field and what would be right. jansson stays inside gateway/api.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/fail.h"
+
+#include <jansson.h>
+#include <stdint.h>
+
+/*
+ * Parses an object. FAILED (invalid_request): not JSON, not an object, too deep, a duplicate key,
+ * invalid UTF-8. *ret is a new reference.
+ */
+int json_body(json_t **ret, struct str text, struct fail *reterr) MUST_USE;
+
+enum field_kind { FIELD_bool, FIELD_int, FIELD_float, FIELD_text };
+
+/* A field that is null counts as absent. Members: bool, int64_t, double, struct str (borrowed). */
+struct field {
+    const char *name; /* NULL ends a table */
+    enum field_kind kind;
+    size_t offset;
+    double min, max; /* of numbers */
+    int has_offset;  /* of a bool member set when present; -1: none */
+};
+
+int json_fields(void *into, const struct field *table, const json_t *object,
+                struct fail *reterr) MUST_USE;
+
+/* What would change the answer but is not served: refused by name rather than ignored. */
+enum unless { UNLESS_null, UNLESS_empty, UNLESS_false, UNLESS_true, UNLESS_zero, UNLESS_choice };
+struct refused {
+    const char *name;   /* NULL ends a table */
+    enum unless unless; /* harmless then; choice: the words "none" and "auto" */
+};
+int json_refuse(const struct refused *table, const json_t *object, struct fail *reterr) MUST_USE;
+
+const char *json_kind(const json_t *v); /* "a string", "an array", … */
+struct str json_str(const json_t *s);   /* borrowed; empty view when it is no string */
+/* Copies in the arena; p NULL: no memory. */
+struct str json_str_copy(struct arena *arena, const json_t *s);
+struct str json_text(struct arena *arena, const json_t *v); /* compact JSON, key order kept */
+/* FAILED with internal_error: no memory. */
+int json_no_memory(struct fail *reterr);

@@ -1,0 +1,41 @@
+#include "gateway/api/render.h"
+
+void render_usage(struct buf *b, const struct engine_usage *u)
+{
+    buf_addf(b,
+             "{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%llu,"
+             "\"prompt_tokens_details\":{\"cached_tokens\":%u}}",
+             u->prompt_tokens, u->completion_tokens,
+             (unsigned long long)u->prompt_tokens + u->completion_tokens, u->cached_tokens);
+}
+
+void render_token(struct buf *b, struct str bytes)
+{
+    if (str_utf8_valid(bytes)) {
+        buf_add_json(b, bytes);
+        return;
+    }
+    buf_adds(b, "\"bytes:");
+    for (size_t i = 0; i < bytes.n; i++)
+        buf_addf(b, "\\\\x%02x", (unsigned char)bytes.p[i]);
+    buf_addc(b, '"');
+}
+
+void render_logprob(struct buf *b, float logprob)
+{
+    if (!(logprob >= -9999.0f))
+        logprob = -9999.0f;
+    buf_addf(b, "%.7g", (double)logprob);
+}
+
+void render_finish(struct buf *b, enum finish_reason finish)
+{
+    buf_addf(b, "\"%s\"", finish_reason_word(finish));
+}
+
+void render_start(struct buf *b, const struct answer *a, const char *object)
+{
+    buf_addf(b, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%llu,\"model\":", a->id, object,
+             (unsigned long long)a->request->created_s);
+    buf_add_json(b, a->model);
+}

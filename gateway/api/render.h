@@ -1,0 +1,17 @@
+/*
+ * Pieces that chat and completions print alike.
+ */
+#pragma once
+
+#include "engine/engine.h"
+#include "gateway/answer.h"
+
+/* {"prompt_tokens":…} */
+void render_usage(struct buf *b, const struct engine_usage *u);
+/* A token as text: its characters, or "bytes:\xe2\x82" for part of one. With quotes. */
+void render_token(struct buf *b, struct str bytes);
+void render_logprob(struct buf *b, float logprob); /* JSON has no infinity: at least -9999 */
+/* The reason on the wire, quoted. */
+void render_finish(struct buf *b, enum finish_reason finish);
+/* {"id":…,"object":…,"created":…,"model":… — without the closing brace. */
+void render_start(struct buf *b, const struct answer *a, const char *object);

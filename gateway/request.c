@@ -1,0 +1,127 @@
+#include "gateway/request.h"
+
+#include "base/clock.h"
+#include "gateway/answer.h"
+#include "gateway/api/error.h"
+#include "gateway/server.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+/* "req_" and 24 characters: 120 random bits. */
+static void make_id(char ret[static 32])
+{
+    static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
+    unsigned char random[24];
+    uint64_t now = clock_us();
+    if (getrandom(random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
+        for (size_t i = 0; i < sizeof(random); i++) /* early boot: unique here is enough */
+            random[i] = (unsigned char)(now >> (i % 8 * 5));
+    memcpy(ret, "req_", 4);
+    for (size_t i = 0; i < sizeof(random); i++)
+        ret[4 + i] = digits[random[i] & 31];
+    ret[4 + sizeof(random)] = '\0';
+}
+
+struct request *request_new(struct server *server, struct state *state)
+{
+    struct request *r = calloc(1, sizeof(*r));
+    if (!r)
+        return NULL;
+    r->arena = arena_new(LIMIT_REQUEST_ARENA);
+    if (!r->arena || flow_init(&r->flow, /* connection= */ NULL) < 0) {
+        (void)arena_free(r->arena);
+        free(r);
+        return NULL;
+    }
+    r->refs = 1;
+    r->server = server;
+    r->state = state;
+    r->accepted_us = r->received_us = clock_us();
+    r->created_s = clock_wall_s();
+    r->deadline_ms = CLOCK_NEVER;
+    r->reply.body = BUF_INIT(LIMIT_REQUEST_ARENA);
+    make_id(r->id);
+    return r;
+}
+
+struct request *request_ref(struct request *r)
+{
+    r->refs++;
+    return r;
+}
+
+void request_settle(struct request *r)
+{
+    if (r->answer)
+        answer_release_lease(r->answer);
+}
+
+void request_unref(struct request *r)
+{
+    if (--r->refs > 0)
+        return;
+    if (r->answer)
+        answer_done(r->answer);
+    flow_done(&r->flow);
+    buf_done(&r->body);
+    buf_done(&r->reply.body);
+    (void)state_unref(r->state);
+    (void)arena_free(r->arena);
+    free(r);
+}
+
+void request_cancel(struct request *r, enum flow_end why)
+{
+    if (flow_close(&r->flow, why) && r->answer)
+        answer_cancel(r->answer);
+}
+
+/* ---- the reply ---- */
+
+void reply_header(struct request *r, const char *name, struct str value)
+{
+    if (value.n == 0 || r->reply.n_headers == REPLY_HEADERS)
+        return;
+    struct str copy = arena_str(r->arena, value);
+    if (copy.p)
+        r->reply.headers[r->reply.n_headers++] = (struct chat_pair){ str_of(name), copy };
+}
+
+void reply_headerf(struct request *r, const char *name, const char *fmt, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    reply_header(r, name, str_of(text));
+}
+
+enum next reply_json(struct request *r)
+{
+    int err = buf_err(&r->reply.body);
+    if (err < 0) {
+        struct fail fail;
+        (void)fail_errno(&fail, err, "rendering the answer");
+        return reply_fail(r, &fail);
+    }
+    r->reply.status = 200;
+    r->reply.type = "application/json";
+    return NEXT_reply;
+}
+
+enum next reply_fail(struct request *r, const struct fail *fail)
+{
+    r->reply.status = fail_status(fail->code);
+    r->reply.type = "application/json";
+    buf_clear(&r->reply.body);
+    error_print(&r->reply.body, fail);
+    if (fail->retry_after_s)
+        reply_headerf(r, "Retry-After", "%u", fail->retry_after_s);
+    if (fail->code == FAIL_invalid_api_key)
+        reply_header(r, "WWW-Authenticate", STR("Bearer"));
+    return NEXT_reply;
+}

@@ -1,0 +1,460 @@
+#include "gateway/server.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "gateway/answer.h"
+#include "gateway/api/api.h"
+#include "gateway/head.h"
+#include "gateway/listen.h"
+#include "gateway/work.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    IDLE_S = 75,              /* of a connection that neither sends nor reads */
+    STREAM_BLOCK = 16 * 1024, /* read from a stream at once */
+    WORKERS = 4,
+    WORK_MAX = 1024,           /* look-ups waiting before 503 */
+    DROP_BODY_MAX = 64 * 1024, /* a refused body that is read to keep the connection */
+};
+
+struct server {
+    struct core *core; /* borrowed */
+    struct MHD_Daemon *daemon;
+    struct watch *watch;
+    struct work *work;
+    pthread_mutex_t lock;
+    struct state *state; /* current; under the lock */
+    _Atomic unsigned active;
+    _Atomic bool draining;
+    char address[LISTEN_ADDRESS];
+};
+
+/* ---- for requests ---- */
+
+struct watch *server_watch(struct server *s)
+{
+    return s->watch;
+}
+
+bool server_is_draining(const struct server *s)
+{
+    return s->draining;
+}
+
+unsigned server_active(const struct server *s)
+{
+    return s->active;
+}
+
+const char *server_address(const struct server *s)
+{
+    return s->address;
+}
+
+static int connection_fd(struct request *r)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info ? info->connect_fd : -1;
+}
+
+bool server_suspend(struct request *r)
+{
+    static struct log_rate rate;
+    if (!r->watch.added) {
+        int err = watch_add(r->server->watch, &r->watch, r, connection_fd(r));
+        if (err < 0)
+            log_rated(&rate, LOG_warn, "watch", "cause=%s, continuing", strerror(-err));
+    }
+    return flow_suspend(&r->flow);
+}
+
+static enum next step_work(struct request *r)
+{
+    {
+        LOCKED(&r->flow.lock);
+        if (!r->worked)
+            return NEXT_wait; /* also for a client that left: the work uses the request */
+    }
+    if (flow_ended(&r->flow))
+        return NEXT_close;
+    r->step = r->after_work;
+    return r->step(r);
+}
+
+enum next server_work(struct request *r, void (*fn)(struct request *r),
+                      enum next (*then)(struct request *r))
+{
+    r->work = fn;
+    r->after_work = then;
+    r->step = step_work;
+    int err = work_put(r->server->work, request_ref(r));
+    if (err == 0)
+        return step_work(r);
+    request_unref(r);
+    struct fail fail;
+    (void)fail_errno(&fail, err, "queueing the look-up");
+    return reply_fail(r, &fail);
+}
+
+/* ---- replies ---- */
+
+static void add_headers(struct request *r, struct MHD_Response *m)
+{
+    const struct reply *p = &r->reply;
+    (void)MHD_add_response_header(m, "x-request-id", r->id);
+    if (p->type)
+        (void)MHD_add_response_header(m, "Content-Type", p->type);
+    if (p->close)
+        (void)MHD_add_response_header(m, "Connection", "close");
+    if (!r->endpoint || r->endpoint->cors) {
+        (void)MHD_add_response_header(m, "Access-Control-Allow-Origin", "*");
+        (void)MHD_add_response_header(m, "Access-Control-Expose-Headers", "*");
+    }
+    for (size_t i = 0; i < p->n_headers; i++)
+        (void)MHD_add_response_header(m, p->headers[i].key.p, p->headers[i].value.p);
+}
+
+static enum MHD_Result queue(struct request *r, struct MHD_Response *m)
+{
+    if (!m)
+        return MHD_NO;
+    add_headers(r, m);
+    enum MHD_Result ok = MHD_queue_response(r->connection, r->reply.status, m);
+    MHD_destroy_response(m);
+    return ok;
+}
+
+static enum MHD_Result send_whole(struct request *r)
+{
+    size_t n = 0;
+    char *body = r->reply.body.n ? buf_take(&r->reply.body, &n) : NULL;
+    return queue(r, body ? MHD_create_response_from_buffer(n, body, MHD_RESPMEM_MUST_FREE)
+                         : MHD_create_response_from_buffer(0, (void *)(uintptr_t) "",
+                                                           MHD_RESPMEM_PERSISTENT));
+}
+
+static ssize_t on_read(void *cls, uint64_t pos, char *into, size_t max)
+{
+    (void)pos;
+    ptrdiff_t n = answer_read(cls, into, max);
+    if (n == -1)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    return n < 0 ? MHD_CONTENT_READER_END_WITH_ERROR : n;
+}
+
+static enum MHD_Result send_stream(struct request *r)
+{
+    return queue(r, MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_read, r,
+                                                      /* free= */ NULL));
+}
+
+static enum MHD_Result run(struct request *r)
+{
+    for (;;) {
+        switch (r->step(r)) {
+        case NEXT_reply:
+            return send_whole(r);
+        case NEXT_stream:
+            return send_stream(r);
+        case NEXT_close:
+            return MHD_NO;
+        case NEXT_wait:
+            if (server_suspend(r))
+                return MHD_YES;
+        }
+    }
+}
+
+/* ---- arrival ---- */
+
+static struct state *current_state(struct server *s)
+{
+    LOCKED(&s->lock);
+    return state_ref(s->state);
+}
+
+static struct request *arrive(struct server *s, struct MHD_Connection *connection)
+{
+    struct state *state = current_state(s);
+    struct request *r = request_new(s, state);
+    if (!r) {
+        (void)state_unref(state);
+        return NULL;
+    }
+    r->connection = connection;
+    r->flow.connection = connection;
+    r->body = BUF_INIT(state->config->gateway.body_bytes);
+    s->active++;
+    metrics_add(METRIC_requests_active, 1);
+    return r;
+}
+
+/* A refusal goes out at once, unless the rest of a small body may as well be read first: that
+ * keeps the connection. */
+static enum MHD_Result refuse(struct request *r, const struct framing *f)
+{
+    r->refused = true;
+    bool small = f->has_body && !f->is_chunked && f->length <= DROP_BODY_MAX;
+    if (small && !f->expects_100 && !r->reply.close)
+        return MHD_YES;
+    r->unread_body = f->has_body || r->reply.close;
+    return send_whole(r);
+}
+
+/* libmicrohttpd takes no response in the middle of an upload: ours goes out by hand. */
+static enum MHD_Result refuse_chunks(struct request *r)
+{
+    struct fail fail;
+    (void)fail_set(&fail, FAIL_request_too_large, "the body has more than the %llu bytes served",
+                   (unsigned long long)r->state->config->gateway.body_bytes);
+    (void)reply_fail(r, &fail);
+    CLEANUP(buf_done) struct buf b = BUF_INIT(4096);
+    buf_addf(&b,
+             "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nx-request-id: %s\r\n"
+             "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+             r->id, r->reply.body.n);
+    buf_add(&b, buf_str(&r->reply.body));
+    if (buf_err(&b) == 0 && send(connection_fd(r), b.p, b.n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        r->reply.status = 499;
+    r->unread_body = true;
+    return MHD_NO;
+}
+
+static enum MHD_Result upload(struct request *r, const char *p, size_t *n)
+{
+    struct str part = { p, *n };
+    *n = 0;
+    if (r->refused)
+        return MHD_YES;
+    buf_add(&r->body, part);
+    int err = buf_err(&r->body);
+    if (err == -EMSGSIZE)
+        return refuse_chunks(r);
+    return err == 0 ? MHD_YES : MHD_NO;
+}
+
+static enum MHD_Result received(struct request *r)
+{
+    if (r->refused)
+        return send_whole(r);
+    uint64_t timeout_ms = r->state->config->gateway.request_timeout_ms;
+    r->received_us = clock_us();
+    if (timeout_ms)
+        r->deadline_ms = clock_ms() + timeout_ms;
+    r->step = r->endpoint->run;
+    return run(r);
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *n, void **context)
+{
+    (void)version;
+    if (!thread_is(THREAD_http))
+        thread_adopt(THREAD_http);
+    struct request *r = *context;
+    if (!r) {
+        struct framing f;
+        r = arrive(cls, connection);
+        if (!r)
+            return MHD_NO;
+        *context = r;
+        return head_accept(r, url, method, &f) ? MHD_YES : refuse(r, &f);
+    }
+    if (*n)
+        return upload(r, data, n);
+    return r->step ? run(r) : received(r);
+}
+
+/* ---- departure ---- */
+
+static void log_request(const struct request *r, unsigned status, uint64_t us)
+{
+    log_line(LOG_info, "request",
+             "req=%s status=%u route=%s model=" STR_FMT " adapter=" STR_FMT " decision=" STR_FMT
+             " tokens=%llu ms=%.1f",
+             r->id, status, r->endpoint ? r->endpoint->path : "-",
+             STR_ARG(r->log_model.n ? r->log_model : STR("-")),
+             STR_ARG(r->log_adapter.n ? r->log_adapter : STR("-")),
+             STR_ARG(r->log_decision.n ? r->log_decision : STR("-")),
+             (unsigned long long)r->log_tokens, (double)us / 1e3);
+}
+
+static void account(struct request *r)
+{
+    unsigned status = r->reply.status;
+    uint64_t us = clock_us() - r->accepted_us;
+    if (flow_ended(&r->flow) == FLOW_gone || status == 0)
+        status = 499;
+    if (status == 499)
+        metrics_add(METRIC_clients_gone_total, 1);
+    if (r->answer && r->answer->n_choices) {
+        struct engine_usage u = answer_usage(r->answer);
+        r->log_tokens = (uint64_t)u.prompt_tokens + u.completion_tokens;
+    }
+    metrics_add_label(METRIC_requests_total, status / 100 - 1, 1);
+    metrics_observe_us(METRIC_request_seconds, us);
+    metrics_add(METRIC_requests_active, -1);
+    bool quiet = r->endpoint && r->endpoint->open && status < 300;
+    if (!quiet) /* probes and scrapes would drown the rest */
+        log_request(r, status, us);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *connection, void **context,
+                         enum MHD_RequestTerminationCode code)
+{
+    (void)connection;
+    struct server *s = cls;
+    struct request *r = *context;
+    *context = NULL;
+    if (!r)
+        return;
+    watch_remove(s->watch, &r->watch);
+    if (r->unread_body) {
+        int fd = dup(connection_fd(r));
+        if (fd >= 0) {
+            (void)shutdown(fd, SHUT_WR);
+            watch_linger(s->watch, fd);
+        }
+    }
+    flow_completed(&r->flow);
+    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && !r->unread_body)
+        request_cancel(r, FLOW_gone);
+    if (r->answer)
+        answer_abandon(r->answer);
+    account(r);
+    s->active--;
+    request_unref(r);
+}
+
+static void on_mhd_log(void *cls, const char *fmt, va_list args)
+{
+    (void)cls;
+    static struct log_rate rate;
+    char text[256];
+    (void)vsnprintf(text, sizeof(text), fmt, args);
+    size_t n = strcspn(text, "\n");
+    log_rated(&rate, LOG_debug, "http", "text=\"%.*s\"", (int)n, text);
+}
+
+/* Paths are decoded by us, once: an encoded slash belongs to its segment. Queries are decoded here,
+ * where libmicrohttpd knows no length but the NUL. */
+static size_t keep_escapes(void *cls, struct MHD_Connection *connection, char *s)
+{
+    (void)cls;
+    (void)connection;
+    return strlen(s);
+}
+
+/* ---- life ---- */
+
+static void register_labels(void)
+{
+    static const char *const classes[] = { "1xx", "2xx", "3xx", "4xx", "5xx" };
+    static const char *const stages[] = { "prompt", "stream" };
+    static const char *const outcomes[] = { "matched", "default" };
+    metrics_label(METRIC_requests_total, classes, ARRAY_LEN(classes));
+    metrics_label(METRIC_plugin_blocks_total, stages, ARRAY_LEN(stages));
+    metrics_label(METRIC_plugin_rewrites_total, stages, ARRAY_LEN(stages));
+    metrics_label(METRIC_route_decisions_total, outcomes, ARRAY_LEN(outcomes));
+}
+
+static unsigned http_threads(const struct config_gateway *g)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned n = g->http_threads ? (unsigned)g->http_threads : cores > 8 ? 8 : (unsigned)cores;
+    return n < 2 ? 2 : n; /* a pool; one thread could be held by one big body */
+}
+
+static struct MHD_Daemon *start_daemon(struct server *s, int fd, const struct config_gateway *g)
+{
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    /* The pool's memory is touched only as far as a head is long. */
+    size_t memory = (size_t)g->header_bytes * 2 + 32 * KIB;
+    unsigned threads = http_threads(g);
+    return MHD_start_daemon(
+        flags, 0, /* policy= */ NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log,
+        s, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, threads,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, s,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)g->streams + threads * 64, MHD_OPTION_END);
+}
+
+static struct server *server_free(struct server *s)
+{
+    if (!s)
+        return NULL;
+    (void)work_free(s->work);
+    (void)watch_free(s->watch);
+    (void)state_unref(s->state);
+    (void)pthread_mutex_destroy(&s->lock);
+    free(s);
+    return NULL;
+}
+DEFINE_CLEANUP(struct server *, server_free);
+
+int server_start(struct server **ret, struct core *core, struct state *state, struct str listen,
+                 struct fail *reterr)
+{
+    CLEANUP(server_freep) struct server *s = calloc(1, sizeof(*s));
+    if (!s) {
+        (void)state_unref(state);
+        return -ENOMEM;
+    }
+    s->core = core;
+    s->state = state;
+    (void)pthread_mutex_init(&s->lock, /* attr= */ NULL);
+    register_labels();
+    int fd = -1;
+    int r = watch_new(&s->watch);
+    if (r == 0)
+        r = work_new(&s->work, WORKERS, WORK_MAX);
+    if (r == 0)
+        r = listen_open(&fd, s->address, listen, reterr);
+    if (r != 0)
+        return r;
+    s->daemon = start_daemon(s, fd, &state->config->gateway);
+    if (!s->daemon) {
+        own_close(&fd);
+        return fail_set(reterr, FAIL_internal_error, "the HTTP server did not start");
+    }
+    *ret = TAKE(s);
+    return 0;
+}
+
+void server_publish(struct server *s, struct state *state)
+{
+    struct state *old = NULL;
+    {
+        LOCKED(&s->lock);
+        old = s->state;
+        s->state = state;
+    }
+    (void)state_unref(old);
+}
+
+void server_drain(struct server *s)
+{
+    s->draining = true;
+}
+
+void server_cancel_all(struct server *s)
+{
+    watch_cancel_all(s->watch);
+}
+
+int server_stop(struct server *s)
+{
+    if (s->active > 0)
+        return FAILED; /* stopping with suspended connections is forbidden */
+    MHD_stop_daemon(s->daemon);
+    (void)server_free(s);
+    return 0;
+}

@@ -1,0 +1,38 @@
+/*
+ * The HTTP server: libmicrohttpd with epoll and a pool of threads, and what a request needs of it.
+ *
+ * start → (publish)* → drain → stop, from the main thread.
+ */
+#pragma once
+
+#include "gateway/request.h"
+
+struct server;
+
+/* Positions in the label lists of the metrics that the gateway counts. */
+enum { SERVER_STAGE_prompt, SERVER_STAGE_stream };
+enum { SERVER_OUTCOME_matched, SERVER_OUTCOME_default };
+
+/*
+ * Binds and serves. Core is borrowed and must outlive the server; the state is moved. `listen`:
+ * "127.0.0.1:8080", "[::1]:0", ":8080", "localhost:8080". FAILED: why it cannot listen.
+ */
+int server_start(struct server **ret, struct core *core, struct state *state, struct str listen,
+                 struct fail *reterr) MUST_USE;
+const char *server_address(const struct server *s);         /* "127.0.0.1:8080", as bound */
+void server_publish(struct server *s, struct state *state); /* moved; for requests from now on */
+void server_drain(struct server *s);                        /* refuse new work; /ready says so */
+bool server_is_draining(const struct server *s);
+unsigned server_active(const struct server *s); /* requests between head and last byte */
+void server_cancel_all(struct server *s);
+/* After a drain. FAILED: requests are still active; nothing was stopped. */
+int server_stop(struct server *s) MUST_USE;
+
+/* ---- for requests ---- */
+
+struct watch *server_watch(struct server *s);
+/* Puts the connection to sleep, watched; false: look again. */
+bool server_suspend(struct request *r);
+/* Runs fn(r) on a worker, then `then` on the http thread. The way to anything that may block. */
+enum next server_work(struct request *r, void (*fn)(struct request *r),
+                      enum next (*then)(struct request *r));

@@ -1,0 +1,192 @@
+#include "gateway/state.h"
+
+#include "base/log.h"
+#include "engine/local/engine_local.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+/* ---- core ---- */
+
+const struct core_model *core_model(const struct core *c, struct str name)
+{
+    for (size_t i = 0; i < c->n_models; i++)
+        if (str_eq(c->models[i].name, name))
+            return &c->models[i];
+    return NULL;
+}
+
+static int load_adapter(void *ctx, struct str base, const char *folder, void **ret,
+                        size_t *ret_bytes, struct fail *reterr)
+{
+    const struct core_model *m = core_model(ctx, base);
+    if (!m)
+        return fail_set(reterr, FAIL_unprocessable_adapter,
+                        "the adapter is for base model '" STR_FMT "', which is not served here",
+                        STR_ARG(base));
+    struct lora *l = NULL;
+    int r = engine_local_lora_load(m->engine, &l, ret_bytes, folder, reterr);
+    if (r == 0)
+        *ret = l;
+    return r;
+}
+
+static void unload_adapter(void *ctx, void *resident)
+{
+    (void)ctx;
+    (void)engine_local_lora_free(resident);
+}
+
+static int load_models(struct core *c, struct fail *reterr)
+{
+    const struct item_list *list = &c->config->engine.models;
+    const struct config_model *models = list->items;
+    c->models = calloc(list->n ? list->n : 1, sizeof(*c->models));
+    if (!c->models)
+        return -ENOMEM;
+    for (size_t i = 0; i < list->n; i++) {
+        struct core_model *m = &c->models[c->n_models];
+        int r = engine_local_new(&m->engine, &models[i], reterr);
+        if (r != 0)
+            return r;
+        m->name = models[i].name;
+        struct stat st;
+        m->created_s = stat(models[i].path.p, &st) == 0 ? (uint64_t)st.st_mtime : 0;
+        c->n_models++;
+    }
+    return 0;
+}
+
+int core_new(struct core **ret, struct config *config, struct fail *reterr)
+{
+    CLEANUP(core_freep) struct core *c = calloc(1, sizeof(*c));
+    if (!c)
+        return -ENOMEM;
+    c->config = config_ref(config);
+    int r = load_models(c, reterr);
+    if (r != 0)
+        return r;
+    /* Opening copies the loader; its context, the core, outlives the adapters. */
+    struct adapter_loader loader = { load_adapter, unload_adapter, c };
+    r = adapters_open(&c->adapters, config, &loader, reterr);
+    if (r != 0)
+        return r;
+    *ret = TAKE(c);
+    return 0;
+}
+
+struct core *core_free(struct core *c)
+{
+    if (!c)
+        return NULL;
+    (void)adapters_close(c->adapters); /* its packed adapters belong to the engines: first */
+    for (size_t i = 0; i < c->n_models; i++)
+        (void)engine_free(c->models[i].engine);
+    free(c->models);
+    (void)config_unref(c->config);
+    free(c);
+    return NULL;
+}
+
+static bool models_equal(const struct config *a, const struct config *b)
+{
+    if (a->engine.models.n != b->engine.models.n)
+        return false;
+    const struct config_model *x = a->engine.models.items, *y = b->engine.models.items;
+    for (size_t i = 0; i < a->engine.models.n; i++)
+        if (!str_eq(x[i].name, y[i].name) || !str_eq(x[i].path, y[i].path) ||
+            x[i].slots != y[i].slots || x[i].context != y[i].context ||
+            x[i].cache_type != y[i].cache_type || x[i].threads != y[i].threads ||
+            x[i].queue != y[i].queue || x[i].batch != y[i].batch)
+            return false;
+    return true;
+}
+
+const char *core_differs(const struct core *c, const struct config *other)
+{
+    const struct config_adapters *a = &c->config->adapters, *b = &other->adapters;
+    if (!models_equal(c->config, other))
+        return "engine";
+    if (a->catalog != b->catalog || !str_eq(a->catalog_path, b->catalog_path) ||
+        !str_eq(a->catalog_url, b->catalog_url) ||
+        !str_eq(a->catalog_namespace, b->catalog_namespace) ||
+        !str_eq(a->blob_cache, b->blob_cache) || a->blob_max_bytes != b->blob_max_bytes ||
+        a->max_bytes != b->max_bytes || a->max_loads != b->max_loads)
+        return "adapters";
+    const struct config_gateway *g = &c->config->gateway, *h = &other->gateway;
+    if (!str_eq(g->listen, h->listen) || g->http_threads != h->http_threads ||
+        g->header_bytes != h->header_bytes || g->streams != h->streams)
+        return "gateway.listen, http_threads, limits.header or limits.streams";
+    return NULL;
+}
+
+/* ---- state ---- */
+
+static int compile_chains(struct state *s, struct problems *p)
+{
+    size_t n = router_decisions(s->router);
+    s->chains = calloc(n ? n : 1, sizeof(struct chain *));
+    if (!s->chains)
+        return -ENOMEM;
+    int r = chain_new(&s->no_chain, /* plugins= */ NULL, "", p);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        const char *path = "";
+        const struct node *plugins = router_decision_plugins(s->router, i, &path);
+        r = chain_new(&s->chains[s->n_chains++], plugins, path, p);
+    }
+    return r;
+}
+
+int state_new(struct state **ret, struct core *core, struct config *config, struct problems *p)
+{
+    CLEANUP(state_unrefp) struct state *s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    s->refs = 1;
+    s->core = core;
+    s->config = config_ref(config);
+    int r = router_new(&s->router, config, p);
+    if (r < 0)
+        return r;
+    r = compile_chains(s, p);
+    if (r < 0)
+        return r;
+    r = auth_new(&s->auth, &config->gateway, p);
+    if (r < 0)
+        return r;
+    *ret = TAKE(s);
+    return 0;
+}
+
+struct state *state_ref(struct state *s)
+{
+    s->refs++;
+    return s;
+}
+
+struct state *state_unref(struct state *s)
+{
+    if (!s || --s->refs > 0)
+        return NULL;
+    for (size_t i = 0; i < s->n_chains; i++)
+        (void)chain_free(s->chains[i]);
+    free(s->chains);
+    (void)chain_free(s->no_chain);
+    (void)router_free(s->router);
+    (void)auth_free(s->auth);
+    (void)config_unref(s->config);
+    free(s);
+    return NULL;
+}
+
+const struct chain *state_chain(const struct state *s, const struct route *route)
+{
+    if (route->decision.n == 0)
+        return s->no_chain;
+    for (size_t i = 0; i < s->n_chains; i++)
+        if (str_eq(router_decision_name(s->router, i), route->decision))
+            return s->chains[i];
+    return s->no_chain;
+}

@@ -1,0 +1,110 @@
+#include "gateway/target.h"
+
+#include <errno.h>
+
+static int not_found(struct str name, struct fail *reterr)
+{
+    return fail_set(reterr, FAIL_model_not_found,
+                    "The model '" STR_FMT "' does not exist or is not served here; GET /v1/models "
+                    "lists what is",
+                    STR_ARG(str_head(name, 128)));
+}
+
+static struct adapter_name adapter_of(struct str base, struct str text)
+{
+    struct adapter_name n = { .base = base, .adapter = text };
+    (void)str_cut(text, '@', &n.adapter, &n.selector);
+    return n;
+}
+
+/* The longest served base that the name begins with, before a ':' (names may hold colons). */
+static const struct core_model *base_of(const struct core *c, struct str name, struct str *ret_rest)
+{
+    const struct core_model *best = NULL;
+    for (size_t i = 0; i < c->n_models; i++) {
+        struct str base = c->models[i].name;
+        if (name.n <= base.n || name.p[base.n] != ':' || !str_starts(name, base) ||
+            (best && best->name.n >= base.n))
+            continue;
+        best = &c->models[i];
+        *ret_rest = str_sub(name, base.n + 1);
+    }
+    return best;
+}
+
+int target_parse(const struct core *c, struct str name, struct target *ret, struct fail *reterr)
+{
+    struct target t = { .model = core_model(c, name) };
+    if (t.model) {
+        *ret = t;
+        return 0;
+    }
+    struct str rest = STR_NULL;
+    t.model = base_of(c, name, &rest);
+    if (t.model) {
+        t.adapter = adapter_of(t.model->name, rest);
+    } else {
+        t.adapter = adapter_of(STR_NULL, name);
+        if (str_find(t.adapter.adapter, STR(":")) >= 0)
+            return not_found(name, reterr); /* a base that is not served */
+    }
+    bool empty_selector = t.adapter.selector.n == 0 && name.n && name.p[name.n - 1] == '@';
+    if (t.adapter.adapter.n == 0 || empty_selector || name.n > 2 * LIMIT_NAME)
+        return not_found(name, reterr);
+    *ret = t;
+    return 0;
+}
+
+static ptrdiff_t count_tokens(void *ctx, struct str text)
+{
+    return engine_count_tokens(ctx, text);
+}
+
+/* A route names a base of ours, with an adapter; or a model card that is an adapter's wire name. */
+static int from_route(const struct core *c, struct target *t, struct fail *reterr)
+{
+    const struct route *r = &t->route;
+    t->model = core_model(c, r->model);
+    if (!t->model && r->adapter.n == 0) {
+        struct route route = *r;
+        int err = target_parse(c, r->model, t, reterr);
+        t->is_auto = true;
+        t->route = route;
+        return err;
+    }
+    if (!t->model)
+        return not_found(r->model, reterr);
+    if (r->adapter.n)
+        t->adapter = adapter_of(t->model->name, r->adapter);
+    return 0;
+}
+
+int target_resolve(const struct state *s, const struct chat_request *chat, bool trace,
+                   struct arena *arena, struct target *ret, struct fail *reterr)
+{
+    if (!router_is_auto(s->router, chat->model))
+        return target_parse(s->core, chat->model, ret, reterr);
+    struct engine *e = s->core->n_models ? s->core->models[0].engine : NULL;
+    struct route_request q = {
+        .chat = chat, .count_tokens = e ? count_tokens : NULL, .count_ctx = e, .trace = trace
+    };
+    struct target t = { .is_auto = true };
+    int r = router_route(s->router, &q, arena, &t.route, reterr);
+    if (r != 0)
+        return r;
+    r = from_route(s->core, &t, reterr);
+    if (r == 0)
+        *ret = t;
+    return r;
+}
+
+struct str target_name(const struct target *t, struct arena *arena)
+{
+    const struct adapter_name *a = &t->adapter;
+    if (a->adapter.n == 0)
+        return arena_str(arena, t->model->name);
+    struct str base = t->model ? t->model->name : a->base;
+    return str_of(arena_printf(arena, "" STR_FMT "%s" STR_FMT "%s" STR_FMT, STR_ARG(base),
+                               base.n ? ":" : "", STR_ARG(a->adapter), a->selector.n ? "@" : "",
+                               STR_ARG(a->selector)));
+}

@@ -1,0 +1,27 @@
+/*
+ * Target: what a model name on the wire means — which engine, which adapter — or what the router
+ * chose instead.
+ */
+#pragma once
+
+#include "gateway/state.h"
+
+struct target {
+    const struct core_model *model;
+    struct adapter_name adapter; /* .adapter.n 0: the bare base */
+    bool is_auto;
+    struct route route; /* of an auto name; zero else */
+};
+
+/*
+ * "base", "base:adapter[@selector]", "adapter[@selector]", or an auto name. Text is borrowed from
+ * `name` or the route. FAILED: model_not_found, or the router's.
+ */
+int target_resolve(const struct state *s, const struct chat_request *chat, bool trace,
+                   struct arena *arena, struct target *ret, struct fail *reterr) MUST_USE;
+/* The same without routing: for /v1/models/{id}. */
+int target_parse(const struct core *c, struct str name, struct target *ret,
+                 struct fail *reterr) MUST_USE;
+
+/* "base" or "base:adapter[@selector]", in the arena; p NULL: no memory. */
+struct str target_name(const struct target *t, struct arena *arena);
