@@ -97,40 +97,62 @@ static struct chat_request varied_request(size_t i)
 
 enum { MIXED = 12 };
 
+/* Adapter of the i-th request: two of them, then the bare base. */
+static size_t adapter_of(size_t i)
+{
+    return i % 3 < 2 ? i % 3 : SIZE_MAX;
+}
+
+static uint32_t compare_mixed(struct engine *e, const struct fixture_adapter *adapters,
+                              const struct record *alone)
+{
+    static struct record mixed[MIXED];
+    struct engine_job *jobs[MIXED];
+    uint32_t cached = 0;
+    for (size_t i = 0; i < MIXED; i++) {
+        struct chat_request request = varied_request(i);
+        record_init(&mixed[i]);
+        struct engine_spec spec = fixture_spec(&request, &adapters[i % 3], &mixed[i]);
+        spec.choice = (uint32_t)(i % 2);
+        jobs[i] = fixture_submit(e, &spec);
+    }
+    for (size_t i = 0; i < MIXED; i++) {
+        record_wait(&mixed[i]);
+        (void)engine_job_unref(jobs[i]);
+        cached += mixed[i].usage.cached_tokens;
+        assert_same(&mixed[i], &alone[i]);
+        record_done(&mixed[i]);
+    }
+    return cached;
+}
+
 static void mixed_answers_equal_those_of_requests_run_alone(void **state)
 {
-    CLEANUP(engine_freep)
-    struct engine *e =
-        open_engine((struct fixture_options){ .slots = 5, .batch = 7, .threads = 2 });
-    struct fixture_adapter adapters[3] = { 0 }; /* the last one: the bare base */
-    for (size_t i = 0; i < 2 && i < n_adapters; i++)
-        adapters[i] = fixture_adapter(e, adapter_paths[i]);
+    static const struct fixture_options machines[] = {
+        { .slots = 5, .batch = 7, .threads = 2 },
+        { .slots = 12, .batch = 1, .threads = 1 },
+        { .slots = 1, .batch = 3, .threads = 2 },
+        { .slots = 3, .batch = 64, .threads = 1 },
+    };
+    static struct record alone[MIXED];
     uint32_t cached = 0;
-    for (int round = 0; round < 2; round++) { /* the second finds prefixes in the slots */
-        static struct record mixed[MIXED];
-        struct engine_job *jobs[MIXED];
-        for (size_t i = 0; i < MIXED; i++) {
-            struct chat_request request = varied_request(i);
-            record_init(&mixed[i]);
-            struct engine_spec spec = fixture_spec(&request, &adapters[i % 3], &mixed[i]);
-            spec.choice = (uint32_t)(i % 2);
-            jobs[i] = fixture_submit(e, &spec);
-        }
-        for (size_t i = 0; i < MIXED; i++) {
-            record_wait(&mixed[i]);
-            (void)engine_job_unref(jobs[i]);
-            cached += mixed[i].usage.cached_tokens;
-            static struct record alone;
-            struct chat_request request = varied_request(i);
-            run_alone(&alone, &request, (uint32_t)(i % 2), i % 3 < 2 ? i % 3 : SIZE_MAX);
-            assert_same(&mixed[i], &alone);
-            record_done(&alone);
-            record_done(&mixed[i]);
-        }
+    for (size_t i = 0; i < MIXED; i++) {
+        struct chat_request request = varied_request(i);
+        run_alone(&alone[i], &request, (uint32_t)(i % 2), adapter_of(i));
+    }
+    for (size_t m = 0; m < ARRAY_LEN(machines); m++) {
+        CLEANUP(engine_freep) struct engine *e = open_engine(machines[m]);
+        struct fixture_adapter adapters[3] = { 0 };
+        for (size_t i = 0; i < 2 && i < n_adapters; i++)
+            adapters[i] = fixture_adapter(e, adapter_paths[i]);
+        (void)compare_mixed(e, adapters, alone);
+        cached += compare_mixed(e, adapters, alone); /* now the slots hold prefixes */
+        for (size_t i = 0; i < 3; i++)
+            (void)engine_local_lora_free(adapters[i].lora);
     }
     assert_true(cached > 0);
-    for (size_t i = 0; i < 3; i++)
-        (void)engine_local_lora_free(adapters[i].lora);
+    for (size_t i = 0; i < MIXED; i++)
+        record_done(&alone[i]);
 }
 
 static void adapters_change_the_answer(void **state)
