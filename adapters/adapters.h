@@ -21,9 +21,10 @@ struct lease_wait;
  * engine. */
 struct adapter_loader {
     /*
-     * Packs the revision at `folder` (its files, digest verified) for the base model. Runs on a
-     * loader thread. 0: *ret is owned by residency, *ret_bytes is what it occupies. FAILED: *reterr
-     * names the file and field (unprocessable_adapter). Negative errno.
+     * Packs the revision at `folder` (its files, digest verified; the folder is there only during
+     * the call) for the base model. Runs on a loader thread. 0: *ret is owned by residency,
+     * *ret_bytes is what it occupies. FAILED: *reterr names the file and field
+     * (unprocessable_adapter). Negative errno.
      */
     int (*load)(void *ctx, struct str base, const char *folder, void **ret, size_t *ret_bytes,
                 struct fail *reterr);
@@ -40,6 +41,13 @@ adapters_close(struct adapters *a); /* asserts that no lease is held; NULL is fi
 DEFINE_CLEANUP(struct adapters *, adapters_close);
 
 /* ---- names ---- */
+
+/*
+ * Splits "[base:]adapter[@selector]" at its first '@' and the last ':' before it; borrowed from
+ * `text`. Nothing is looked up.
+ */
+struct adapter_name;
+struct adapter_name adapter_name_split(struct str text);
 
 /* "sql", "sql@prod", "sql@sha256-prefix" (at least 8 hex digits after "sha256:" or "sha256-", or
  * bare hex ≥ 12). */
@@ -145,6 +153,11 @@ struct adapter_push {
     const char *path;
     struct str alias; /* moved to the new revision in the same step; empty: none (the first one
                          becomes `prod`) */
+    const struct str *examples; /* of what it is asked; kept with the adapter. May be none */
+    size_t n_examples;
+    /* Told while the files are read; may be NULL. */
+    void (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *progress_ctx;
 };
 int adapters_push(struct adapters *a, const struct adapter_push *push, struct adapter_revision *ret,
                   struct fail *reterr) MUST_USE;

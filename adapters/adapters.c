@@ -1,0 +1,569 @@
+#include "adapters/adapters.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "adapters/catalog.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/num.h"
+#include "base/queue.h"
+#include "base/thread.h"
+
+#define MAX_ASKS 4096 /* names that wait for the catalog; beyond it the gateway is overloaded */
+#define PIN_MS 1000   /* how soon a pinned adapter follows its alias */
+
+struct ask { /* a name the page could not answer */
+    char base[LIMIT_NAME + 1], adapter[LIMIT_NAME + 1], selector[LIMIT_NAME + 1];
+    struct lease_wait *wait; /* the reference that join or fail takes */
+};
+
+struct pin {                  /* a configured name that stays resident */
+    char *text;               /* owned */
+    struct adapter_name name; /* borrowed from text */
+    struct adapters *owner;
+    struct lease *lease;     /* of the catalog's thread */
+    struct lease_wait *wait; /* a load on its way */
+    struct lease *loaded;    /* under the owner's lock, from a loader thread */
+    bool answered;           /* under the owner's lock */
+};
+
+struct adapters {
+    struct page *page;
+    struct catalog *catalog;
+    struct residents *residency; /* NULL without a loader */
+    struct queue *asks;          /* of struct ask */
+    pthread_t asker;
+    bool asker_runs;
+    pthread_mutex_t lock;
+    pthread_cond_t pinned; /* a pin was answered */
+    struct pin *pins;
+    size_t n_pins;
+};
+
+static const char *const residency_words[] = { "hit", "disk", "cold" };
+
+const char *residency_word(enum residency r)
+{
+    return residency_words[r];
+}
+
+struct adapter_name adapter_name_split(struct str text)
+{
+    struct adapter_name n = { .adapter = text, .selector = STR("") };
+    (void)str_cut(text, '@', &n.adapter, &n.selector);
+    for (size_t i = n.adapter.n; i > 0; i--)
+        if (n.adapter.p[i - 1] == ':') {
+            n.base = (struct str){ n.adapter.p, i - 1 };
+            n.adapter = str_sub(n.adapter, i);
+            break;
+        }
+    return n;
+}
+
+/* ---- names ---- */
+
+static int not_found(const struct adapter_name *name, struct fail *reterr)
+{
+    return fail_param(reterr, FAIL_model_not_found, "model", "there is no adapter '%.*s%s%.*s'",
+                      STR_ARG(str_head(name->base, 80)), name->base.n ? ":" : "",
+                      STR_ARG(str_head(name->adapter, 80)));
+}
+
+/* What the page says. */
+static int resolve_here(struct adapters *a, const struct adapter_name *name, bool ordinals,
+                        struct adapter_revision *ret, struct fail *reterr)
+{
+    CLEANUP(head_unrefp) struct head *h = NULL;
+    const struct head_revision *r;
+    struct str alias;
+    int k = page_find(a->page, name->base, name->adapter, &h, reterr);
+    if (k != 0)
+        return k;
+    if (!h)
+        return not_found(name, reterr);
+    if ((k = head_select(h, name->selector, ordinals, &r, &alias, reterr)) != 0)
+        return k;
+    head_describe(h, r, alias, ret);
+    return 0;
+}
+
+/* The page may not be the last word: the name is unknown or changed, or the selector is unknown. */
+static bool must_ask(struct adapters *a, int k, const struct fail *f)
+{
+    return k == FAILED && f->code == FAIL_model_not_found && a->catalog->ops->remote;
+}
+
+static int resolve_asking(struct adapters *a, const struct adapter_name *name, bool ordinals,
+                          struct adapter_revision *ret, struct fail *reterr)
+{
+    int k = a->catalog->ops->lookup(a->catalog, name->base, name->adapter, reterr);
+    return k == 0 ? resolve_here(a, name, ordinals, ret, reterr) : k;
+}
+
+static int resolve(struct adapters *a, const struct adapter_name *name, bool ordinals,
+                   struct adapter_revision *ret, struct fail *reterr)
+{
+    struct fail f;
+    if (!a->catalog->ops->fresh(a->catalog, name->base, name->adapter))
+        return resolve_asking(a, name, ordinals, ret, reterr);
+    int k = resolve_here(a, name, ordinals, ret, &f);
+    if (must_ask(a, k, &f))
+        return resolve_asking(a, name, ordinals, ret, reterr);
+    if (k == FAILED && reterr)
+        *reterr = f;
+    return k;
+}
+
+int adapters_resolve(struct adapters *a, const struct adapter_name *name,
+                     struct adapter_revision *ret, struct fail *reterr)
+{
+    return resolve(a, name, /* ordinals= */ false, ret, reterr);
+}
+
+/* ---- asking on the catalog's thread ---- */
+
+static bool copy_name(char ret[static LIMIT_NAME + 1], struct str s)
+{
+    if (s.n > LIMIT_NAME)
+        return false;
+    if (s.n)
+        memcpy(ret, s.p, s.n);
+    ret[s.n] = '\0';
+    return true;
+}
+
+static int ask(struct adapters *a, const struct adapter_name *name, uint64_t deadline_ms,
+               lease_fn fn, void *owner, struct lease_wait **ret_wait, struct fail *reterr)
+{
+    CLEANUP(own_free) struct ask *q = calloc(1, sizeof(*q));
+    if (!q)
+        return -ENOMEM;
+    if (!copy_name(q->base, name->base) || !copy_name(q->adapter, name->adapter) ||
+        !copy_name(q->selector, name->selector))
+        return not_found(name, reterr);
+    struct lease_wait *w;
+    int k = residency_wait(a->residency, deadline_ms, fn, owner, ret_wait);
+    if (k < 0)
+        return k;
+    w = q->wait = *ret_wait;
+    void *item = q;
+    k = queue_put(a->asks, &item);
+    if (k == 0) {
+        q = NULL;
+        return ADAPTERS_PENDING;
+    }
+    if (!residency_abandon(a->residency, w))
+        return ADAPTERS_PENDING; /* its deadline has answered it meanwhile */
+    *ret_wait = NULL;
+    k = fail_set(reterr, FAIL_overloaded, "too many names wait for the adapter catalog");
+    if (reterr)
+        reterr->retry_after_s = 1;
+    return k;
+}
+
+int adapters_acquire(struct adapters *a, const struct adapter_name *name, uint64_t deadline_ms,
+                     lease_fn fn, void *owner, struct lease **ret, struct lease_wait **ret_wait,
+                     struct fail *reterr)
+{
+    struct adapter_revision rev;
+    struct fail f;
+    assert(a->residency);
+    if (!a->catalog->ops->fresh(a->catalog, name->base, name->adapter))
+        return ask(a, name, deadline_ms, fn, owner, ret_wait, reterr);
+    int k = resolve_here(a, name, /* ordinals= */ false, &rev, &f);
+    if (must_ask(a, k, &f))
+        return ask(a, name, deadline_ms, fn, owner, ret_wait, reterr);
+    if (k == FAILED && reterr)
+        *reterr = f;
+    if (k != 0)
+        return k;
+    return residency_acquire(a->residency, &rev, deadline_ms, fn, owner, ret, ret_wait, reterr);
+}
+
+static void answer(struct adapters *a, struct ask *q, bool stopping)
+{
+    struct adapter_name name = { str_of(q->base), str_of(q->adapter), str_of(q->selector) };
+    struct adapter_revision rev;
+    struct fail f;
+    int k = stopping ? fail_set(&f, FAIL_overloaded, "the server is stopping")
+                     : resolve(a, &name, /* ordinals= */ false, &rev, &f);
+    if (k < 0)
+        (void)fail_errno(&f, k, "asking the adapter catalog");
+    if (k == 0)
+        residency_join(a->residency, &rev, q->wait);
+    else
+        residency_fail(a->residency, q->wait, &f);
+    free(q);
+}
+
+/* ---- pins ---- */
+
+static void pin_loaded(void *owner, struct lease *lease, const struct fail *f)
+{
+    struct pin *p = owner;
+    (void)f; /* the loader has logged it */
+    LOCKED(&p->owner->lock);
+    p->loaded = lease;
+    p->answered = true;
+    (void)pthread_cond_signal(&p->owner->pinned);
+}
+
+/* Takes what a load has brought; the revision pinned before is free to go. */
+static void collect_pin(struct adapters *a, struct pin *p)
+{
+    struct lease *loaded;
+    {
+        LOCKED(&a->lock);
+        if (!p->answered)
+            return;
+        loaded = TAKE(p->loaded);
+        p->answered = false;
+    }
+    p->wait = lease_wait_free(p->wait);
+    if (!loaded)
+        return;
+    lease_set_pin(loaded);
+    p->lease = (lease_release(p->lease), loaded);
+}
+
+static void refresh_pin(struct adapters *a, struct pin *p)
+{
+    static struct log_rate rate;
+    struct adapter_revision rev;
+    struct lease *now = NULL;
+    struct fail f;
+    collect_pin(a, p);
+    if (p->wait)
+        return;
+    int k = resolve(a, &p->name, /* ordinals= */ false, &rev, &f);
+    if (k == FAILED)
+        log_rated(&rate, LOG_warn, "adapter_pin", "why=\"%s\", continuing", f.message);
+    if (k != 0 || (p->lease && sha256_eq(&lease_revision(p->lease)->digest, &rev.digest)))
+        return;
+    k = residency_acquire(a->residency, &rev, CLOCK_NEVER, pin_loaded, p, &now, &p->wait, &f);
+    if (k == 0) {
+        lease_set_pin(now);
+        p->lease = (lease_release(p->lease), now);
+    }
+}
+
+static void drop_pin(struct adapters *a, struct pin *p)
+{
+    if (p->wait && !lease_wait_cancel(p->wait)) {
+        LOCKED(&a->lock);
+        while (!p->answered)
+            (void)pthread_cond_wait(&a->pinned, &a->lock);
+    }
+    p->wait = NULL;
+    (void)lease_release(p->loaded);
+    (void)lease_release(p->lease);
+    free(p->text);
+}
+
+static void *asker_main(void *arg)
+{
+    struct adapters *a = arg;
+    uint64_t pins_ms = 0; /* at once */
+    for (;;) {
+        void *item = NULL;
+        if (a->n_pins && clock_ms() >= pins_ms) {
+            for (size_t i = 0; i < a->n_pins; i++)
+                refresh_pin(a, &a->pins[i]);
+            pins_ms = clock_ms() + PIN_MS;
+        }
+        int k = queue_get(a->asks, &item, a->n_pins ? pins_ms : CLOCK_NEVER);
+        if (k == -EPIPE)
+            return NULL;
+        if (k == 0)
+            answer(a, item, /* stopping= */ false);
+    }
+}
+
+/* ---- life ---- */
+
+static int make_pins(struct adapters *a, const struct config_adapters *c)
+{
+    a->pins = calloc(c->pin.n + 1, sizeof(*a->pins));
+    if (!a->pins)
+        return -ENOMEM;
+    for (size_t i = 0; i < c->pin.n; i++) {
+        struct pin *p = &a->pins[a->n_pins];
+        p->owner = a;
+        if (!(p->text = str_dup(c->pin.items[i])))
+            return -ENOMEM;
+        p->name = adapter_name_split(str_of(p->text));
+        a->n_pins++;
+    }
+    return 0;
+}
+
+static int stage(void *ctx, const struct adapter_revision *r, struct stage *ret,
+                 struct fail *reterr)
+{
+    struct catalog *c = ctx;
+    return c->ops->stage(c, r, ret, reterr);
+}
+
+static void unstage(void *ctx, struct stage *s)
+{
+    struct catalog *c = ctx;
+    c->ops->unstage(c, s);
+}
+
+static int start_residency(struct adapters *a, const struct config_adapters *c,
+                           const struct adapter_loader *loader)
+{
+    struct stager stager = { stage, unstage, a->catalog };
+    int k = residency_new(&a->residency, c->max_bytes, c->max_loads, loader, &stager);
+    if (k == 0)
+        k = queue_new(&a->asks, MAX_ASKS);
+    if (k == 0)
+        k = make_pins(a, c);
+    if (k == 0 && (k = thread_start(&a->asker, THREAD_catalog, asker_main, a)) == 0)
+        a->asker_runs = true;
+    return k;
+}
+
+static int open_catalog(struct adapters *a, const struct config_adapters *c, bool follow,
+                        struct fail *reterr)
+{
+    if (c->catalog == CATALOG_redis)
+        return catalog_redis_open(&a->catalog, c, a->page, follow, reterr);
+    return catalog_directory_open(&a->catalog, c, a->page, reterr);
+}
+
+int adapters_open(struct adapters **ret, const struct config *c,
+                  const struct adapter_loader *loader, struct fail *reterr)
+{
+    CLEANUP(adapters_closep) struct adapters *a = calloc(1, sizeof(*a));
+    if (!a)
+        return -ENOMEM;
+    metrics_label(METRIC_adapter_hits_total, residency_words, ARRAY_LEN(residency_words));
+    (void)pthread_mutex_init(&a->lock, NULL);
+    int k = thread_cond_init(&a->pinned);
+    if (k == 0)
+        k = page_new(&a->page);
+    if (k == 0)
+        k = open_catalog(a, &c->adapters, loader != NULL, reterr);
+    if (k == 0 && loader)
+        k = start_residency(a, &c->adapters, loader);
+    if (k != 0)
+        return k;
+    *ret = TAKE(a);
+    return 0;
+}
+
+struct adapters *adapters_close(struct adapters *a)
+{
+    void *item;
+    if (!a)
+        return NULL;
+    if (a->asks)
+        queue_close(a->asks);
+    if (a->asker_runs)
+        (void)pthread_join(a->asker, NULL);
+    while (a->asks && queue_get(a->asks, &item, 0) == 0)
+        answer(a, item, /* stopping= */ true);
+    for (size_t i = 0; i < a->n_pins; i++)
+        drop_pin(a, &a->pins[i]);
+    (void)residency_free(a->residency);
+    (void)queue_free(a->asks);
+    if (a->catalog)
+        (void)a->catalog->ops->free(a->catalog);
+    (void)page_free(a->page);
+    free(a->pins);
+    (void)pthread_cond_destroy(&a->pinned);
+    (void)pthread_mutex_destroy(&a->lock);
+    free(a);
+    return NULL;
+}
+
+/* ---- listing ---- */
+
+static int describe(struct adapters *a, struct arena *arena, const struct head *h,
+                    struct adapter_info *ret)
+{
+    struct str *examples = arena_array(arena, h->n_examples + 1, sizeof(*examples));
+    struct adapter_revision *revisions = arena_array(arena, h->n_revisions + 1, sizeof(*revisions));
+    struct adapter_alias *aliases = arena_array(arena, h->n_aliases + 1, sizeof(*aliases));
+    *ret = (struct adapter_info){ .name = arena_str(arena, h->adapter),
+                                  .base = arena_str(arena, h->base),
+                                  .description = arena_str(arena, h->description),
+                                  .examples = examples,
+                                  .n_examples = h->n_examples,
+                                  .revisions = revisions,
+                                  .n_revisions = h->n_revisions,
+                                  .aliases = aliases,
+                                  .n_aliases = h->n_aliases };
+    if (!examples || !revisions || !aliases || !ret->name.p || !ret->base.p || !ret->description.p)
+        return -ENOMEM;
+    for (size_t i = 0; i < h->n_examples; i++)
+        if (!(examples[i] = arena_str(arena, h->examples[i])).p)
+            return -ENOMEM;
+    for (size_t i = 0; i < h->n_revisions; i++)
+        head_describe(h, &h->revisions[i], STR(""), &revisions[i]);
+    for (size_t i = 0; i < h->n_aliases; i++) {
+        (void)copy_name(aliases[i].name, str_head(h->aliases[i].name, LIMIT_NAME));
+        aliases[i].digest = h->aliases[i].digest;
+    }
+    const struct head_revision *d = head_default(h);
+    ret->resident = d && a->residency && residency_has(a->residency, h->base, &d->digest);
+    return 0;
+}
+
+int adapters_list(struct adapters *a, struct arena *arena, struct str after, size_t max,
+                  struct adapter_info **ret, size_t *ret_n)
+{
+    static struct log_rate rate;
+    struct head **heads;
+    struct fail f;
+    size_t n;
+    int k = a->catalog->ops->refresh(a->catalog, &f);
+    if (k == FAILED) /* the page as it is; the state tells that it may be old */
+        log_rated(&rate, LOG_warn, "catalog_list", "why=\"%s\", continuing", f.message);
+    if (k < 0 || (k = page_list(a->page, after, max, &heads, &n)) < 0)
+        return k;
+    struct adapter_info *infos = arena_array(arena, n + 1, sizeof(*infos));
+    k = infos ? 0 : -ENOMEM;
+    for (size_t i = 0; k == 0 && i < n; i++)
+        k = describe(a, arena, heads[i], &infos[i]);
+    page_list_free(heads, n);
+    if (k == 0) {
+        *ret = infos;
+        *ret_n = n;
+    }
+    return k;
+}
+
+/* The head of a name, asked for when the page may be old. */
+static int get_head(struct adapters *a, struct str base, struct str adapter, struct head **ret,
+                    struct fail *reterr)
+{
+    struct adapter_name name = { base, adapter, STR("") };
+    int k = 0;
+    if (!a->catalog->ops->fresh(a->catalog, base, adapter))
+        k = a->catalog->ops->lookup(a->catalog, base, adapter, reterr);
+    if (k == 0)
+        k = page_find(a->page, base, adapter, ret, reterr);
+    return k == 0 && !*ret ? not_found(&name, reterr) : k;
+}
+
+int adapters_show(struct adapters *a, struct arena *arena, struct str base, struct str adapter,
+                  struct adapter_info *ret, struct fail *reterr)
+{
+    CLEANUP(head_unrefp) struct head *h = NULL;
+    int k = get_head(a, base, adapter, &h, reterr);
+    return k == 0 ? describe(a, arena, h, ret) : k;
+}
+
+int adapters_history(struct adapters *a, struct arena *arena, struct str base, struct str adapter,
+                     struct adapter_audit **ret, size_t *ret_n, struct fail *reterr)
+{
+    CLEANUP(head_unrefp) struct head *h = NULL;
+    int k = get_head(a, base, adapter, &h, reterr);
+    if (k != 0)
+        return k;
+    return a->catalog->ops->history(a->catalog, arena, h->base, h->adapter, ret, ret_n, reterr);
+}
+
+/* ---- changing ---- */
+
+static int find_digest(struct adapters *a, struct str base, struct str adapter,
+                       const struct sha256 *digest, struct adapter_revision *ret,
+                       struct fail *reterr)
+{
+    char selector[7 + SHA256_HEX + 1] = "sha256:";
+    sha256_hex(selector + 7, digest);
+    struct adapter_name name = { base, adapter, str_of(selector) };
+    return resolve_here(a, &name, /* ordinals= */ false, ret, reterr);
+}
+
+int adapters_push(struct adapters *a, const struct adapter_push *push, struct adapter_revision *ret,
+                  struct fail *reterr)
+{
+    struct revision_source source;
+    struct manifest manifest;
+    int k = adapter_name_check(push->adapter, reterr);
+    if (k == 0)
+        k = base_name_check(push->base, reterr);
+    if (k == 0 && push->alias.n)
+        k = alias_name_check(push->alias, reterr);
+    if (k == 0)
+        k = revision_find(&source, push->path, reterr);
+    if (k == 0)
+        k = revision_check(&source, reterr);
+    if (k == 0)
+        k = revision_manifest(&source, push->progress, push->progress_ctx, &manifest, reterr);
+    if (k != 0)
+        return k;
+    struct publication p = { .base = push->base,
+                             .adapter = push->adapter,
+                             .description = str_head(push->description, 16 * KIB),
+                             .alias = push->alias,
+                             .who = push->who,
+                             .examples = push->examples,
+                             .n_examples = push->n_examples,
+                             .source = &source,
+                             .manifest = &manifest,
+                             .digest = manifest_digest(&manifest) };
+    if ((k = a->catalog->ops->publish(a->catalog, &p, reterr)) != 0)
+        return k;
+    k = find_digest(a, p.base, p.adapter, &p.digest, ret, reterr);
+    if (k == 0 && p.alias.n)
+        (void)copy_name(ret->alias, p.alias);
+    return k;
+}
+
+static int move(struct adapters *a, const struct alias_move *wanted, struct adapter_revision *ret,
+                struct fail *reterr)
+{
+    CLEANUP(head_unrefp) struct head *h = NULL;
+    struct sha256 digest;
+    struct alias_move m = *wanted;
+    int k = alias_name_check(m.alias, reterr);
+    if (k == 0 && m.expected.n && sha256_parse(&digest, m.expected) < 0)
+        k = fail_param(reterr, FAIL_invalid_request, "expected", "expected is no sha256 in hex");
+    if (k == 0)
+        k = get_head(a, m.base, m.adapter, &h, reterr);
+    if (k != 0)
+        return k;
+    m.base = h->base;
+    m.adapter = h->adapter;
+    if ((k = a->catalog->ops->move(a->catalog, &m, reterr)) != 0)
+        return k;
+    struct adapter_name name = { m.base, m.adapter, m.alias };
+    return resolve_here(a, &name, /* ordinals= */ false, ret, reterr);
+}
+
+int adapters_alias(struct adapters *a, struct str base, struct str adapter, struct str alias,
+                   struct str selector, struct str expected, struct str who,
+                   struct adapter_revision *ret, struct fail *reterr)
+{
+    struct alias_move m = { base, adapter, alias, selector, expected, who, .rollback = false };
+    return move(a, &m, ret, reterr);
+}
+
+int adapters_rollback(struct adapters *a, struct str base, struct str adapter, struct str alias,
+                      struct str who, struct adapter_revision *ret, struct fail *reterr)
+{
+    struct alias_move m = {
+        base, adapter, alias.n ? alias : STR(ALIAS_PROD), STR_NULL, STR_NULL, who, .rollback = true
+    };
+    return move(a, &m, ret, reterr);
+}
+
+void adapters_state(struct adapters *a, struct adapters_state *ret)
+{
+    struct residency_state r = { 0 };
+    *ret = (struct adapters_state){ .known = page_len(a->page) };
+    a->catalog->ops->state(a->catalog, &ret->connected, &ret->lag_ms);
+    if (a->residency)
+        residency_state(a->residency, &r);
+    ret->resident = r.resident;
+    ret->leases = r.leases;
+    ret->resident_bytes = r.bytes;
+}

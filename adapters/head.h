@@ -1,0 +1,68 @@
+/*
+ * The head of one adapter: everything the catalog says about it, at one moment.
+ *
+ * Immutable and reference-counted; any thread. One allocation holds the record and its text.
+ */
+#pragma once
+
+#include "adapters/adapters.h"
+
+#include <stdatomic.h>
+
+#define ALIAS_PROD "prod" /* what a name without a selector means */
+#define ALIAS_PREV "prev" /* where `prod` stood before its last move */
+
+struct head_revision {
+    struct sha256 digest;
+    uint64_t ordinal, created_s, bytes;
+};
+
+struct head_alias {
+    struct str name;
+    struct sha256 digest;
+    struct sha256 previous; /* before its last move; meaningful when moved */
+    bool moved;
+};
+
+struct head {
+    _Atomic unsigned refs;
+    uint64_t
+        epoch; /* of the catalog, when this head was last changed; 0: the catalog counts none */
+    struct str base, adapter, description; /* NUL-terminated */
+    struct str *examples;
+    size_t n_examples;
+    struct head_revision *revisions; /* by ordinal */
+    size_t n_revisions;
+    struct head_alias *aliases; /* by name */
+    size_t n_aliases;
+};
+
+/* A sorted deep copy of the draft, whose pointers may point anywhere; NULL: no memory. */
+struct head *head_new(const struct head *draft);
+struct head *head_ref(struct head *h);
+struct head *head_unref(struct head *h); /* NULL is fine; returns NULL */
+DEFINE_CLEANUP(struct head *, head_unref);
+
+const struct head_alias *head_alias(const struct head *h, struct str name); /* NULL: no such */
+const struct head_revision *head_revision(const struct head *h, const struct sha256 *digest);
+const struct head_revision *head_default(const struct head *h); /* `prod`, else newest, else NULL */
+
+/*
+ * The revision that a selector means: empty, an alias, a digest prefix and, with `ordinals`, a
+ * number. FAILED: model_not_found or conflict. *ret is borrowed from the head; *ret_alias is the
+ * alias's name or empty.
+ */
+int head_select(const struct head *h, struct str selector, bool ordinals,
+                const struct head_revision **ret, struct str *ret_alias,
+                struct fail *reterr) MUST_USE;
+
+void head_describe(const struct head *h, const struct head_revision *r, struct str alias,
+                   struct adapter_revision *ret);
+
+/* ---- names ---- */
+
+/* Letters, digits, '.', '_' and '-', not beginning with '.' or '-'. FAILED: invalid_request. */
+int adapter_name_check(struct str name, struct fail *reterr) MUST_USE;
+/* The same, and neither a number nor what a selector would read as a digest. */
+int alias_name_check(struct str name, struct fail *reterr) MUST_USE;
+int base_name_check(struct str name, struct fail *reterr) MUST_USE; /* printable, no blanks */

@@ -1,0 +1,129 @@
+#include "adapters/history.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+
+#define HISTORY_MAX (64 * MIB)
+#define LINE_MAX_BYTES 4096
+
+static void add_digest(struct buf *b, const char *key, const struct sha256 *d)
+{
+    char hex[SHA256_HEX + 1] = "";
+    if (d)
+        sha256_hex(hex, d);
+    buf_addf(b, ",\"%s\":\"%s\"", key, hex);
+}
+
+static int count_lines(int fd, uint64_t *ret)
+{
+    CLEANUP(own_free) char *text = NULL;
+    size_t n;
+    int r = file_read_fd(&text, &n, fd, HISTORY_MAX);
+    if (r < 0)
+        return r;
+    *ret = 0;
+    for (size_t i = 0; i < n; i++)
+        *ret += text[i] == '\n';
+    return 0;
+}
+
+int history_append(const char *path, const struct audit_line *l)
+{
+    CLEANUP(own_close) int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+    uint64_t lines;
+    if (fd < 0)
+        return -errno;
+    int r = count_lines(fd, &lines);
+    if (r < 0)
+        return r;
+    CLEANUP(buf_done) struct buf b = BUF_INIT(LINE_MAX_BYTES);
+    buf_addf(&b,
+             "{\"epoch\":%" PRIu64 ",\"when\":%" PRIu64 ",\"what\":\"%s\",\"alias\":", lines + 1,
+             clock_wall_s(), l->what);
+    buf_add_json(&b, l->alias);
+    add_digest(&b, "from", l->from);
+    add_digest(&b, "to", l->to);
+    buf_adds(&b, ",\"who\":");
+    buf_add_json(&b, str_head(l->who, LIMIT_NAME));
+    buf_adds(&b, "}\n");
+    if ((r = buf_err(&b)) < 0)
+        return r;
+    ssize_t n = write(fd, b.p, b.n); /* one write: readers see whole lines */
+    if (n < 0)
+        return -errno;
+    return (size_t)n == b.n && fsync(fd) == 0 ? 0 : -EIO;
+}
+
+static struct str text_of(struct arena *arena, const json_t *j, const char *key)
+{
+    const json_t *v = json_object_get(j, key);
+    return json_is_string(v)
+               ? arena_str(arena, (struct str){ json_string_value(v), json_string_length(v) })
+               : STR("");
+}
+
+static bool read_line(struct str line, struct arena *arena, struct adapter_audit *ret)
+{
+    json_auto_t *j = json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(j))
+        return false;
+    json_int_t when = json_integer_value(json_object_get(j, "when"));
+    json_int_t epoch = json_integer_value(json_object_get(j, "epoch"));
+    *ret = (struct adapter_audit){ .when_s = when > 0 ? (uint64_t)when : 0,
+                                   .epoch = epoch > 0 ? (uint64_t)epoch : 0,
+                                   .what = text_of(arena, j, "what"),
+                                   .alias = text_of(arena, j, "alias"),
+                                   .from = text_of(arena, j, "from"),
+                                   .to = text_of(arena, j, "to"),
+                                   .who = text_of(arena, j, "who") };
+    return ret->what.n > 0;
+}
+
+int history_read(const char *path, struct arena *arena, struct adapter_audit **ret, size_t *ret_n)
+{
+    CLEANUP(own_free) char *text = NULL;
+    size_t bytes, lines = 0, n = 0;
+    int r = file_read(&text, &bytes, path, HISTORY_MAX);
+    *ret = NULL;
+    *ret_n = 0;
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    for (size_t i = 0; i < bytes; i++)
+        lines += text[i] == '\n';
+    struct adapter_audit *all = arena_array(arena, lines ? lines : 1, sizeof(*all));
+    if (!all)
+        return -ENOMEM;
+    struct str rest = { text, bytes }, line;
+    while (str_cut(rest, '\n', &line, &rest))
+        n += read_line(line, arena, &all[n]);
+    *ret = all;
+    *ret_n = n;
+    return 0;
+}
+
+bool history_previous(const char *path, struct str alias, const struct sha256 *now,
+                      struct sha256 *ret)
+{
+    CLEANUP(arena_freep) struct arena *arena = arena_new(2 * HISTORY_MAX);
+    struct adapter_audit *all;
+    size_t n;
+    if (!arena || history_read(path, arena, &all, &n) < 0)
+        return false;
+    while (n > 0) {
+        struct sha256 to;
+        const struct adapter_audit *a = &all[--n];
+        if (!str_eq(a->alias, alias) || str_is(a->what, "publish"))
+            continue;
+        return sha256_parse(&to, a->to) == 0 && sha256_eq(&to, now) &&
+               sha256_parse(ret, a->from) == 0;
+    }
+    return false;
+}

@@ -1,0 +1,22 @@
+/*
+ * history.jsonl of an adapter in a folder: one JSON object a line, appended, never rewritten.
+ */
+#pragma once
+
+#include "adapters/adapters.h"
+
+struct audit_line {
+    const char *what;
+    struct str alias, who;
+    const struct sha256 *from, *to; /* NULL: none */
+};
+
+int history_append(const char *path, const struct audit_line *l) MUST_USE;
+/* Oldest first; lines that are not ours are left out. A file that is not there is empty. */
+int history_read(const char *path, struct arena *arena, struct adapter_audit **ret,
+                 size_t *ret_n) MUST_USE;
+/* Where the alias stood before its last move. false: no record, or the record does not end at
+ * `now`.
+ */
+bool history_previous(const char *path, struct str alias, const struct sha256 *now,
+                      struct sha256 *ret);
