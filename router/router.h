@@ -30,7 +30,10 @@ struct route_request {
     const struct chat_request *chat; /* borrowed */
     count_tokens_fn count_tokens;
     void *count_ctx;
-    bool trace; /* keep every signal's value and each decision's reason in the route */
+    bool identified;        /* the caller is known; else role bindings are unknown */
+    struct str user_id;     /* x-authz-user-id, or the key's tenant */
+    struct str user_groups; /* comma separated */
+    bool trace;             /* keep every signal's value and each decision's reason in the route */
 };
 
 enum truth { TRUTH_false, TRUTH_true, TRUTH_unknown };
@@ -49,10 +52,11 @@ struct route_trace {
 };
 
 struct route {
+    struct str recipe;    /* the routing profile: "default", or the recipe of an entrypoint */
     struct str decision;  /* empty: none matched, the default model */
     struct str model;     /* wire name of the base, or of an upstream model */
     struct str adapter;   /* lora_name, may carry "@alias"; empty: the bare base */
-    struct str algorithm; /* "static" */
+    struct str algorithm; /* of the decision: "static"; empty without one */
     struct str category;  /* x-vsr-selected-category: the matched domain, or empty */
     bool use_reasoning;
     struct str reasoning_effort;

@@ -391,6 +391,8 @@ static bool label_behind(struct pii_cursor *c, size_t pos)
 /* The prefix of k groups as a number; its end is written to *ret. */
 static bool judge(struct pii_cursor *c, const struct number *x, unsigned k, struct pii_hit *ret)
 {
+    if (score(x, k, CONTEXT_phone) <= 0)
+        return false; /* whatever stands around it */
     size_t stop = x->group[k - 1].end;
     size_t end = extension_end(c, stop);
     bool named = end > stop || label_behind(c, stop);

@@ -31,48 +31,91 @@ int pii_of(struct str name, enum pii_type *ret)
     return -ENOENT;
 }
 
-/* How a byte of ASCII can begin an entity. */
-enum { BYTE_dull, BYTE_letter, BYTE_start };
+/* What a byte may be to an entity. */
+enum { BYTE_dull, BYTE_letter, BYTE_inner, BYTE_start };
 
 static const unsigned char bytes[256] = {
-    ['a' ... 'z'] = BYTE_letter, ['A' ... 'Z'] = BYTE_letter, ['0' ... '9'] = BYTE_start,
-    ['+'] = BYTE_start,          ['('] = BYTE_start,          [':'] = BYTE_start,
-    ['"'] = BYTE_start,          ['_'] = BYTE_start,          [128 ... 255] = BYTE_start,
+    ['a' ... 'z'] = BYTE_letter, ['A' ... 'Z'] = BYTE_letter, /* begin words */
+    ['.'] = BYTE_inner,          ['-'] = BYTE_inner,          /* stand inside of them */
+    ['\''] = BYTE_inner,         ['!'] = BYTE_inner,          ['*'] = BYTE_inner,
+    ['0' ... '9'] = BYTE_start,  ['+'] = BYTE_start,          ['('] = BYTE_start,
+    [':'] = BYTE_start,          ['"'] = BYTE_start,          ['_'] = BYTE_start,
+    [128 ... 255] = BYTE_start,
 };
 
-/* Characters behind a word of letters that end every hope of an entity; a blank is looked behind.
- */
+/* Characters behind a word that end every hope of an entity; a blank is looked behind. */
 static const bool breaks[256] = {
     ['\n'] = true, [','] = true, [';'] = true, ['?'] = true, [')'] = true,
     [']'] = true,  ['"'] = true, ['/'] = true, ['='] = true,
 };
 
+enum { RUN_MAX = 64, RUN_AHEAD = 4 };
+
 /*
- * Passes what cannot begin an entity: dull bytes, and words of letters that no address, number or
- * spelt-out '@' follows. An exact shortcut: the detectors would all say no. Stops at the first byte
- * that they must see, or before a word of which the end is not there yet.
+ * End of a run of letters and what stands inside words, without digits: a run that can only be a
+ * local part. Letters of two bytes (Latin, Greek, Cyrillic, Hebrew, Arabic) count; their digits
+ * do not.
+ */
+static size_t run_end(const struct pii_cursor *c, size_t i)
+{
+    const unsigned char *p = c->p;
+    size_t stop = c->n - i > RUN_MAX ? i + RUN_MAX : c->n;
+    while (i < stop) {
+        unsigned char kind = bytes[p[i]];
+        if (kind == BYTE_letter || kind == BYTE_inner)
+            i++;
+        else if (p[i] >= 0xc3 && p[i] <= 0xdb && i + 1 < stop && (p[i + 1] & 0xc0) == 0x80 &&
+                 !((p[i] == 0xd9 || p[i] == 0xdb) && p[i + 1] >= 0xa0 && p[i + 1] <= 0xb9))
+            i += 2;
+        else
+            break;
+    }
+    return i;
+}
+
+/* Whether what stands at p[0 … RUN_AHEAD - 1], behind a run, makes sure that it is nothing but
+ * words: no '@', no digit, no beginning of a spelt-out '@' or dot, no group of an IPv6 address. */
+static bool ends_run(const unsigned char *p)
+{
+    if (breaks[p[0]])
+        return true;
+    if (p[0] == ':')
+        return p[1] == ' ' || p[1] == '\n';
+    if (p[0] == '(' || (p[0] == ' ' && p[1] == '(')) {
+        unsigned s = sym_lower(p[p[0] == '(' ? 1 : 2]);
+        return sym_alpha(s) && s != 'a' && s != 'd';
+    }
+    if (p[0] != ' ')
+        return false;
+    unsigned s = sym_lower(p[1]), t = sym_lower(p[2]);
+    if ((s == 'a' && t == 't') || (s == 'd' && t == 'o'))
+        return s == 'a' ? sym_alpha(p[3]) : sym_alpha(p[3]) && sym_lower(p[3]) != 't';
+    return sym_alnum(s) || breaks[s];
+}
+
+/*
+ * Passes what cannot begin an entity: dull bytes, and words that no address, number or spelt-out
+ * '@' follows. An exact shortcut: the detectors would all say no. Stops at the first byte that
+ * they must see.
  */
 static size_t skip_dull(const struct pii_cursor *c, size_t i)
 {
     const unsigned char *p = c->p;
     for (;;) {
-        while (i < c->n && bytes[p[i]] == BYTE_dull)
+        while (i < c->n && (bytes[p[i]] == BYTE_dull || bytes[p[i]] == BYTE_inner))
             i++;
-        size_t j = i;
-        while (j < c->n && bytes[p[j]] == BYTE_letter)
-            j++;
-        if (j == i || j + 2 >= c->n)
+        if (c->n - i <= RUN_AHEAD)
             return i;
-        if (p[j] == ' ') {
-            unsigned s = sym_lower(p[j + 1]), t = sym_lower(p[j + 2]);
-            bool dull = sym_alpha(s) ? !(s == 'a' && t == 't') && !(s == 'd' && t == 'o')
-                                     : sym_digit(s) || breaks[s];
-            if (!dull)
-                return i;
-        } else if (!breaks[p[j]]) {
-            return i;
+        if (p[i] == '(' && sym_alpha(p[i + 1])) {
+            i++;
+            continue;
         }
-        i = j + 1;
+        size_t j = run_end(c, i);
+        if (j == i || c->n - j < RUN_AHEAD || !ends_run(p + j))
+            return i;
+        i = j;
+        if (p[i] == ':')
+            i++;
     }
 }
 
@@ -132,7 +175,7 @@ static bool begins(struct pii_cursor *c, size_t *i)
     c->limit = *i + PII_READ;
     c->more = false;
     unsigned s = pii_peek(c, *i, &next);
-    if (c->more || sym_word(s) || (s < 128 && bytes[s] != BYTE_dull))
+    if (c->more || sym_word(s) || (s < 128 && bytes[s] == BYTE_start))
         return true;
     *i = next;
     return false;

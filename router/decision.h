@@ -1,0 +1,71 @@
+/*
+ * Decisions: boolean rules over signals in three-valued logic, and which of those that match wins.
+ *
+ * Pure. A rule is immutable once compiled.
+ */
+#pragma once
+
+#include "config/schema.h"
+#include "router/router.h"
+
+enum rule_op { RULE_and, RULE_or, RULE_not, RULE_signal, RULE_projection };
+
+struct rule {
+    enum rule_op op;
+    size_t index;          /* of the signal, or of the projection's output */
+    struct str type, name; /* of a leaf, as written */
+    enum truth on_error;   /* what an unknown leaf counts as; TRUTH_unknown: stays so */
+    struct rule *children; /* in the arena; cheapest first */
+    size_t n;
+    unsigned cost; /* rank of the dearest family below */
+};
+
+struct verdict {
+    enum truth value;
+    double confidence; /* of a match */
+};
+
+/* Says what a leaf is for this request. */
+typedef struct verdict (*leaf_fn)(void *ctx, const struct rule *leaf);
+
+/*
+ * AND: mean confidence of its parts (no parts: a match of 0); OR: the best that matches; NOT: 1.
+ * Unknown stays unknown unless the other parts settle the matter (Kleene). Leaves are asked only
+ * while they can still change the verdict or its confidence.
+ */
+struct verdict rule_evaluate(const struct rule *r, leaf_fn leaf, void *ctx);
+
+enum on_unknown { ON_UNKNOWN_no_match, ON_UNKNOWN_match, ON_UNKNOWN_fail_request };
+
+struct model_ref {
+    struct str model, lora_name, reasoning_description, reasoning_effort;
+    double weight;
+    bool use_reasoning;
+};
+
+struct decision {
+    struct str name, description;
+    int64_t priority;
+    uint64_t tier;
+    const struct node *rules_node;
+    struct item_list refs; /* struct model_ref */
+    const struct node *algorithm_node, *plugins;
+    const struct node *on_unknown_node;
+    /* derived */
+    struct rule rules;
+    bool always; /* no rules: matches with confidence 0 */
+    enum on_unknown on_unknown;
+    const struct selection *selection;
+    const char *algorithm; /* as written, "static" when absent */
+    const char *plugins_path;
+};
+
+struct verdict decision_evaluate(const struct decision *d, leaf_fn leaf, void *ctx);
+
+/*
+ * Whether a, matched, goes before b, matched. tiered: some matched decision has a tier: tier up,
+ * confidence down, priority down, name. Else priority down, confidence down, name; or, by
+ * confidence, confidence down, priority down, name.
+ */
+bool decision_before(const struct decision *a, double confidence_a, const struct decision *b,
+                     double confidence_b, bool tiered, bool by_confidence);

@@ -1,0 +1,28 @@
+/*
+ * One request through one policy: families are evaluated when a rule first asks for them.
+ */
+#pragma once
+
+#include "router/policy.h"
+
+struct evaluation {
+    const struct policy *policy;
+    struct signal_view view;
+    struct signal_value *values; /* of all signals */
+    struct signal_value *outputs;
+    bool *output_done;
+    bool family_done[FAMILY_N];
+};
+
+int evaluation_init(struct evaluation *ret, const struct policy *policy,
+                    const struct route_request *request, struct arena *arena) MUST_USE;
+/* Evaluates every family that some decision depends on. */
+void evaluation_all(struct evaluation *e);
+struct verdict evaluation_leaf(void *e, const struct rule *leaf); /* a leaf_fn */
+struct signal_value evaluation_signal(struct evaluation *e, size_t i);
+struct signal_value evaluation_output(struct evaluation *e, size_t i);
+
+/* The decision that wins, or NULL; *ret_unresolved: one that had to be decided and could not. */
+const struct decision *evaluation_decide(struct evaluation *e, bool every,
+                                         struct verdict *ret_verdict,
+                                         const struct decision **ret_unresolved);

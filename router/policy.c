@@ -1,0 +1,433 @@
+#include "router/policy.h"
+
+#include "base/limits.h"
+#include "router/rules.h"
+#include "router/selection/selection.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+const char *const strategies[] = { "priority", "confidence", NULL };
+
+enum { MAX_RULES = 100000, MAX_DECISIONS = 100000, PATH_BYTES = 320 };
+
+/* ---- tables ---- */
+
+static const struct option lora_card_options[] = {
+    OPT_TEXT(struct lora_card, name, "name", OPTION_REQUIRED, "of the adapter"),
+    OPT_TEXT(struct lora_card, description, "description", NULL, "for people"),
+    OPT_END,
+};
+
+const struct option model_card_options[] = {
+    OPT_TEXT(struct model_card, name, "name", OPTION_REQUIRED, "by which decisions refer to it"),
+    OPT_TEXT(struct model_card, description, "description", NULL, "for people and selection"),
+    OPT_TEXT(struct model_card, param_size, "param_size", NULL, "such as 8B"),
+    OPT_TEXT(struct model_card, modality, "modality", NULL, "ar, diffusion or omni"),
+    OPT_FLOAT(struct model_card, quality_score, "quality_score", 0, 1, "0", "for selection"),
+    OPT_UINT(struct model_card, context_window_size, "context_window_size", 0, 1e9, "0", "tokens"),
+    OPT_TEXTS(struct model_card, capabilities, "capabilities", 100, "for people and selection"),
+    OPT_TEXTS(struct model_card, tags, "tags", 100, "for people"),
+    OPT_LIST(struct model_card, loras, "loras", 10000, lora_card_options, struct lora_card,
+             "adapters that decisions may name"),
+    OPT_END,
+};
+
+static const struct option model_ref_options[] = {
+    OPT_TEXT(struct model_ref, model, "model", OPTION_REQUIRED, "a known model"),
+    OPT_TEXT(struct model_ref, lora_name, "lora_name", NULL, "adapter to graft onto it"),
+    OPT_FLOAT(struct model_ref, weight, "weight", 0, 1e9, "1", "share, for selections that split"),
+    OPT_BOOL(struct model_ref, use_reasoning, "use_reasoning", "false", "let it reason"),
+    OPT_TEXT(struct model_ref, reasoning_description, "reasoning_description", NULL, "for people"),
+    OPT_TEXT(struct model_ref, reasoning_effort, "reasoning_effort", NULL, "low, medium, high"),
+    OPT_END,
+};
+
+static const struct option decision_options[] = {
+    OPT_TEXT(struct decision, name, "name", OPTION_REQUIRED, "of the decision"),
+    OPT_TEXT(struct decision, description, "description", NULL, "for people"),
+    OPT_INT(struct decision, priority, "priority", -1e15, 1e15, "0", "higher goes first"),
+    OPT_UINT(struct decision, tier, "tier", 0, 1e15, "0", "lower goes first; 0: none"),
+    OPT_NODE(struct decision, rules_node, "rules", "when it matches; absent: always"),
+    OPT_LIST(struct decision, refs, "modelRefs", 1000, model_ref_options, struct model_ref,
+             "candidates that may answer"),
+    OPT_NODE(struct decision, algorithm_node, "algorithm", "how a candidate is picked"),
+    OPT_NODE(struct decision, plugins, "plugins", "what acts on the request and the answer"),
+    OPT_NODE(struct decision, on_unknown_node, "on_unknown", "when a signal cannot be evaluated"),
+    OPT_IGNORED("output_contract", "orchestration is not served by this version"),
+    OPT_IGNORED("output_contract_spec", "orchestration is not served by this version"),
+    OPT_IGNORED("adaptations", "learning is not served by this version"),
+    OPT_IGNORED("candidateIterations", "orchestration is not served by this version"),
+    OPT_IGNORED("emits", "retention is not served by this version"),
+    OPT_IGNORED("annotations", "for people"),
+    OPT_END,
+};
+
+struct profile {
+    unsigned strategy;
+    bool has_strategy;
+    const struct node *strategy_node, *cards, *signals, *projections;
+    struct item_list decisions;
+};
+
+static const struct option profile_options[] = {
+    OPT_NODE(struct profile, strategy_node, "strategy", "priority or confidence"),
+    OPT_NODE(struct profile, cards, "modelCards", "models that decisions may name"),
+    OPT_NODE(struct profile, signals, "signals", "what is looked for in a request"),
+    OPT_NODE(struct profile, projections, "projections", "sums over signals"),
+    OPT_LIST(struct profile, decisions, "decisions", MAX_DECISIONS, decision_options,
+             struct decision, "who answers which requests"),
+    OPT_END,
+};
+
+struct word_option {
+    unsigned word;
+};
+
+static const struct option strategy_options[] = {
+    OPT_WORD(struct word_option, word, "strategy", strategies, "priority", "what decides a tie"),
+    OPT_IGNORED("*", ""),
+    OPT_END,
+};
+
+struct family_nodes {
+    const struct node *nodes[FAMILY_N];
+};
+
+#define FAMILY_OPTION(name, key, type, help)                                                       \
+    OPT_NODE(struct family_nodes, nodes[FAMILY_##name], key, help),
+static const struct option family_options[] = { SIGNAL_FAMILIES(FAMILY_OPTION) OPT_END };
+
+/* ---- models ---- */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+bool model_names_have(const struct model_names *m, struct str name)
+{
+    char key[LIMIT_NAME + 1];
+    const char *p = key;
+    if (name.n == 0 || name.n > LIMIT_NAME || memchr(name.p, '\0', name.n))
+        return false;
+    memcpy(key, name.p, name.n);
+    key[name.n] = '\0';
+    return m->n && bsearch(&p, m->names, m->n, sizeof(p), by_name);
+}
+
+void model_names_split(const struct model_names *m, struct str *model, struct str *ret_adapter)
+{
+    struct str base, adapter;
+    if (!model_names_have(m, *model) && str_cut(*model, ':', &base, &adapter) &&
+        model_names_have(m, base)) {
+        *model = base;
+        *ret_adapter = adapter;
+    }
+}
+
+static const char *suggest(const struct model_names *m, struct str name)
+{
+    char word[LIMIT_NAME];
+    (void)snprintf(word, sizeof(word), "%.*s", STR_ARG(name));
+    return str_suggest(word, m->names, m->n);
+}
+
+/* ---- signals ---- */
+
+struct load {
+    const struct policy_source *s;
+    struct policy *p;
+};
+
+static int read_rules(struct load *l, enum family f, const struct node *list, void **ret)
+{
+    const struct signal_family *family = signal_families[f];
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof(path), "%s.signals.%s", l->s->path, signal_keys[f]);
+    if (list->kind != NODE_list)
+        return node_problem(l->s->p, PROBLEM_error, list, path, "needs a list of rules");
+    if (list->n > MAX_RULES)
+        return node_problem(l->s->p, PROBLEM_error, list, path, "more than %d rules", MAX_RULES);
+    char *items = arena_array(l->s->arena, list->n, family->rule_size);
+    if (!items)
+        return -ENOMEM;
+    int first = 0;
+    for (size_t i = 0; i < list->n; i++) {
+        (void)snprintf(path, sizeof(path), "%s.signals.%s[%zu]", l->s->path, signal_keys[f], i);
+        int e = schema_read(items + i * family->rule_size, family->options, list->items[i], path,
+                            l->s->arena, l->s->p);
+        first = first < 0 ? first : e;
+    }
+    *ret = items;
+    return first;
+}
+
+static int by_signal_name(const void *a, const void *b)
+{
+    return str_cmp(((const struct signal *)a)->name, ((const struct signal *)b)->name);
+}
+
+static void report_twins(struct load *l, enum family f, const struct node *list,
+                         const struct signal *sorted)
+{
+    for (size_t i = 1; i < list->n; i++) {
+        const struct signal *a = &sorted[i - 1], *b = &sorted[i];
+        if (!str_eq(a->name, b->name))
+            continue;
+        size_t later = a->rule > b->rule ? a->rule : b->rule;
+        char path[PATH_BYTES];
+        (void)snprintf(path, sizeof(path), "%s.signals.%s[%zu].name", l->s->path, signal_keys[f],
+                       later);
+        const struct node *name = node_get(list->items[later], "name");
+        (void)node_problem(l->s->p, PROBLEM_error, name ? name : list->items[later], path,
+                           "the %s '%.*s' is defined twice", signal_types[f], STR_ARG(a->name));
+    }
+}
+
+static int name_signals(struct load *l, enum family f, const struct node *list, const char *items)
+{
+    const struct signal_family *family = signal_families[f];
+    struct policy *p = l->p;
+    struct signal *more = arena_array(l->s->arena, p->n_signals + list->n, sizeof(*more));
+    if (!more)
+        return -ENOMEM;
+    if (p->n_signals)
+        memcpy(more, p->signals, p->n_signals * sizeof(*more));
+    struct signal *own = more + p->n_signals;
+    for (size_t i = 0; i < list->n; i++) {
+        const void *rule = items + i * family->rule_size;
+        own[i] = (struct signal){ f, i,
+                                  family->leaf_name ? family->leaf_name(rule)
+                                                    : *(const struct str *)rule };
+    }
+    struct signal *sorted = arena_array(l->s->arena, list->n, sizeof(*sorted));
+    if (!sorted)
+        return -ENOMEM;
+    memcpy(sorted, own, list->n * sizeof(*own));
+    qsort(sorted, list->n, sizeof(*sorted), by_signal_name);
+    if (!family->leaf_name)
+        report_twins(l, f, list, sorted);
+    p->families[f] = (struct family_state){ NULL, p->n_signals, list->n, sorted, false };
+    p->signals = more;
+    p->n_signals += list->n;
+    return 0;
+}
+
+static int load_family(struct load *l, enum family f, const struct node *list)
+{
+    const struct signal_family *family = signal_families[f];
+    void *items = NULL;
+    if (!list || list->kind == NODE_null || (list->kind == NODE_list && list->n == 0))
+        return 0;
+    int e = read_rules(l, f, list, &items);
+    if (!items)
+        return e;
+    int k = name_signals(l, f, list, items);
+    if (k < 0 || e < 0)
+        return k < 0 ? k : e;
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof(path), "%s.signals.%s", l->s->path, signal_keys[f]);
+    struct signal_rules rules = { items, list->n, list, path, l->s->config, l->s->arena, l->s->p };
+    if (family->compile)
+        e = family->compile(&l->p->families[f].state, &rules);
+    if (e == 0 && !l->p->families[f].state)
+        (void)node_problem(l->s->p, PROBLEM_warning, list, path,
+                           "signal family '%s' is not evaluated by this version: its leaves are "
+                           "unknown",
+                           signal_keys[f]);
+    return e;
+}
+
+static int load_signals(struct load *l, const struct node *signals)
+{
+    struct family_nodes nodes = { { NULL } };
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof(path), "%s.signals", l->s->path);
+    int e = schema_read(&nodes, family_options, signals, path, l->s->arena, l->s->p);
+    if (e < 0 && e != -EINVAL)
+        return e;
+    for (int f = 0; f < FAMILY_N; f++) {
+        e = load_family(l, (enum family)f, nodes.nodes[f]);
+        if (e < 0 && e != -EINVAL)
+            return e;
+    }
+    return 0;
+}
+
+/* ---- decisions ---- */
+
+static void mark_signal(void *ctx, size_t signal)
+{
+    struct policy *p = ctx;
+    p->families[p->signals[signal].family].used = true;
+}
+
+static void mark_used(struct policy *p, const struct rule *r)
+{
+    if (r->op == RULE_signal)
+        mark_signal(p, r->index);
+    else if (r->op == RULE_projection)
+        projections_each_signal(p->projections, r->index, mark_signal, p);
+    for (size_t i = 0; i < r->n; i++)
+        mark_used(p, &r->children[i]);
+}
+
+static bool lora_declared(const struct model_names *m, const struct model_ref *ref)
+{
+    const struct model_card *cards = m->cards->items;
+    struct str name = ref->lora_name, alias;
+    (void)str_cut(ref->lora_name, '@', &name, &alias);
+    for (size_t i = 0; i < m->cards->n; i++) {
+        if (!str_eq(cards[i].name, ref->model))
+            continue;
+        const struct lora_card *loras = cards[i].loras.items;
+        for (size_t k = 0; k < cards[i].loras.n; k++)
+            if (str_eq(loras[k].name, name))
+                return true;
+        return cards[i].loras.n == 0; /* a card that lists none forbids none */
+    }
+    return true;
+}
+
+static void check_refs(struct load *l, struct decision *d, size_t i, const struct node *at)
+{
+    struct model_ref *refs = d->refs.items;
+    const struct node *list = node_get(at, "modelRefs");
+    for (size_t k = 0; k < d->refs.n; k++) {
+        const struct node *ref = node_at(list, k);
+        const struct node *model = ref ? node_get(ref, "model") : at;
+        char path[PATH_BYTES];
+        (void)snprintf(path, sizeof(path), "%s.decisions[%zu].modelRefs[%zu].model", l->s->path, i,
+                       k);
+        if (refs[k].lora_name.n == 0)
+            model_names_split(l->s->models, &refs[k].model, &refs[k].lora_name);
+        if (!model_names_have(l->s->models, refs[k].model)) {
+            const char *near = suggest(l->s->models, refs[k].model);
+            (void)node_problem(l->s->p, PROBLEM_error, model, path,
+                               "the model '%.*s' is not known%s%s%s; models are those of "
+                               "engine.models, providers.models and routing.modelCards",
+                               STR_ARG(refs[k].model), near ? "; did you mean '" : "",
+                               near ? near : "", near ? "'?" : "");
+        } else if (refs[k].lora_name.n && !lora_declared(l->s->models, &refs[k])) {
+            (void)node_problem(l->s->p, PROBLEM_warning, ref, path,
+                               "the model card of '%.*s' does not list the adapter '%.*s'",
+                               STR_ARG(refs[k].model), STR_ARG(refs[k].lora_name));
+        }
+    }
+}
+
+static int load_decision(struct load *l, struct decision *d, size_t i, const struct node *at)
+{
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof(path), "%s.decisions[%zu]", l->s->path, i);
+    struct rules_source rules = { l->p, path, l->s->arena, l->s->p };
+    int e = rules_compile(d, &rules);
+    if (e < 0)
+        return e;
+    if (!d->always)
+        mark_used(l->p, &d->rules);
+    check_refs(l, d, i, at);
+    (void)snprintf(path, sizeof(path), "%s.decisions[%zu].plugins", l->s->path, i);
+    d->plugins_path = arena_cstr(l->s->arena, str_of(path));
+    (void)snprintf(path, sizeof(path), "%s.decisions[%zu].algorithm", l->s->path, i);
+    if (!d->plugins_path)
+        return -ENOMEM;
+    return selection_load(d, path, l->s->arena, l->s->p);
+}
+
+static int by_priority(const void *a, const void *b)
+{
+    const struct decision *x = a, *y = b;
+    if (x->priority != y->priority)
+        return x->priority < y->priority ? 1 : -1;
+    return str_cmp(x->name, y->name);
+}
+
+static void check_decision_names(struct load *l, const struct node *list)
+{
+    const struct decision *d = l->p->decisions; /* sorted by name here */
+    for (size_t i = 1; i < l->p->n_decisions; i++) {
+        if (!str_eq(d[i].name, d[i - 1].name))
+            continue;
+        char path[PATH_BYTES];
+        (void)snprintf(path, sizeof(path), "%s.decisions", l->s->path);
+        const struct node *at = list;
+        for (size_t k = 0; k < list->n; k++) { /* the last one of the name */
+            const struct node *name = node_get(list->items[k], "name");
+            at = name && name->kind == NODE_scalar && str_eq(name->scalar, d[i].name) ? name : at;
+        }
+        (void)node_problem(l->s->p, PROBLEM_error, at, path, "the decision '%.*s' is defined twice",
+                           STR_ARG(d[i].name));
+    }
+}
+
+static int by_decision_name(const void *a, const void *b)
+{
+    return str_cmp(((const struct decision *)a)->name, ((const struct decision *)b)->name);
+}
+
+static int load_decisions(struct load *l, struct item_list decisions, const struct node *list)
+{
+    struct policy *p = l->p;
+    p->decisions = decisions.items;
+    p->n_decisions = decisions.n;
+    for (size_t i = 0; i < p->n_decisions; i++) {
+        int e = load_decision(l, &p->decisions[i], i, list->items[i]);
+        if (e < 0 && e != -EINVAL)
+            return e;
+        p->tiered = p->tiered || p->decisions[i].tier > 0;
+    }
+    if (p->n_decisions == 0)
+        return 0;
+    qsort(p->decisions, p->n_decisions, sizeof(*p->decisions), by_decision_name);
+    check_decision_names(l, list);
+    qsort(p->decisions, p->n_decisions, sizeof(*p->decisions), by_priority);
+    return 0;
+}
+
+static int load_projections(struct load *l, const struct node *node)
+{
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof(path), "%s.projections", l->s->path);
+    struct rules_source rules = { l->p, path, l->s->arena, l->s->p };
+    struct projection_source source = { node, path, l->s->arena, l->s->p, rules_resolve, &rules };
+    return projections_new(&l->p->projections, &source);
+}
+
+int policy_load(struct policy *ret, const struct policy_source *source)
+{
+    struct load l = { source, ret };
+    struct profile profile = { 0 };
+    struct word_option strategy = { source->strategy };
+    *ret = (struct policy){ .name = source->name };
+    int e = schema_read(&profile, profile_options, source->routing, source->path, source->arena,
+                        source->p);
+    if (e < 0 && e != -EINVAL)
+        return e;
+    if (profile.strategy_node) {
+        static const struct str key = { "strategy", 8 };
+        struct node map = { .kind = NODE_map,
+                            .n = 1,
+                            .items = &profile.strategy_node,
+                            .keys = &key,
+                            .key_nodes = &profile.strategy_node };
+        e = schema_read(&strategy, strategy_options, &map, source->path, source->arena, source->p);
+    }
+    ret->by_confidence = strategy.word == STRATEGY_confidence;
+    if (e == 0 || e == -EINVAL)
+        e = load_signals(&l, profile.signals);
+    if (e == 0)
+        e = load_projections(&l, profile.projections);
+    if (e == 0)
+        e = load_decisions(&l, profile.decisions,
+                           source->routing ? node_get(source->routing, "decisions") : NULL);
+    return e;
+}
+
+void policy_done(struct policy *p)
+{
+    for (int f = 0; f < FAMILY_N; f++)
+        if (signal_families[f]->free)
+            p->families[f].state = signal_families[f]->free(p->families[f].state);
+}

@@ -1,0 +1,77 @@
+/*
+ * One routing profile, compiled: its signals, projections and decisions. `routing` is the profile
+ * "default"; each recipe is one of its own.
+ *
+ * Immutable; lives in the router's arena, but for what policy_done frees.
+ */
+#pragma once
+
+#include "router/decision.h"
+#include "router/projection.h"
+#include "router/signals/signals.h"
+
+struct signal {
+    enum family family;
+    size_t rule; /* in its family */
+    struct str name;
+};
+
+struct family_state {
+    void *state;                 /* owned; NULL: not evaluated by this version, or no rules */
+    size_t first, n;             /* its signals */
+    const struct signal *sorted; /* the same by name */
+    bool used;                   /* some decision depends on it */
+};
+
+struct policy {
+    struct str name;
+    bool by_confidence;
+    bool tiered; /* some decision has a tier */
+    struct family_state families[FAMILY_N];
+    struct signal *signals;
+    size_t n_signals;
+    struct projections *projections;
+    struct decision *decisions; /* highest priority first, then in the file's order */
+    size_t n_decisions;
+};
+
+struct model_names {
+    const char *const *names; /* sorted */
+    size_t n;
+    const struct item_list *cards; /* struct model_card */
+};
+
+struct model_card {
+    struct str name, description, param_size, modality;
+    double quality_score;
+    uint64_t context_window_size;
+    struct text_list capabilities, tags;
+    struct item_list loras; /* struct lora_card */
+};
+
+struct lora_card {
+    struct str name, description;
+};
+extern const struct option model_card_options[];
+
+struct policy_source {
+    struct str name;
+    const struct node *routing;
+    const char *path; /* "routing", "recipes[2].routing" */
+    const struct config *config;
+    const struct model_names *models;
+    unsigned strategy; /* when the profile names none */
+    struct arena *arena;
+    struct problems *p;
+};
+
+enum { STRATEGY_priority, STRATEGY_confidence };
+extern const char *const strategies[];
+
+/* 0 (problems may have been added) or a negative errno; policy_done in any case. */
+int policy_load(struct policy *ret, const struct policy_source *source) MUST_USE;
+void policy_done(struct policy *p);
+
+bool model_names_have(const struct model_names *m, struct str name);
+/* Splits "base:adapter" when only the base is known. */
+void model_names_split(const struct model_names *m, struct str *model, struct str *ret_adapter);

@@ -1,0 +1,164 @@
+#include "router/router.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "router/evaluate.h"
+#include "router/explain.h"
+#include "router/profiles.h"
+#include "router/selection/selection.h"
+
+#include <errno.h>
+
+int router_new(struct router **ret, const struct config *c, struct problems *p)
+{
+    CLEANUP(router_freep) struct router *r = calloc(1, sizeof(*r));
+    if (!r)
+        return -ENOMEM;
+    r->config = c;
+    r->arena = arena_new(ROUTER_ARENA);
+    if (!r->arena)
+        return -ENOMEM;
+    size_t before = problems_count(p, PROBLEM_error);
+    int e = profiles_load(r, p);
+    if (e < 0 && e != -EINVAL)
+        return e;
+    if (problems_count(p, PROBLEM_error) > before)
+        return -EINVAL;
+    *ret = TAKE(r);
+    return 0;
+}
+
+struct router *router_free(struct router *r)
+{
+    if (!r)
+        return NULL;
+    for (size_t i = 0; i < r->n_policies; i++)
+        policy_done(&r->policies[i]);
+    (void)arena_free(r->arena);
+    free(r);
+    return NULL;
+}
+
+static const struct entrypoint *find_entrypoint(const struct router *r, struct str model)
+{
+    for (size_t i = 0; i < r->n_entrypoints; i++)
+        if (str_eq(r->entrypoints[i].name, model))
+            return &r->entrypoints[i];
+    return NULL;
+}
+
+bool router_is_auto(const struct router *r, struct str model)
+{
+    static const char *const always[] = { "auto", "MoM", "vllm-sr/auto" };
+    for (size_t i = 0; i < ARRAY_LEN(always); i++)
+        if (str_is(model, always[i]))
+            return true;
+    for (size_t i = 0; i < r->auto_names.n; i++)
+        if (str_eq(model, r->auto_names.items[i]))
+            return true;
+    return find_entrypoint(r, model) != NULL;
+}
+
+bool router_knows_model(const struct router *r, struct str model)
+{
+    return model_names_have(&r->models, model);
+}
+
+struct str router_default_model(const struct router *r)
+{
+    return r->default_model;
+}
+
+static void use_default(const struct router *r, struct route *ret)
+{
+    ret->model = r->default_model;
+    ret->adapter = r->default_adapter;
+    ret->use_reasoning = false;
+}
+
+static void use_decision(const struct router *r, const struct decision *d, struct route *ret)
+{
+    ret->decision = d->name;
+    ret->algorithm = str_of(d->algorithm);
+    ret->plugins = d->plugins;
+    if (d->refs.n == 0) {
+        use_default(r, ret);
+        return;
+    }
+    const struct model_ref *ref = d->selection->pick(d);
+    ret->model = ref->model;
+    ret->adapter = ref->lora_name;
+    ret->use_reasoning = ref->use_reasoning;
+    if (ref->use_reasoning)
+        ret->reasoning_effort = ref->reasoning_effort.n ? ref->reasoning_effort : r->default_effort;
+}
+
+int router_route(const struct router *r, const struct route_request *request, struct arena *arena,
+                 struct route *ret, struct fail *reterr)
+{
+    uint64_t begin = clock_us();
+    const struct entrypoint *entry = find_entrypoint(r, request->chat->model);
+    const struct policy *policy = &r->policies[entry ? entry->policy : 0];
+    struct evaluation e;
+    struct verdict verdict;
+    const struct decision *unresolved;
+    int k = evaluation_init(&e, policy, request, arena);
+    if (k < 0)
+        return fail_errno(reterr, k, "routing");
+    *ret = (struct route){ .recipe = policy->name };
+    if (request->trace)
+        evaluation_all(&e);
+    const struct decision *d = evaluation_decide(&e, request->trace, &verdict, &unresolved);
+    if (unresolved)
+        return fail_set(reterr, FAIL_overloaded,
+                        "the decision '%.*s' could not be resolved: a signal it needs could not be "
+                        "evaluated",
+                        STR_ARG(unresolved->name));
+    if (d)
+        use_decision(r, d, ret);
+    else
+        use_default(r, ret);
+    ret->confidence = verdict.confidence;
+    if (ret->model.n == 0)
+        return fail_param(reterr, FAIL_model_not_found, "model",
+                          "no decision matched and there is no default model; set "
+                          "providers.defaults.default_model");
+    k = explain_fill(&e, request->trace, ret);
+    if (k < 0)
+        return fail_errno(reterr, k, "explaining the route");
+    ret->us = clock_us() - begin;
+    return 0;
+}
+
+/* ---- decisions of all profiles ---- */
+
+static const struct decision *nth(const struct router *r, size_t i)
+{
+    for (size_t k = 0; k < r->n_policies; k++) {
+        if (i < r->policies[k].n_decisions)
+            return &r->policies[k].decisions[i];
+        i -= r->policies[k].n_decisions;
+    }
+    return NULL;
+}
+
+size_t router_decisions(const struct router *r)
+{
+    size_t n = 0;
+    for (size_t k = 0; k < r->n_policies; k++)
+        n += r->policies[k].n_decisions;
+    return n;
+}
+
+struct str router_decision_name(const struct router *r, size_t i)
+{
+    const struct decision *d = nth(r, i);
+    return d ? d->name : STR_NULL;
+}
+
+const struct node *router_decision_plugins(const struct router *r, size_t i, const char **ret_path)
+{
+    const struct decision *d = nth(r, i);
+    *ret_path = d ? d->plugins_path : NULL;
+    return d ? d->plugins : NULL;
+}

@@ -1,0 +1,151 @@
+#include "router/signals/pattern.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+/*
+ * PCRE2's own match limit counts neither start positions nor the characters that a possessive
+ * loop passes, so `\s+\d` over a megabyte of blanks runs for minutes within it. Every pattern is
+ * therefore compiled with automatic callouts, and the callout looks at the thread's clock.
+ */
+enum { HEAP_KIB = 8192, TICKS = 64 };
+
+struct pattern {
+    pcre2_code *code;
+};
+
+struct search {
+    struct str text;
+    pcre2_match_data *data;
+    pcre2_match_context *context;
+};
+
+static void *take(PCRE2_SIZE n, void *arena)
+{
+    return arena_alloc(arena, n);
+}
+
+static void leave(void *p, void *arena)
+{
+    (void)p; /* dies with the arena */
+    (void)arena;
+}
+
+int pattern_new(struct pattern **ret, struct str source, bool caseless, bool unicode, char *reterr,
+                size_t err_bytes)
+{
+    CLEANUP(pattern_freep) struct pattern *p = calloc(1, sizeof(*p));
+    if (!p)
+        return -ENOMEM;
+    uint32_t flags = PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_DOLLAR_ENDONLY |
+                     PCRE2_AUTO_CALLOUT | (caseless ? PCRE2_CASELESS : 0) |
+                     (unicode ? PCRE2_UCP : 0);
+    int code = 0;
+    PCRE2_SIZE at = 0;
+    PCRE2_SPTR text = (PCRE2_SPTR)(source.p ? source.p : "");
+    p->code = pcre2_compile(text, source.n, flags, &code, &at, NULL);
+    if (!p->code && code == PCRE2_ERROR_HEAP_FAILED)
+        return -ENOMEM;
+    if (!p->code) {
+        char why[128] = "";
+        (void)pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof(why));
+        (void)snprintf(reterr, err_bytes, "not a regular expression: %s at byte %zu", why, at);
+        return -EINVAL;
+    }
+    (void)pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE); /* without it: slower, the same result */
+    *ret = TAKE(p);
+    return 0;
+}
+
+struct pattern *pattern_free(struct pattern *p)
+{
+    if (p) {
+        pcre2_code_free(p->code);
+        free(p);
+    }
+    return NULL;
+}
+
+static uint64_t thread_ns(void)
+{
+    struct timespec t = { 0 };
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int tick(pcre2_callout_block *block, void *data)
+{
+    (void)block;
+    struct pattern_budget *b = data;
+    if (++b->ticks % TICKS)
+        return 0;
+    b->spent = b->spent || thread_ns() >= b->until_ns;
+    return b->spent ? PCRE2_ERROR_CALLOUT : 0;
+}
+
+static int search_init(struct search *s, const struct pattern *p, struct str text,
+                       struct pattern_budget *b)
+{
+    if (b->until_ns == 0)
+        b->until_ns = thread_ns() + PATTERN_BUDGET_MS * 1000000u;
+    if (b->spent)
+        return -EOVERFLOW;
+    *s = (struct search){ .text = { text.p ? text.p : "", text.n } };
+    pcre2_general_context *memory = pcre2_general_context_create(take, leave, b->arena);
+    if (memory)
+        s->data = pcre2_match_data_create_from_pattern(p->code, memory);
+    if (s->data)
+        s->context = pcre2_match_context_create(memory);
+    if (!s->context)
+        return -ENOMEM;
+    (void)pcre2_set_heap_limit(s->context, HEAP_KIB);
+    (void)pcre2_set_callout(s->context, tick, b);
+    return 0;
+}
+
+/* The first match at or after `from`: 1, 0, -EOVERFLOW, -ENOMEM. */
+static int find(struct search *s, const struct pattern *p, size_t from)
+{
+    PCRE2_SPTR text = (PCRE2_SPTR)s->text.p;
+    uint32_t flags = PCRE2_NO_UTF_CHECK;
+    int r = pcre2_match(p->code, text, s->text.n, from, flags, s->data, s->context);
+    if (r == PCRE2_ERROR_JIT_STACKLIMIT)
+        r = pcre2_match(p->code, text, s->text.n, from, flags | PCRE2_NO_JIT, s->data, s->context);
+    if (r >= 0)
+        return 1;
+    if (r == PCRE2_ERROR_NOMATCH)
+        return 0;
+    return r == PCRE2_ERROR_NOMEMORY ? -ENOMEM : -EOVERFLOW;
+}
+
+int pattern_matches(const struct pattern *p, struct str text, struct pattern_budget *budget)
+{
+    struct search s;
+    int r = search_init(&s, p, text, budget);
+    return r < 0 ? r : find(&s, p, 0);
+}
+
+ptrdiff_t pattern_count(const struct pattern *p, struct str text, struct pattern_budget *budget)
+{
+    struct search s;
+    int r = search_init(&s, p, text, budget);
+    ptrdiff_t n = 0;
+    for (size_t at = 0; r >= 0 && at <= s.text.n;) {
+        r = find(&s, p, at);
+        if (r <= 0)
+            break;
+        const PCRE2_SIZE *span = pcre2_get_ovector_pointer(s.data);
+        n++;
+        at = span[1] > at ? span[1] : at;
+        if (span[1] <= span[0]) /* past an empty match */
+            at++;
+        while (at < s.text.n && ((unsigned char)s.text.p[at] & 0xc0) == 0x80)
+            at++;
+    }
+    return r < 0 ? r : n;
+}

@@ -1,0 +1,272 @@
+/*
+ * Families that need vectors or classifiers. Their rules are read and checked, so that a policy
+ * that uses them loads, but not evaluated by this version: their leaves are unknown.
+ */
+#include "router/signals/signals.h"
+
+#define OPT_NAME(type)                                                                             \
+    OPT_TEXT(type, name, "name", OPTION_REQUIRED, "by which rules refer to it"),                   \
+        OPT_TEXT(type, description, "description", NULL, "for people")
+
+/* ---- embeddings ---- */
+
+static const char *const aggregations[] = { "mean", "max", "any", NULL };
+static const char *const query_modalities[] = { "text", "image", NULL };
+
+struct embedding_rule {
+    struct str name, description;
+    double threshold;
+    unsigned aggregation, query_modality;
+    struct text_list candidates;
+};
+
+static const struct option embedding_options[] = {
+    OPT_NAME(struct embedding_rule),
+    OPT_FLOAT(struct embedding_rule, threshold, "threshold", 0, 1, "0.75", "least similarity"),
+    OPT_WORD(struct embedding_rule, aggregation, "aggregation_method", aggregations, "max",
+             "over the candidates"),
+    OPT_WORD(struct embedding_rule, query_modality, "query_modality", query_modalities, "text",
+             "what is compared"),
+    OPT_TEXTS(struct embedding_rule, candidates, "candidates", 10000, "examples"),
+    OPT_END,
+};
+
+const struct signal_family family_embedding = {
+    .options = embedding_options,
+    .rule_size = sizeof(struct embedding_rule),
+};
+
+/* ---- domains ---- */
+
+struct model_score {
+    struct str model;
+    double score;
+    bool use_reasoning;
+};
+
+static const struct option model_score_options[] = {
+    OPT_TEXT(struct model_score, model, "model", OPTION_REQUIRED, "a model of the policy"),
+    OPT_FLOAT(struct model_score, score, "score", 0, 1, "0", "how good it is in the domain"),
+    OPT_BOOL(struct model_score, use_reasoning, "use_reasoning", "false", "let it reason"),
+    OPT_END,
+};
+
+struct domain_rule {
+    struct str name, description;
+    struct text_list mmlu_categories;
+    struct item_list model_scores;
+};
+
+static const struct option domain_options[] = {
+    OPT_NAME(struct domain_rule),
+    OPT_TEXTS(struct domain_rule, mmlu_categories, "mmlu_categories", 100, "classes it covers"),
+    OPT_LIST(struct domain_rule, model_scores, "model_scores", 1000, model_score_options,
+             struct model_score, "which model is how good in it"),
+    OPT_END,
+};
+
+const struct signal_family family_domain = {
+    .options = domain_options,
+    .rule_size = sizeof(struct domain_rule),
+};
+
+/* ---- families of a name and little more ---- */
+
+struct named_rule {
+    struct str name, description;
+    double threshold;
+};
+
+static const struct option named_options[] = {
+    OPT_NAME(struct named_rule),
+    OPT_FLOAT(struct named_rule, threshold, "threshold", 0, 1, "0", "least probability"),
+    OPT_END,
+};
+
+const struct signal_family family_fact_check = {
+    .options = named_options,
+    .rule_size = sizeof(struct named_rule),
+};
+
+const struct signal_family family_user_feedback = {
+    .options = named_options,
+    .rule_size = sizeof(struct named_rule),
+};
+
+struct reask_rule {
+    struct str name, description;
+    double threshold;
+    uint64_t lookback_turns;
+};
+
+static const struct option reask_options[] = {
+    OPT_NAME(struct reask_rule),
+    OPT_FLOAT(struct reask_rule, threshold, "threshold", 0, 1, "0.8", "least similarity"),
+    OPT_UINT(struct reask_rule, lookback_turns, "lookback_turns", 1, 100, "1", "earlier turns"),
+    OPT_END,
+};
+
+const struct signal_family family_reask = {
+    .options = reask_options,
+    .rule_size = sizeof(struct reask_rule),
+};
+
+struct preference_rule {
+    struct str name, description;
+    double threshold;
+    struct text_list examples;
+};
+
+static const struct option preference_options[] = {
+    OPT_NAME(struct preference_rule),
+    OPT_FLOAT(struct preference_rule, threshold, "threshold", 0, 1, "0", "least similarity"),
+    OPT_TEXTS(struct preference_rule, examples, "examples", 10000, "of such requests"),
+    OPT_END,
+};
+
+const struct signal_family family_preference = {
+    .options = preference_options,
+    .rule_size = sizeof(struct preference_rule),
+};
+
+/* ---- complexity ---- */
+
+struct example_set {
+    struct text_list candidates, image_candidates;
+};
+
+static const struct option example_options[] = {
+    OPT_TEXTS(struct example_set, candidates, "candidates", 10000, "examples"),
+    OPT_TEXTS(struct example_set, image_candidates, "image_candidates", 10000, "for images"),
+    OPT_END,
+};
+
+struct complexity_rule {
+    struct str name, description;
+    double threshold;
+    struct example_set hard, easy;
+    const struct node *composer;
+};
+
+static const struct option complexity_options[] = {
+    OPT_NAME(struct complexity_rule),
+    OPT_FLOAT(struct complexity_rule, threshold, "threshold", 0, 1, "0.1",
+              "margin of hard over easy"),
+    OPT_SECTION(struct complexity_rule, hard, "hard", example_options, "examples of hard requests"),
+    OPT_SECTION(struct complexity_rule, easy, "easy", example_options, "examples of easy requests"),
+    OPT_NODE(struct complexity_rule, composer, "composer", "a rule that must hold as well"),
+    OPT_END,
+};
+
+static const char *const complexity_levels[] = { "hard", "medium", "easy", NULL };
+
+const struct signal_family family_complexity = {
+    .options = complexity_options,
+    .rule_size = sizeof(struct complexity_rule),
+    .levels = complexity_levels,
+};
+
+/* ---- guards ---- */
+
+struct jailbreak_rule {
+    struct str name, description, method;
+    double threshold;
+    bool include_history;
+    struct text_list jailbreak_patterns, benign_patterns;
+};
+
+static const struct option jailbreak_options[] = {
+    OPT_NAME(struct jailbreak_rule),
+    OPT_TEXT(struct jailbreak_rule, method, "method", "classifier", "classifier or contrastive"),
+    OPT_FLOAT(struct jailbreak_rule, threshold, "threshold", 0, 1, "0", "least risk"),
+    OPT_BOOL(struct jailbreak_rule, include_history, "include_history", "false", "all turns"),
+    OPT_TEXTS(struct jailbreak_rule, jailbreak_patterns, "jailbreak_patterns", 10000, "examples"),
+    OPT_TEXTS(struct jailbreak_rule, benign_patterns, "benign_patterns", 10000, "counter-examples"),
+    OPT_END,
+};
+
+const struct signal_family family_jailbreak = {
+    .options = jailbreak_options,
+    .rule_size = sizeof(struct jailbreak_rule),
+};
+
+struct pii_rule {
+    struct str name, description;
+    double threshold;
+    struct text_list allowed;
+    bool include_history;
+};
+
+static const struct option pii_options[] = {
+    OPT_NAME(struct pii_rule),
+    OPT_FLOAT(struct pii_rule, threshold, "threshold", 0, 1, "0", "least probability"),
+    OPT_TEXTS(struct pii_rule, allowed, "pii_types_allowed", 100, "types that may pass"),
+    OPT_BOOL(struct pii_rule, include_history, "include_history", "false", "all turns"),
+    OPT_END,
+};
+
+const struct signal_family family_pii = {
+    .options = pii_options,
+    .rule_size = sizeof(struct pii_rule),
+};
+
+/* ---- knowledge bases and classifiers ---- */
+
+static const char *const target_kinds[] = { "label", "group", NULL };
+static const char *const kb_matches[] = { "best", "threshold", NULL };
+
+struct kb_target {
+    unsigned kind;
+    struct str value;
+};
+
+static const struct option kb_target_options[] = {
+    OPT_WORD(struct kb_target, kind, "kind", target_kinds, "label", "label or group"),
+    OPT_TEXT(struct kb_target, value, "value", OPTION_REQUIRED, "its name"),
+    OPT_END,
+};
+
+struct kb_rule {
+    struct str name, description, kb;
+    struct kb_target target;
+    unsigned match;
+};
+
+static const struct option kb_options[] = {
+    OPT_NAME(struct kb_rule),
+    OPT_TEXT(struct kb_rule, kb, "kb", OPTION_REQUIRED, "of global.model_catalog.kbs"),
+    OPT_SECTION(struct kb_rule, target, "target", kb_target_options, "what must be found"),
+    OPT_WORD(struct kb_rule, match, "match", kb_matches, "best", "the best, or any above"),
+    OPT_END,
+};
+
+const struct signal_family family_kb = {
+    .options = kb_options,
+    .rule_size = sizeof(struct kb_rule),
+};
+
+static const char *const classifier_types[] = { "local", "llm", NULL };
+
+struct classifier_rule {
+    struct str name, description;
+    unsigned type;
+    struct str model_path, model, instructions;
+    struct text_list labels;
+    bool use_cpu;
+};
+
+static const struct option classifier_options[] = {
+    OPT_NAME(struct classifier_rule),
+    OPT_WORD(struct classifier_rule, type, "type", classifier_types, OPTION_REQUIRED, "who labels"),
+    OPT_TEXT(struct classifier_rule, model_path, "model_path", NULL, "of a local classifier"),
+    OPT_TEXT(struct classifier_rule, model, "model", NULL, "of an llm"),
+    OPT_TEXT(struct classifier_rule, instructions, "instructions", NULL, "for an llm"),
+    OPT_TEXTS(struct classifier_rule, labels, "labels", 1000, "it may give"),
+    OPT_BOOL(struct classifier_rule, use_cpu, "use_cpu", "true", "of a local classifier"),
+    OPT_END,
+};
+
+const struct signal_family family_classifier = {
+    .options = classifier_options,
+    .rule_size = sizeof(struct classifier_rule),
+};
