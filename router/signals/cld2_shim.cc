@@ -1,6 +1,7 @@
 // The one place where C meets the C++ of CLD2: no logic here.
+#include <cstdio> // the next header needs it and does not say so
+
 #include <cld2/public/compact_lang_det.h>
-#include <cstdio>
 
 extern "C" const char *cld2_shim(const char *text, int n, int *ret_percent, bool *ret_reliable);
 

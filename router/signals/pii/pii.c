@@ -88,8 +88,10 @@ static bool ends_run(const unsigned char *p)
     if (p[0] != ' ')
         return false;
     unsigned s = sym_lower(p[1]), t = sym_lower(p[2]);
-    if ((s == 'a' && t == 't') || (s == 'd' && t == 'o'))
-        return s == 'a' ? sym_alpha(p[3]) : sym_alpha(p[3]) && sym_lower(p[3]) != 't';
+    if (s == 'a' && t == 't')
+        return p[3] < 128 && p[3] != ' ';
+    if (s == 'd' && t == 'o')
+        return p[3] < 128 && sym_lower(p[3]) != 't';
     return sym_alnum(s) || breaks[s];
 }
 
