@@ -124,7 +124,7 @@ unsigned pii_symbol(struct pii_cursor *c, size_t pos, size_t *ret_next)
     return fold((uint32_t)str_utf8_next(s, ret_next));
 }
 
-unsigned pii_peek(struct pii_cursor *c, size_t pos, size_t *ret_next)
+unsigned pii_peek_slow(struct pii_cursor *c, size_t pos, size_t *ret_next)
 {
     for (;;) {
         *ret_next = pos;
@@ -171,7 +171,12 @@ void pii_place(struct pii_cursor *c, size_t at)
     c->limit = at + PII_READ;
     c->more = false;
     c->has_context = false;
-    c->prev = pii_before(c, at, &c->prev_at);
+    if (at && c->p[at - 1] < 128 && c->p[at - 1]) {
+        c->prev = c->p[at - 1];
+        c->prev_at = at - 1;
+    } else {
+        c->prev = pii_before(c, at, &c->prev_at);
+    }
 }
 
 static bool joint(unsigned s)

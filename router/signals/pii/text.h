@@ -32,8 +32,15 @@ struct pii_cursor {
 /* Symbol of the bytes at pos < c->n, SYM_ZERO included; a sequence that the end cuts asks for more.
  */
 unsigned pii_symbol(struct pii_cursor *c, size_t pos, size_t *ret_next);
+unsigned pii_peek_slow(struct pii_cursor *c, size_t pos, size_t *ret_next);
 /* Symbol at pos, zero-width ones skipped; *ret_next is behind it. */
-unsigned pii_peek(struct pii_cursor *c, size_t pos, size_t *ret_next);
+static inline unsigned pii_peek(struct pii_cursor *c, size_t pos, size_t *ret_next)
+{
+    if (pos >= c->n || pos >= c->limit || (unsigned char)(c->p[pos] - 1) >= 127)
+        return pii_peek_slow(c, pos, ret_next);
+    *ret_next = pos + 1;
+    return c->p[pos];
+}
 /* Symbol before pos, at most PII_BACK bytes before the candidate; SYM_END: none. */
 unsigned pii_before(const struct pii_cursor *c, size_t pos, size_t *ret_start);
 void pii_place(struct pii_cursor *c, size_t at); /* puts the cursor on a candidate */
