@@ -232,7 +232,9 @@ static void admit(struct coordinator *c, struct job *j)
     borrow_prefix(c, j);
     c->running[c->n_running++] = j;
     metrics_add(METRIC_engine_running, 1);
-    job_admit(j, clock_us());
+    int r = job_admit(j, clock_us());
+    if (r < 0)
+        end_errno(c, j, r, "admitting a request");
 }
 
 /* ---- one step ---- */
@@ -385,6 +387,7 @@ static void *coordinate(void *arg)
         end_waiting(&ended);
         for (struct job *j; (j = list_pop(&admitted));)
             admit(c, j);
+        sweep_over(c);
         end_running(c, /* all= */ !goes_on);
         if (c->n_running == 0)
             continue;

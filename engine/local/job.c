@@ -13,6 +13,7 @@
 static void drop_parts(struct job *j)
 {
     free(TAKE(j->prompt));
+    free((void *)TAKE(j->sampling.bias));
     j->sampler = sampler_free(j->sampler);
     j->stream = stream_free(j->stream);
 }
@@ -72,13 +73,20 @@ static bool begins_text(const struct tokenizer *t, const int32_t *ids, size_t n)
     return true;
 }
 
-static int make_parts(struct job *j, const struct engine_spec *spec)
+static int copy_bias(struct job *j, const struct sampling *s)
 {
-    const struct chat_request *request = spec->request;
-    int r = sampler_new(&j->sampler, &request->sampling, spec->choice, j->vocab, j->prompt,
-                        j->n_prompt);
-    if (r < 0)
-        return r;
+    if (s->n_bias == 0)
+        return 0;
+    struct chat_logit_bias *bias = calloc(s->n_bias, sizeof(*bias));
+    if (!bias)
+        return -ENOMEM;
+    memcpy(bias, s->bias, s->n_bias * sizeof(*bias));
+    j->sampling.bias = bias;
+    return 0;
+}
+
+static int make_stream(struct job *j, const struct chat_request *request)
+{
     struct stream_options o = {
         .tokenizer = j->tokenizer,
         .at_start = begins_text(j->tokenizer, j->prompt, j->n_prompt),
@@ -113,6 +121,8 @@ int job_new(struct job **ret, const struct job_context *c, const struct engine_s
         .vocab = c->vocab,
         .lora = spec->lora,
         .key = key_of(spec),
+        .sampling = request->sampling,
+        .choice = spec->choice,
         .ignore_eos = request->ignore_eos,
         .logprobs = request->logprobs,
         .want_tokens = spec->want_tokens,
@@ -125,7 +135,10 @@ int job_new(struct job **ret, const struct job_context *c, const struct engine_s
     atomic_init(&j->refs, 1);
     j->prompt = TAKE(ids->ids);
     ids->n = ids->cap = 0;
-    r = make_parts(j, spec);
+    j->sampling.bias = NULL;
+    r = copy_bias(j, &request->sampling);
+    if (r == 0)
+        r = make_stream(j, request);
     if (r < 0)
         return r;
     *ret = TAKE(j);
@@ -152,13 +165,17 @@ static void send_text(struct job *j)
         send(j, &event);
 }
 
-void job_admit(struct job *j, uint64_t now_us)
+int job_admit(struct job *j, uint64_t now_us)
 {
+    int r = sampler_new(&j->sampler, &j->sampling, j->choice, j->vocab, j->prompt, j->n_prompt);
+    if (r < 0)
+        return r;
     j->queue_us = now_us > j->submitted_us ? now_us - j->submitted_us : 0;
     j->admitted_ms = now_us / 1000;
     metrics_observe_us(METRIC_queue_seconds, j->queue_us);
     struct engine_event event = { .kind = ENGINE_EVENT_admitted };
     send(j, &event);
+    return 0;
 }
 
 static int push(struct job *j, const float *logits, int32_t id)

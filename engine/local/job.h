@@ -24,7 +24,9 @@ struct job {
     uint32_t vocab;
     const struct lora *lora; /* borrowed; NULL from the final event on */
     struct cache_key key;
-    struct sampler *sampler; /* owned until the end */
+    struct sampling sampling; /* `bias` is our own copy, owned until the end */
+    uint32_t choice;
+    struct sampler *sampler; /* owned from admission to the end: it is large, and many may wait */
     struct stream *stream;   /* owned until the end */
     bool ignore_eos, logprobs, want_tokens;
     uint32_t n_top;
@@ -61,7 +63,7 @@ DEFINE_CLEANUP(struct job *, job_unref);
 
 /* ---- coordinator only; these call the job's handler: hold no lock ---- */
 
-void job_admit(struct job *j, uint64_t now_us);
+int job_admit(struct job *j, uint64_t now_us) MUST_USE; /* 0 or -ENOMEM */
 
 enum { JOB_ENDS = 1 }; /* j->finish says how; job_done is due */
 /* Chooses the next token and sends what text it completes. 0, JOB_ENDS or negative errno. */
