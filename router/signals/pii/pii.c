@@ -73,6 +73,13 @@ static size_t run_end(const struct pii_cursor *c, size_t i)
     return i;
 }
 
+/* A letter of Latin, Greek, Cyrillic, Hebrew or Arabic of two bytes, for sure. */
+static bool wide_letter(const unsigned char *p)
+{
+    return (p[0] >= 0xc3 && p[0] <= 0xcb) || (p[0] >= 0xce && p[0] <= 0xd3) ||
+           (p[0] == 0xd8 && p[1] >= 0xa0) || (p[0] == 0xd9 && p[1] < 0xa0);
+}
+
 /* Whether what stands at p[0 … RUN_AHEAD - 1], behind a run, makes sure that it is nothing but
  * words: no '@', no digit, no beginning of a spelt-out '@' or dot, no group of an IPv6 address. */
 static bool ends_run(const unsigned char *p)
@@ -92,7 +99,7 @@ static bool ends_run(const unsigned char *p)
         return p[3] < 128 && p[3] != ' ';
     if (s == 'd' && t == 'o')
         return p[3] < 128 && sym_lower(p[3]) != 't';
-    return sym_alnum(s) || breaks[s];
+    return sym_alnum(s) || breaks[s] || wide_letter(p + 1);
 }
 
 /*
