@@ -44,6 +44,13 @@ struct linear_job { /* linears that read the same rows */
     uint32_t part_end[SHARED_INPUTS]; /* parts up to and with this linear */
 };
 
+/* What a linear reads: its input, or the rounded copy of it. */
+static const float *const *input_of(const struct linear_job *j, enum kernel_input form)
+{
+    const struct rows *x = form == INPUT_f16 ? &j->s->rounded : j->x;
+    return (const float *const *)x->at;
+}
+
 static void shrink_part(void *arg, uint32_t part, uint32_t member)
 {
     const struct linear_job *j = arg;
@@ -59,11 +66,13 @@ static void shrink_part(void *arg, uint32_t part, uint32_t member)
     struct matmul m = { .w = p->a,
                         .w_stride = in * sizeof(float),
                         .k = in,
-                        .x = (const float *const *)j->x->at + g->first,
+                        .x = input_of(j, p->f16 ? INPUT_f16 : INPUT_f32) + g->first,
                         .y = s->low[i].at + g->first,
                         .n = g->n,
                         .scratch = scratch_of(s, member) };
     kernel_for(s->model->kernels, TENSOR_F32)->matmul(&m, 0, p->rank);
+    for (uint32_t r = 0; p->f16 && r < g->n; r++)
+        s->model->kernels->round_f16(m.y[r], m.y[r], p->rank);
 }
 
 /* A x for every row with an adapter. */
@@ -110,7 +119,7 @@ static void one_linear(const struct linear_job *j, uint32_t i, uint32_t begin, u
     struct matmul m = { .w = l->w.data,
                         .w_stride = l->w.row_bytes,
                         .k = l->w.in,
-                        .x = (const float *const *)j->x->at,
+                        .x = input_of(j, l->w.kernel->input),
                         .y = j->y[i]->at,
                         .n = s->n,
                         .scratch = scratch_of(s, member) };
@@ -161,9 +170,45 @@ static uint32_t chunk_for(const struct stepper *s, uint64_t outputs, uint64_t wo
     return (uint32_t)((chunk + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN);
 }
 
+struct round_job {
+    const struct stepper *s;
+    const struct rows *x;
+    uint32_t width;
+};
+
+static void round_part(void *arg, uint32_t row, uint32_t member)
+{
+    (void)member;
+    const struct round_job *j = arg;
+    j->s->model->kernels->round_f16(j->s->rounded.at[row], j->x->at[row], j->width);
+}
+
+static void round_rows(struct stepper *s, const struct rows *x, uint32_t width)
+{
+    struct round_job j = { s, x, width };
+    run_parts(s, round_part, &j, s->n, (uint64_t)s->n * width);
+}
+
+/* Rounds the input where a linear or an adapter reads it so. */
+static void prepare(const struct linear_job *j)
+{
+    const struct stepper *s = j->s;
+    bool wanted = false;
+    for (uint32_t i = 0; i < j->n_linears; i++) {
+        if (model_linear(s->model, j->layer, j->targets[i])->w.kernel->input == INPUT_f16)
+            wanted = true;
+        for (uint32_t g = 0; g < s->n_groups; g++)
+            if (s->groups[g].lora && lora_pair(s->groups[g].lora, j->layer, j->targets[i])->f16)
+                wanted = true;
+    }
+    if (wanted)
+        round_rows(j->s, j->x, model_linear(s->model, j->layer, j->targets[0])->w.in);
+}
+
 static void linears(struct linear_job *j)
 {
     struct stepper *s = j->s;
+    prepare(j);
     shrink(j);
     uint64_t work = 0, outputs = 0;
     for (uint32_t i = 0; i < j->n_linears; i++) {
@@ -377,7 +422,7 @@ static void output_part(void *arg, uint32_t part, uint32_t member)
     const struct stepper *s = j->s;
     const struct weight *w = &s->model->output;
     uint32_t begin = part * j->chunk, end = w->out - begin < j->chunk ? w->out : begin + j->chunk;
-    struct matmul m = { w->data,     w->row_bytes,         w->in, s->wanted, s->logits.at,
+    struct matmul m = { w->data,     w->row_bytes,         w->in, s->wanted_rows, s->logits.at,
                         s->n_wanted, scratch_of(s, member) };
     w->kernel->matmul(&m, begin, end);
 }
@@ -392,6 +437,13 @@ void forward(struct stepper *s)
     if (!s->n_wanted)
         return;
     norm(s, m->output_norm);
+    const struct rows *x = &s->normed;
+    if (m->output.kernel->input == INPUT_f16) {
+        round_rows(s, x, m->shape.embed);
+        x = &s->rounded;
+    }
+    for (uint32_t i = 0; i < s->n_wanted; i++)
+        s->wanted_rows[i] = x->at[s->wanted[i]];
     uint64_t work = (uint64_t)m->output.in * m->output.out * s->n_wanted;
     struct output_job j = { s, chunk_for(s, m->output.out, work) };
     run_parts(s, output_part, &j, (m->output.out + j.chunk - 1) / j.chunk, work);

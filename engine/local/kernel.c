@@ -44,22 +44,6 @@ size_t kernel_row_bytes(uint32_t type, size_t k)
     return (k + l->block - 1) / l->block * l->block_bytes;
 }
 
-/* Nearest, ties to even; too large becomes infinity. */
-static uint16_t float_to_half(float f)
-{
-    uint32_t u = float_to_bits(f), sign = u >> 16 & 0x8000u, rest = u & 0x7fffffffu;
-    if (rest > 0x7f800000u)
-        return (uint16_t)(sign | 0x7e00u);
-    if (rest >= 0x477ff000u) /* 65520 and above */
-        return (uint16_t)(sign | 0x7c00u);
-    if (rest < 0x38800000u) { /* subnormal: let the addition round at 2^-24 */
-        float shifted = bits_to_float(rest) + 0.5f;
-        return (uint16_t)(sign | (float_to_bits(shifted) - 0x3f000000u));
-    }
-    rest += 0xfffu + (rest >> 13 & 1u);
-    return (uint16_t)(sign | ((rest >> 13) - (112u << 10)));
-}
-
 static void pack_block_q8_0(uint8_t *b, const float *x, size_t n)
 {
     float most = 0;

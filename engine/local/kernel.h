@@ -33,8 +33,15 @@ struct mix {
     uint32_t n, width;
 };
 
+/* How a type wants its activations; the step prepares each form once for all who read it. */
+enum kernel_input {
+    INPUT_f32,
+    INPUT_f16, /* floats rounded to F16 first, as llama.cpp multiplies F16 weights */
+};
+
 struct kernel {
     uint32_t type; /* enum tensor_type */
+    enum kernel_input input;
     /* The exact values of the first k elements of a row. */
     void (*unpack)(float *ret, const void *row, size_t k);
     void (*matmul)(const struct matmul *m, uint32_t begin, uint32_t end);
@@ -47,6 +54,7 @@ struct kernel_set {
     bool (*usable)(void);
     const struct kernel *kernels;
     size_t n;
+    void (*round_f16)(float *ret, const float *x, size_t k); /* ret may be x */
 };
 
 extern const struct kernel_set kernels_generic, kernels_avx2;

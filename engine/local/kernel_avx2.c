@@ -321,14 +321,24 @@ static void mix_q6_k(float *y, const struct mix *m)
         y[o] += sum[o];
 }
 
-#define ROW(TYPE, name)                                                                            \
+#define ROW(TYPE, name, input)                                                                     \
     {                                                                                              \
-        TENSOR_##TYPE, unpack_row_##name, matmul_##name, mix_##name                                \
+        TENSOR_##TYPE, INPUT_##input, unpack_row_##name, matmul_##name, mix_##name                 \
     }
 static const struct kernel kernels[] = {
-    ROW(F32, f32),   ROW(F16, f16),   ROW(BF16, bf16),
-    ROW(Q8_0, q8_0), ROW(Q4_0, q4_0), ROW(Q6_K, q6_k),
+    ROW(F32, f32, f32),   ROW(F16, f16, f16),   ROW(BF16, bf16, f32),
+    ROW(Q8_0, q8_0, f32), ROW(Q4_0, q4_0, f32), ROW(Q6_K, q6_k, f32),
 };
+
+static void round_f16(float *ret, const float *x, size_t k)
+{
+    size_t i = 0;
+    for (; i + 8 <= k; i += 8)
+        _mm256_storeu_ps(ret + i, _mm256_cvtph_ps(_mm256_cvtps_ph(_mm256_loadu_ps(x + i),
+                                                                  _MM_FROUND_TO_NEAREST_INT)));
+    for (; i < k; i++)
+        ret[i] = half_to_float(float_to_half(x[i]));
+}
 
 static bool usable(void)
 {
@@ -336,4 +346,4 @@ static bool usable(void)
            __builtin_cpu_supports("f16c");
 }
 
-const struct kernel_set kernels_avx2 = { "avx2", usable, kernels, ARRAY_LEN(kernels) };
+const struct kernel_set kernels_avx2 = { "avx2", usable, kernels, ARRAY_LEN(kernels), round_f16 };

@@ -46,9 +46,11 @@ static inline void mix_with(float *y, const struct mix *m,
         y[o] += sum[o];
 }
 
-#define TYPES(X) X(F32, f32) X(F16, f16) X(BF16, bf16) X(Q8_0, q8_0) X(Q4_0, q4_0) X(Q6_K, q6_k)
+#define TYPES(X)                                                                                   \
+    X(F32, f32, f32)                                                                               \
+    X(F16, f16, f16) X(BF16, bf16, f32) X(Q8_0, q8_0, f32) X(Q4_0, q4_0, f32) X(Q6_K, q6_k, f32)
 
-#define DEFINE_TYPE(TYPE, name)                                                                    \
+#define DEFINE_TYPE(TYPE, name, input)                                                             \
     static void unpack_row_##name(float *ret, const void *row, size_t k)                           \
     {                                                                                              \
         unpack_##name(ret, row, k);                                                                \
@@ -63,12 +65,20 @@ static inline void mix_with(float *y, const struct mix *m,
     }
 TYPES(DEFINE_TYPE)
 
-#define ROW(TYPE, name) { TENSOR_##TYPE, unpack_row_##name, matmul_##name, mix_##name },
+#define ROW(TYPE, name, input)                                                                     \
+    { TENSOR_##TYPE, INPUT_##input, unpack_row_##name, matmul_##name, mix_##name },
 static const struct kernel kernels[] = { TYPES(ROW) };
+
+static void round_f16(float *ret, const float *x, size_t k)
+{
+    for (size_t i = 0; i < k; i++)
+        ret[i] = half_to_float(float_to_half(x[i]));
+}
 
 static bool usable(void)
 {
     return true;
 }
 
-const struct kernel_set kernels_generic = { "generic", usable, kernels, ARRAY_LEN(kernels) };
+const struct kernel_set kernels_generic = { "generic", usable, kernels, ARRAY_LEN(kernels),
+                                            round_f16 };

@@ -32,6 +32,22 @@ static inline float half_to_float(uint16_t h)
     return bits_to_float(sign | float_to_bits(bits_to_float(rest << 13) * 0x1p112f));
 }
 
+/* Nearest, ties to even; too large becomes infinity. */
+static inline uint16_t float_to_half(float f)
+{
+    uint32_t u = float_to_bits(f), sign = u >> 16 & 0x8000u, rest = u & 0x7fffffffu;
+    if (rest > 0x7f800000u)
+        return (uint16_t)(sign | 0x7e00u);
+    if (rest >= 0x477ff000u) /* 65520 and above */
+        return (uint16_t)(sign | 0x7c00u);
+    if (rest < 0x38800000u) { /* subnormal: let the addition round at 2^-24 */
+        float shifted = bits_to_float(rest) + 0.5f;
+        return (uint16_t)(sign | (float_to_bits(shifted) - 0x3f000000u));
+    }
+    rest += 0xfffu + (rest >> 13 & 1u);
+    return (uint16_t)(sign | ((rest >> 13) - (112u << 10)));
+}
+
 static inline float bfloat_to_float(uint16_t h)
 {
     return bits_to_float((uint32_t)h << 16);

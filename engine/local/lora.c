@@ -162,7 +162,8 @@ static int lora_new(struct lora **ret, const struct model *m, const uint32_t *ra
     float *at = l->memory;
     for (size_t i = 0; i < n; i++) {
         const struct weight *w = &m->layers[i / LORA_TARGETS].linears[i % LORA_TARGETS].w;
-        l->pairs[i] = (struct lora_pair){ .rank = ranks[i], .a = at };
+        l->pairs[i].rank = ranks[i];
+        l->pairs[i].a = at;
         at += aligned_floats((size_t)ranks[i] * w->in);
         l->pairs[i].b = at;
         at += aligned_floats((size_t)ranks[i] * w->out);
@@ -182,6 +183,7 @@ static int fill(struct lora *l, const struct lora_draft *d, size_t i, struct fai
     const struct lora_draft_pair *p = &d->pairs[i];
     if (!l->pairs[i].rank)
         return 0;
+    l->pairs[i].f16 = p->a.type == TENSOR_F16 && p->b.type == TENSOR_F16;
     int r = pack_a(d, &p->a, inside(l, l->pairs[i].a), reterr);
     return r ? r : pack_b(d, p, inside(l, l->pairs[i].b), reterr);
 }
@@ -237,10 +239,13 @@ int lora_sum(struct lora **ret, const struct model *m, const struct lora *const 
         return r;
     for (size_t i = 0; i < n_pairs; i++) {
         const struct weight *w = &m->layers[i / LORA_TARGETS].linears[i % LORA_TARGETS].w;
+        l->pairs[i].f16 = ranks[i] > 0;
         float *a = inside(l, l->pairs[i].a);
         float *b = inside(l, l->pairs[i].b);
         for (size_t p = 0; p < n; p++) {
             const struct lora_pair *from = &parts[p]->pairs[i];
+            if (from->rank && !from->f16)
+                l->pairs[i].f16 = false; /* one precision for the joined pair: the higher */
             memcpy(a, from->a, (size_t)from->rank * w->in * sizeof(float));
             memcpy(b, from->b, (size_t)from->rank * w->out * sizeof(float));
             a += (size_t)from->rank * w->in;

@@ -17,6 +17,7 @@ struct lora_pair {
     uint32_t rank;  /* 0: this linear has no adapter */
     const float *a; /* rank rows of `in` floats */
     const float *b; /* rank rows of `out` floats: B transposed, scale folded in */
+    bool f16; /* published as F16: x and A x are rounded to F16, as llama.cpp multiplies them */
 };
 
 struct lora {

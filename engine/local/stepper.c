@@ -61,6 +61,7 @@ static void place_all(struct stepper *s, struct layout *l)
     place_rows(l, &s->gate, n, m->ff);
     place_rows(l, &s->up, n, m->ff);
     place_rows(l, &s->projected, n, m->embed);
+    place_rows(l, &s->rounded, n, max3(m->embed, m->ff, q));
     for (int i = 0; i < SHARED_INPUTS; i++)
         place_rows(l, &s->low[i], n, LIMIT_LORA_RANK);
     place_rows(l, &s->logits, n, 0);
@@ -76,8 +77,8 @@ static void place_all(struct stepper *s, struct layout *l)
     s->entries = place(l, n, sizeof(*s->entries));
     s->groups = place(l, n, sizeof(*s->groups));
     s->group_of = place(l, n, sizeof(*s->group_of));
-    s->sorted = place(l, n, sizeof(*s->sorted));
     s->wanted = place(l, n, sizeof(*s->wanted));
+    s->wanted_rows = place(l, n, sizeof(*s->wanted_rows));
 }
 
 static int allocate(struct stepper *s)
@@ -183,7 +184,7 @@ static void sort_rows(struct stepper *s, const struct step_row *rows)
         uint32_t at = g->first + g->n++;
         s->entries[at] = (struct step_entry){ rows[i].token, rows[i].position, rows[i].slot };
         if (rows[i].logits)
-            s->wanted[s->n_wanted++] = s->normed.at[at];
+            s->wanted[s->n_wanted++] = at;
     }
 }
 

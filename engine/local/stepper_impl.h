@@ -33,6 +33,7 @@ struct stepper {
     uint8_t *block; /* owned mapping that all below point into */
     size_t block_bytes;
     struct rows residual, normed, q, k, v, attended, gate, up, projected, logits;
+    struct rows rounded;            /* a copy of a linear's input, rounded to F16 */
     struct rows low[SHARED_INPUTS]; /* A x, of each linear that shares an input */
     float *angles;                  /* rows × rope_dims: cosine and sine of each pair */
     float *member_scratch;          /* team × member_floats */
@@ -40,8 +41,9 @@ struct stepper {
     size_t score_floats; /* of one query, within a member's scratch */
     struct step_entry *entries;
     struct step_group *groups;
-    uint32_t *group_of, *sorted; /* by caller's row */
-    const float **wanted;        /* rows whose logits are wanted, in the caller's order */
+    uint32_t *group_of;        /* by the caller's row */
+    uint32_t *wanted;          /* rows whose logits are wanted, in the caller's order */
+    const float **wanted_rows; /* their final activations */
     uint32_t n, n_groups, n_wanted;
 };
 
