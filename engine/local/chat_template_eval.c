@@ -1,0 +1,856 @@
+/*
+ * The tree interpreter: expressions to values, statements to output.
+ */
+#include "engine/local/chat_template_impl.h"
+
+#include <errno.h>
+#include <math.h>
+
+enum { SMALL = 8 }; /* operands and arguments that need no memory of the arena */
+
+struct var {
+    struct str name;
+    struct val value;
+};
+
+struct scope {
+    struct scope *up;
+    struct var first[4], *vars;
+    size_t n, cap;
+};
+
+struct scope *scope_new(struct render *r, struct scope *up)
+{
+    struct scope *s = render_alloc(r, 1, sizeof(*s));
+    if (s) {
+        s->up = up;
+        s->vars = s->first;
+        s->cap = ARRAY_LEN(s->first);
+    }
+    return s;
+}
+
+static struct var *own_var(struct scope *s, struct str name)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (str_eq(s->vars[i].name, name))
+            return &s->vars[i];
+    return NULL;
+}
+
+void scope_set(struct render *r, struct scope *s, struct str name, struct val v)
+{
+    if (r->err != 0)
+        return;
+    struct var *old = own_var(s, name);
+    if (old) {
+        old->value = v;
+        return;
+    }
+    if (s->n == s->cap) {
+        struct var *more = render_alloc(r, s->cap * 2, sizeof(*more));
+        if (!more)
+            return;
+        memcpy(more, s->vars, s->n * sizeof(*more));
+        s->vars = more;
+        s->cap *= 2;
+    }
+    s->vars[s->n++] = (struct var){ name, v };
+}
+
+static struct val look_up(struct scope *s, const struct str *name)
+{
+    for (; s; s = s->up) {
+        const struct var *v = own_var(s, *name);
+        if (v)
+            return v->value;
+    }
+    return (struct val){ .kind = V_undefined, .what = name };
+}
+
+/* ---- attributes and items ---- */
+
+static struct val undefined_base(struct render *r, struct val v)
+{
+    return v.what ? render_fail(r, "'" STR_FMT "' is undefined", STR_ARG(str_head(*v.what, 60)))
+                  : render_fail(r, "a member of something undefined is asked for");
+}
+
+static struct val loop_attr(struct render *r, struct loop *l, struct str name)
+{
+    const struct list *all = l->items;
+    const struct {
+        const char *name;
+        struct val value;
+    } attrs[] = {
+        { "index", val_int((int64_t)l->at + 1) },
+        { "index0", val_int((int64_t)l->at) },
+        { "first", val_bool(l->at == 0) },
+        { "last", val_bool(l->at + 1 == all->n) },
+        { "length", val_int((int64_t)all->n) },
+        { "revindex", val_int((int64_t)(all->n - l->at)) },
+        { "revindex0", val_int((int64_t)(all->n - l->at) - 1) },
+        { "previtem", l->at > 0 ? all->items[l->at - 1] : V_UNDEFINED },
+        { "nextitem", l->at + 1 < all->n ? all->items[l->at + 1] : V_UNDEFINED },
+        { "depth", val_int(l->depth) },
+        { "depth0", val_int((int64_t)l->depth - 1) },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(attrs); i++)
+        if (str_is(name, attrs[i].name))
+            return attrs[i].value;
+    struct val method = V_UNDEFINED;
+    (void)method_find(r, (struct val){ .kind = V_loop, .loop = l }, name, &method);
+    return method;
+}
+
+struct val get_attr(struct render *r, struct val v, struct str name)
+{
+    struct val found = V_UNDEFINED;
+    if (v.kind == V_undefined)
+        return undefined_base(r, v);
+    if (v.kind == V_loop)
+        return loop_attr(r, v.loop, name);
+    if (v.kind == V_namespace || !method_find(r, v, name, &found)) {
+        if (v.kind == V_dict || v.kind == V_namespace)
+            (void)dict_get_str(v.d, name, &found);
+    }
+    return found;
+}
+
+static struct val index_of(struct render *r, struct val v, int64_t i)
+{
+    int64_t n = v.kind == V_list ? (int64_t)v.l->n : (int64_t)text_runes(v.s);
+    i = i < 0 ? i + n : i;
+    if (i < 0 || i >= n)
+        return V_UNDEFINED;
+    if (v.kind == V_list)
+        return v.l->items[i];
+    size_t at = text_offset(v.s, (size_t)i), end = at;
+    (void)str_utf8_next(text_str(v.s), &end);
+    return val_slice(r, v.s, at, end);
+}
+
+struct val get_item(struct render *r, struct val v, struct val key)
+{
+    struct val found;
+    if (v.kind == V_undefined)
+        return undefined_base(r, v);
+    if (v.kind == V_dict && dict_get(r, v.d, key, &found))
+        return found;
+    if ((v.kind == V_list || v.kind == V_text) && (key.kind == V_int || key.kind == V_bool))
+        return index_of(r, v, key.kind == V_int ? key.i : key.b);
+    if (key.kind == V_text)
+        return get_attr(r, v, text_str(key.s)); /* as Jinja: items first, then attributes */
+    return V_UNDEFINED;
+}
+
+/* Python's slice bounds: *ret_from, and *ret_n elements from there. */
+static bool slice_bounds(struct render *r, const struct val part[3], int64_t n, int64_t *ret_from,
+                         int64_t *ret_step, int64_t *ret_n)
+{
+    int64_t v[3] = { 0, 0, 1 };
+    for (unsigned i = 0; i < 3; i++) {
+        if (part[i].kind == V_int)
+            v[i] = part[i].i;
+        else if (part[i].kind != V_none)
+            (void)render_fail(r, "a slice needs integers, not %s", val_type(part[i]));
+    }
+    int64_t step = v[2];
+    if (step == 0 || step < -INT32_MAX || step > INT32_MAX)
+        (void)render_fail(r, "a slice step of %lld is not possible", (long long)step);
+    if (r->err != 0)
+        return false;
+    int64_t low = step > 0 ? 0 : -1, high = step > 0 ? n : n - 1;
+    int64_t edge[2] = { step > 0 ? low : high, step > 0 ? high : low };
+    for (unsigned i = 0; i < 2; i++) {
+        if (part[i].kind == V_none)
+            continue;
+        edge[i] = v[i] < 0 ? v[i] + n : v[i];
+        edge[i] = edge[i] < low ? low : edge[i] > high ? high : edge[i];
+    }
+    int64_t span = step > 0 ? edge[1] - edge[0] : edge[0] - edge[1];
+    int64_t by = step > 0 ? step : -step;
+    *ret_from = edge[0];
+    *ret_step = step;
+    *ret_n = span > 0 ? (span + by - 1) / by : 0;
+    return true;
+}
+
+static struct val slice(struct render *r, struct val v, const struct val part[3])
+{
+    int64_t from, step, n;
+    if (v.kind == V_undefined)
+        return undefined_base(r, v);
+    if (v.kind != V_list && v.kind != V_text)
+        return render_fail(r, "'%s' cannot be sliced", val_type(v));
+    int64_t all = v.kind == V_list ? (int64_t)v.l->n : (int64_t)text_runes(v.s);
+    if (!slice_bounds(r, part, all, &from, &step, &n))
+        return V_UNDEFINED;
+    if (v.kind == V_text && step == 1)
+        return val_slice(r, v.s, text_offset(v.s, (size_t)from),
+                         text_offset(v.s, (size_t)(from + n)));
+    const struct list *items = val_items(r, v);
+    struct val ret = val_list(r, (size_t)n);
+    CLEANUP(out_done) struct out o;
+    out_init(&o, r);
+    for (int64_t i = 0; i < n && render_step(r, 1); i++) {
+        if (v.kind == V_list)
+            (void)list_add(r, ret.l, items->items[from + i * step]);
+        else
+            out_add_val(&o, items->items[from + i * step]);
+    }
+    if (v.kind == V_list && r->err == 0)
+        ret.l->tuple = v.l->tuple;
+    return v.kind == V_list ? ret : out_take(&o);
+}
+
+/* ---- operators ---- */
+
+static struct val bad_operands(struct render *r, const char *op, struct val a, struct val b)
+{
+    if (a.kind == V_undefined && a.what)
+        return undefined_base(r, a);
+    if (b.kind == V_undefined && b.what)
+        return undefined_base(r, b);
+    return render_fail(r, "%s is not possible between '%s' and '%s'", op, val_type(a), val_type(b));
+}
+
+static struct val concat(struct render *r, struct val a, struct val b)
+{
+    CLEANUP(out_done) struct out o;
+    out_init(&o, r);
+    out_add_val(&o, a);
+    out_add_val(&o, b);
+    return out_take(&o);
+}
+
+static struct val add_lists(struct render *r, const struct list *a, const struct list *b)
+{
+    struct val sum = val_list(r, a->n + b->n);
+    if (!render_step(r, a->n + b->n))
+        return V_UNDEFINED;
+    for (size_t i = 0; i < a->n; i++)
+        (void)list_add(r, sum.l, a->items[i]);
+    for (size_t i = 0; i < b->n; i++)
+        (void)list_add(r, sum.l, b->items[i]);
+    if (r->err == 0)
+        sum.l->tuple = a->tuple;
+    return r->err == 0 ? sum : V_UNDEFINED;
+}
+
+static struct val repeat(struct render *r, struct val v, int64_t times)
+{
+    CLEANUP(out_done) struct out o;
+    out_init(&o, r);
+    struct val all = val_list(r, 0);
+    for (int64_t i = 0; i < times && render_step(r, 1); i++) {
+        if (v.kind == V_text)
+            out_add_val(&o, v);
+        else
+            all = add_lists(r, all.l, v.l);
+        if ((v.kind == V_text ? v.s->n : v.l->n) == 0)
+            break;
+    }
+    return v.kind == V_text ? out_take(&o) : all;
+}
+
+static bool both_whole(struct val a, struct val b)
+{
+    return (a.kind == V_int || a.kind == V_bool) && (b.kind == V_int || b.kind == V_bool);
+}
+
+static struct val power(struct render *r, struct val a, struct val b)
+{
+    if (!both_whole(a, b) || val_number(b) < 0)
+        return val_float(pow(val_number(a), val_number(b)));
+    int64_t base = a.kind == V_int ? a.i : a.b, n = b.kind == V_int ? b.i : b.b, out = 1;
+    for (; n > 0 && render_step(r, 1); n--) {
+        if (__builtin_mul_overflow(out, base, &out))
+            return render_fail(r, "a number grew past 64 bits");
+        if (base == 1 || base == 0)
+            break;
+    }
+    return val_int(out);
+}
+
+static struct val divide(struct render *r, enum op op, struct val a, struct val b)
+{
+    if (val_number(b) == 0.0)
+        return render_fail(r, "division by zero");
+    if (op == OP_div)
+        return val_float(val_number(a) / val_number(b));
+    if (!both_whole(a, b)) {
+        double quotient = floor(val_number(a) / val_number(b));
+        return val_float(op == OP_floor ? quotient : val_number(a) - quotient * val_number(b));
+    }
+    int64_t x = a.kind == V_int ? a.i : a.b, y = b.kind == V_int ? b.i : b.b;
+    if (y == -1) /* the one quotient that can overflow */
+        return op == OP_mod ? val_int(0) : binary(r, OP_sub, val_int(0), val_int(x));
+    int64_t q = x / y, m = x % y;
+    if (m != 0 && (m < 0) != (y < 0)) { /* towards minus infinity, as Python */
+        m += y;
+        q--;
+    }
+    return val_int(op == OP_floor ? q : m);
+}
+
+static struct val arithmetic(struct render *r, enum op op, struct val a, struct val b)
+{
+    static const char *const words[] = { "+", "-", "*", "/", "//", "%", "**" };
+    if (!val_is_number(a) || !val_is_number(b))
+        return bad_operands(r, words[op], a, b);
+    if (op == OP_pow)
+        return power(r, a, b);
+    if (op == OP_div || op == OP_floor || op == OP_mod)
+        return divide(r, op, a, b);
+    if (!both_whole(a, b)) {
+        double x = val_number(a), y = val_number(b);
+        return val_float(op == OP_add ? x + y : op == OP_sub ? x - y : x * y);
+    }
+    int64_t x = a.kind == V_int ? a.i : a.b, y = b.kind == V_int ? b.i : b.b, out;
+    bool over = op == OP_add   ? __builtin_add_overflow(x, y, &out)
+                : op == OP_sub ? __builtin_sub_overflow(x, y, &out)
+                               : __builtin_mul_overflow(x, y, &out);
+    return over ? render_fail(r, "a number grew past 64 bits") : val_int(out);
+}
+
+struct val binary(struct render *r, enum op op, struct val a, struct val b)
+{
+    int order;
+    switch (op) {
+    case OP_concat:
+        return concat(r, a, b);
+    case OP_eq:
+        return val_bool(val_equal(r, a, b));
+    case OP_ne:
+        return val_bool(!val_equal(r, a, b));
+    case OP_in:
+        return val_bool(val_contains(r, b, a));
+    case OP_not_in:
+        return val_bool(!val_contains(r, b, a));
+    case OP_lt:
+    case OP_le:
+    case OP_gt:
+    case OP_ge:
+        order = val_compare(r, a, b);
+        return val_bool(op == OP_lt   ? order < 0
+                        : op == OP_le ? order <= 0
+                        : op == OP_gt ? order > 0
+                                      : order >= 0);
+    case OP_add:
+        if (a.kind == V_text && b.kind == V_text)
+            return concat(r, a, b);
+        if (a.kind == V_list && b.kind == V_list && a.l->tuple == b.l->tuple)
+            return add_lists(r, a.l, b.l);
+        break;
+    case OP_mul:
+        if ((a.kind == V_text || a.kind == V_list) && b.kind == V_int)
+            return repeat(r, a, b.i);
+        if (a.kind == V_int && (b.kind == V_text || b.kind == V_list))
+            return repeat(r, b, a.i);
+        break;
+    case OP_mod:
+        if (a.kind == V_text)
+            return call(r, val_func(r, "format", filter_find(STR("format")), a),
+                        &(struct args){ .v = b.kind == V_list && b.l->tuple ? b.l->items : &b,
+                                        .n = b.kind == V_list && b.l->tuple ? b.l->n : 1 });
+        break;
+    default:
+        break;
+    }
+    return arithmetic(r, op, a, b);
+}
+
+static bool all_text(const struct node *n, const struct val *v)
+{
+    for (size_t i = 0; i < n->n; i++)
+        if ((i && n->ops[i - 1] != OP_concat && n->ops[i - 1] != OP_add) || v[i].kind != V_text)
+            return false;
+    return true;
+}
+
+/* a + b + c …: texts are joined at once. */
+static struct val eval_chain(struct render *r, struct scope *s, const struct node *n)
+{
+    struct val small[SMALL], *v = small;
+    if (n->n > SMALL)
+        v = render_alloc(r, n->n, sizeof(*v));
+    for (size_t i = 0; v && i < n->n; i++)
+        v[i] = eval(r, s, n->items[i]);
+    if (r->err != 0)
+        return V_UNDEFINED;
+    if (all_text(n, v)) {
+        CLEANUP(out_done) struct out o;
+        out_init(&o, r);
+        for (size_t i = 0; i < n->n; i++)
+            out_add_val(&o, v[i]);
+        return out_take(&o);
+    }
+    struct val sum = v[0];
+    for (size_t i = 1; i < n->n && r->err == 0; i++)
+        sum = binary(r, n->ops[i - 1], sum, v[i]);
+    return sum;
+}
+
+static struct val eval_compare(struct render *r, struct scope *s, const struct node *n)
+{
+    struct val left = eval(r, s, n->items[0]);
+    for (size_t i = 1; i < n->n && r->err == 0; i++) {
+        struct val right = eval(r, s, n->items[i]);
+        if (r->err == 0 && !val_true(binary(r, n->ops[i - 1], left, right)))
+            return val_bool(false);
+        left = right;
+    }
+    return val_bool(true);
+}
+
+static struct val eval_logic(struct render *r, struct scope *s, const struct node *n)
+{
+    struct val v = V_UNDEFINED;
+    for (size_t i = 0; i < n->n && r->err == 0; i++) {
+        v = eval(r, s, n->items[i]);
+        if (val_true(v) == (n->kind == N_or))
+            break;
+    }
+    return v;
+}
+
+/* ---- calls ---- */
+
+struct arg_room {
+    struct val v[SMALL], *pv;
+    struct named named[SMALL], *pn;
+    struct args args;
+    size_t cap, cap_named;
+};
+
+static void add_arg(struct render *r, struct arg_room *room, struct str name, struct val v)
+{
+    if (r->err != 0)
+        return;
+    size_t n = name.p ? room->args.n_named : room->args.n;
+    if (n >= (name.p ? room->cap_named : room->cap)) {
+        size_t size = name.p ? sizeof(struct named) : sizeof(struct val);
+        void *more = render_alloc(r, n * 2, size);
+        if (!more)
+            return;
+        memcpy(more, name.p ? (void *)room->pn : (void *)room->pv, n * size);
+        if (name.p) {
+            room->args.named = room->pn = more;
+            room->cap_named = n * 2;
+        } else {
+            room->args.v = room->pv = more;
+            room->cap = n * 2;
+        }
+    }
+    if (name.p)
+        room->pn[room->args.n_named++] = (struct named){ name, v };
+    else
+        room->pv[room->args.n++] = v;
+}
+
+static void eval_args(struct render *r, struct scope *s, const struct node *n,
+                      struct arg_room *room)
+{
+    room->pv = room->v;
+    room->pn = room->named;
+    room->args = (struct args){ .v = room->v, .named = room->named };
+    room->cap = room->cap_named = SMALL;
+    for (size_t i = 0; i < n->n_args && r->err == 0; i++) {
+        const struct arg *a = &n->args[i];
+        struct val v = eval(r, s, a->value);
+        const struct list *items = a->stars == 1 ? val_items(r, v) : NULL;
+        if (a->stars == 0)
+            add_arg(r, room, a->name, v);
+        for (size_t k = 0; items && k < items->n; k++)
+            add_arg(r, room, STR_NULL, items->items[k]);
+        if (a->stars == 2 && v.kind != V_dict)
+            (void)render_fail(r, "** needs a mapping, not %s", val_type(v));
+        for (size_t k = 0; a->stars == 2 && r->err == 0 && k < v.d->n; k++)
+            if (v.d->pairs[k].key.kind == V_text)
+                add_arg(r, room, text_str(v.d->pairs[k].key.s), v.d->pairs[k].value);
+    }
+}
+
+static void assign(struct render *r, struct scope *s, const struct node *target, struct val v);
+
+static void bind_params(struct render *r, struct scope *s, const struct node *macro,
+                        const struct args *a)
+{
+    struct val extra = val_list(r, 0), named = val_dict(r);
+    for (size_t i = 0; i < macro->n_args && r->err == 0; i++) {
+        const struct arg *p = &macro->args[i];
+        struct val v = (struct val){ .kind = V_undefined, .what = &p->name };
+        bool given = i < a->n;
+        if (given)
+            v = a->v[i];
+        for (size_t k = 0; !given && k < a->n_named; k++) {
+            given = str_eq(a->named[k].name, p->name);
+            v = given ? a->named[k].value : v;
+        }
+        if (!given && p->value)
+            v = eval(r, s, p->value);
+        scope_set(r, s, p->name, v);
+    }
+    for (size_t i = macro->n_args; i < a->n && r->err == 0; i++)
+        (void)list_add(r, extra.l, a->v[i]);
+    for (size_t k = 0; k < a->n_named && r->err == 0; k++) {
+        if (str_is(a->named[k].name, "caller"))
+            scope_set(r, s, STR("caller"), a->named[k].value);
+        else if (!own_var(s, a->named[k].name))
+            dict_set(r, named.d, val_text(r, a->named[k].name, false), a->named[k].value);
+    }
+    scope_set(r, s, STR("varargs"), extra);
+    scope_set(r, s, STR("kwargs"), named);
+}
+
+/* Output of a body as a text. */
+static struct val capture(struct render *r, struct scope *s, const struct node *body)
+{
+    CLEANUP(out_done) struct out o;
+    struct out *outer = r->out;
+    out_init(&o, r);
+    r->out = &o;
+    run_body(r, s, body);
+    r->out = outer;
+    return out_take(&o);
+}
+
+static struct val call_macro(struct render *r, const struct func *fn, const struct args *a)
+{
+    struct scope *s = scope_new(r, fn->scope);
+    if (!s)
+        return V_UNDEFINED;
+    bind_params(r, s, fn->macro, a);
+    if (r->err != 0)
+        return V_UNDEFINED;
+    unsigned loops = r->loops;
+    r->loops = 0;
+    struct val v = capture(r, s, fn->macro->a);
+    r->loops = loops;
+    r->flow = FLOW_on;
+    return v;
+}
+
+struct val call(struct render *r, struct val fn, const struct args *a)
+{
+    struct val v = V_UNDEFINED;
+    if (fn.kind == V_undefined)
+        return undefined_base(r, fn);
+    if (fn.kind != V_func)
+        return render_fail(r, "'%s' cannot be called", val_type(fn));
+    if (!render_step(r, 1) || !render_enter(r))
+        return v;
+    if (fn.fn->native)
+        v = fn.fn->native(r, fn.fn->self, a);
+    else
+        v = call_macro(r, fn.fn, a);
+    render_leave(r);
+    return r->err == 0 ? v : V_UNDEFINED;
+}
+
+static struct val eval_call(struct render *r, struct scope *s, const struct node *n)
+{
+    struct arg_room room;
+    struct val fn = eval(r, s, n->a);
+    eval_args(r, s, n, &room);
+    r->line = n->line;
+    return r->err == 0 ? call(r, fn, &room.args) : V_UNDEFINED;
+}
+
+static struct val apply(struct render *r, struct scope *s, const struct node *n, struct val v)
+{
+    struct arg_room room;
+    eval_args(r, s, n, &room);
+    r->line = n->line;
+    return r->err == 0 && render_step(r, 1) ? n->native(r, v, &room.args) : V_UNDEFINED;
+}
+
+/* ---- the rest of the expressions ---- */
+
+static struct val eval_items(struct render *r, struct scope *s, const struct node *n)
+{
+    if (n->kind == N_dict) {
+        struct val d = val_dict(r);
+        for (size_t i = 0; i + 1 < n->n && r->err == 0; i += 2) {
+            struct val key = eval(r, s, n->items[i]), v = eval(r, s, n->items[i + 1]);
+            dict_set(r, d.d, key, v);
+        }
+        return d;
+    }
+    struct val l = val_list(r, n->n);
+    for (size_t i = 0; i < n->n && r->err == 0; i++)
+        (void)list_add(r, l.l, eval(r, s, n->items[i]));
+    if (r->err == 0)
+        l.l->tuple = n->kind == N_tuple;
+    return l;
+}
+
+static struct val eval_slice(struct render *r, struct scope *s, const struct node *n)
+{
+    struct val v = eval(r, s, n->a), part[3];
+    for (unsigned i = 0; i < 3; i++)
+        part[i] = n->items[i] ? eval(r, s, n->items[i]) : V_NONE;
+    return r->err == 0 ? slice(r, v, part) : V_UNDEFINED;
+}
+
+static struct val eval_sign(struct render *r, struct scope *s, const struct node *n)
+{
+    struct val v = eval(r, s, n->a);
+    if (r->err != 0)
+        return v;
+    return n->kind == N_plus   ? arithmetic(r, OP_add, val_int(0), v)
+           : v.kind == V_float ? val_float(-v.f)
+                               : arithmetic(r, OP_sub, val_int(0), v);
+}
+
+static struct val eval_attr(struct render *r, struct scope *s, const struct node *n)
+{
+    struct val v = eval(r, s, n->a);
+    r->line = n->line;
+    if (r->err != 0)
+        return v;
+    v = get_attr(r, v, n->text);
+    if (v.kind == V_undefined)
+        v.what = &n->text;
+    return v;
+}
+
+static struct val eval_node(struct render *r, struct scope *s, const struct node *n)
+{
+    struct val v;
+    switch (n->kind) {
+    case N_const:
+        return n->value;
+    case N_name:
+        return look_up(s, &n->text);
+    case N_attr:
+        return eval_attr(r, s, n);
+    case N_index:
+        v = eval(r, s, n->a);
+        return get_item(r, v, eval(r, s, n->b));
+    case N_slice:
+        return eval_slice(r, s, n);
+    case N_call:
+        return eval_call(r, s, n);
+    case N_filter:
+        v = eval(r, s, n->a);
+        return r->err == 0 ? apply(r, s, n, v) : v;
+    case N_test:
+        v = eval(r, s, n->a);
+        v = r->err == 0 ? apply(r, s, n, v) : v;
+        return val_bool(val_true(v) != n->negated);
+    case N_negate:
+    case N_plus:
+        return eval_sign(r, s, n);
+    case N_not:
+        return val_bool(!val_true(eval(r, s, n->a)));
+    case N_chain:
+        return eval_chain(r, s, n);
+    case N_compare:
+        return eval_compare(r, s, n);
+    case N_and:
+    case N_or:
+        return eval_logic(r, s, n);
+    case N_cond:
+        if (val_true(eval(r, s, n->b)))
+            return eval(r, s, n->a);
+        return n->c ? eval(r, s, n->c) : V_UNDEFINED;
+    default:
+        return eval_items(r, s, n);
+    }
+}
+
+struct val eval(struct render *r, struct scope *s, const struct node *n)
+{
+    if (!render_step(r, 1) || !render_enter(r))
+        return V_UNDEFINED;
+    struct val v = eval_node(r, s, n);
+    render_leave(r);
+    return r->err == 0 ? v : V_UNDEFINED;
+}
+
+/* ---- statements ---- */
+
+static void assign(struct render *r, struct scope *s, const struct node *target, struct val v)
+{
+    if (r->err != 0)
+        return;
+    if (target->kind == N_name) {
+        scope_set(r, s, target->text, v);
+        return;
+    }
+    if (target->kind == N_attr) {
+        struct val base = eval(r, s, target->a);
+        if (base.kind != V_namespace)
+            (void)render_fail(r, "cannot assign to a member of '%s'; use a namespace",
+                              val_type(base));
+        else
+            dict_set(r, base.d, val_text(r, target->text, false), v);
+        return;
+    }
+    const struct list *items = val_items(r, v);
+    if (items && items->n != target->n)
+        (void)render_fail(r, "%zu values for %zu names", items->n, target->n);
+    for (size_t i = 0; items && r->err == 0 && i < target->n; i++)
+        assign(r, s, target->items[i], items->items[i]);
+}
+
+static void run_if(struct render *r, struct scope *s, const struct node *n)
+{
+    for (size_t i = 0; i + 1 < n->n && r->err == 0; i += 2) {
+        if (val_true(eval(r, s, n->items[i]))) {
+            run_body(r, s, n->items[i + 1]);
+            return;
+        }
+    }
+    if (n->c && r->err == 0)
+        run_body(r, s, n->c);
+}
+
+/* The elements that the loop's own condition lets through. */
+static const struct list *filtered(struct render *r, struct scope *s, const struct node *n,
+                                   const struct list *items)
+{
+    struct val kept = val_list(r, 0);
+    for (size_t i = 0; i < items->n && r->err == 0; i++) {
+        struct scope *inner = scope_new(r, s);
+        if (!inner)
+            break;
+        assign(r, inner, n->a, items->items[i]);
+        if (val_true(eval(r, inner, n->c)))
+            (void)list_add(r, kept.l, items->items[i]);
+    }
+    return r->err == 0 ? kept.l : NULL;
+}
+
+static void run_for(struct render *r, struct scope *s, const struct node *n)
+{
+    struct val v = eval(r, s, n->b);
+    const struct list *items = r->err == 0 ? val_items(r, v) : NULL;
+    if (items && n->c)
+        items = filtered(r, s, n, items);
+    struct loop *loop = items ? render_alloc(r, 1, sizeof(*loop)) : NULL;
+    if (!loop)
+        return;
+    *loop = (struct loop){ .items = items, .depth = ++r->loops, .changed = V_UNDEFINED };
+    for (size_t i = 0; i < items->n && r->flow != FLOW_break && render_step(r, 1); i++) {
+        struct scope *inner = scope_new(r, s);
+        if (!inner)
+            break;
+        loop->at = i;
+        scope_set(r, inner, STR("loop"), (struct val){ .kind = V_loop, .loop = loop });
+        assign(r, inner, n->a, items->items[i]);
+        run_body(r, inner, n->items[0]);
+        r->flow = r->flow == FLOW_break ? FLOW_break : FLOW_on;
+    }
+    r->flow = FLOW_on;
+    r->loops--;
+    if (items->n == 0 && n->items[1] && r->err == 0)
+        run_body(r, s, n->items[1]);
+}
+
+static struct val macro_value(struct render *r, struct scope *s, const struct node *n)
+{
+    struct func *f = render_alloc(r, 1, sizeof(*f));
+    if (!f)
+        return V_UNDEFINED;
+    *f = (struct func){ .name = "macro", .macro = n, .scope = s };
+    return (struct val){ .kind = V_func, .fn = f };
+}
+
+static void run_call_block(struct render *r, struct scope *s, const struct node *n)
+{
+    struct arg_room room;
+    struct val fn = eval(r, s, n->a->a);
+    eval_args(r, s, n->a, &room);
+    add_arg(r, &room, STR("caller"), macro_value(r, s, n->b));
+    if (r->err == 0)
+        out_add_val(r->out, call(r, fn, &room.args));
+}
+
+static struct val filter_all(struct render *r, struct scope *s, const struct node *n, struct val v)
+{
+    for (size_t i = 0; i < n->n && r->err == 0; i++)
+        v = apply(r, s, n->items[i], v);
+    return v;
+}
+
+static void run_with(struct render *r, struct scope *s, const struct node *n)
+{
+    struct scope *inner = scope_new(r, s);
+    for (size_t i = 0; inner && i < n->n_args && r->err == 0; i++)
+        scope_set(r, inner, n->args[i].name, eval(r, s, n->args[i].value));
+    if (r->err == 0)
+        run_body(r, inner, n->a);
+}
+
+static void run_block(struct render *r, struct scope *s, const struct node *n)
+{
+    struct scope *inner = scope_new(r, s);
+    if (!inner)
+        return;
+    struct val v = capture(r, inner, n->kind == N_set_block ? n->b : n->a);
+    v = filter_all(r, s, n, v);
+    if (r->err != 0)
+        return;
+    if (n->kind == N_set_block)
+        assign(r, s, n->a, v);
+    else
+        out_add_val(r->out, v);
+}
+
+static void run_statement(struct render *r, struct scope *s, const struct node *n)
+{
+    r->line = n->line;
+    switch (n->kind) {
+    case N_text:
+        out_add_val(r->out, n->value);
+        break;
+    case N_output: {
+        struct val v = eval(r, s, n->a);
+        if (r->err == 0)
+            out_add_val(r->out, v);
+        break;
+    }
+    case N_if:
+        run_if(r, s, n);
+        break;
+    case N_for:
+        run_for(r, s, n);
+        break;
+    case N_set:
+        assign(r, s, n->a, eval(r, s, n->b));
+        break;
+    case N_macro:
+        scope_set(r, s, n->text, macro_value(r, s, n));
+        break;
+    case N_call_block:
+        run_call_block(r, s, n);
+        break;
+    case N_with:
+        run_with(r, s, n);
+        break;
+    case N_set_block:
+    case N_filter_block:
+        run_block(r, s, n);
+        break;
+    case N_break:
+    case N_continue:
+        if (r->loops == 0)
+            (void)render_fail(r, "break or continue outside a loop");
+        r->flow = n->kind == N_break ? FLOW_break : FLOW_continue;
+        break;
+    default:
+        run_body(r, s, n);
+    }
+}
+
+void run_body(struct render *r, struct scope *s, const struct node *body)
+{
+    if (!render_enter(r))
+        return;
+    for (size_t i = 0; i < body->n && r->flow == FLOW_on && render_step(r, 1); i++)
+        run_statement(r, s, body->items[i]);
+    render_leave(r);
+}
