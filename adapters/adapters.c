@@ -206,6 +206,8 @@ static void pin_loaded(void *owner, struct lease *lease, const struct fail *f)
 {
     struct pin *p = owner;
     (void)f; /* the loader has logged it */
+    if (lease)
+        lease_set_pin(lease);
     LOCKED(&p->owner->lock);
     p->loaded = lease;
     p->answered = true;
@@ -226,8 +228,8 @@ static void collect_pin(struct adapters *a, struct pin *p)
     p->wait = lease_wait_free(p->wait);
     if (!loaded)
         return;
-    lease_set_pin(loaded);
-    p->lease = (lease_release(p->lease), loaded);
+    (void)lease_release(p->lease);
+    p->lease = loaded;
 }
 
 static void refresh_pin(struct adapters *a, struct pin *p)
@@ -247,7 +249,8 @@ static void refresh_pin(struct adapters *a, struct pin *p)
     k = residency_acquire(a->residency, &rev, CLOCK_NEVER, pin_loaded, p, &now, &p->wait, &f);
     if (k == 0) {
         lease_set_pin(now);
-        p->lease = (lease_release(p->lease), now);
+        (void)lease_release(p->lease);
+        p->lease = now;
     }
 }
 

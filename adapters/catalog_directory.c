@@ -479,10 +479,12 @@ static int former_place(struct directory *d, const struct head *h, const struct 
     if (r < 0)
         return r;
     *ret = NULL;
-    if (a && history_previous(path, a->name, &a->digest, &digest))
-        *ret = head_revision(h, &digest);
     const struct head_alias *prev = head_alias(h, STR(ALIAS_PREV));
-    if (!*ret && a && prev && str_is(a->name, ALIAS_PROD))
+    enum history_word word =
+        a ? history_previous(path, a->name, &a->digest, &digest) : HISTORY_first;
+    if (word == HISTORY_moved)
+        *ret = head_revision(h, &digest);
+    if (word == HISTORY_silent && prev && str_is(a->name, ALIAS_PROD))
         *ret = head_revision(h, &prev->digest);
     if (*ret)
         return 0;

@@ -109,21 +109,22 @@ int history_read(const char *path, struct arena *arena, struct adapter_audit **r
     return 0;
 }
 
-bool history_previous(const char *path, struct str alias, const struct sha256 *now,
-                      struct sha256 *ret)
+enum history_word history_previous(const char *path, struct str alias, const struct sha256 *now,
+                                   struct sha256 *ret)
 {
     CLEANUP(arena_freep) struct arena *arena = arena_new(2 * HISTORY_MAX);
     struct adapter_audit *all;
     size_t n;
     if (!arena || history_read(path, arena, &all, &n) < 0)
-        return false;
+        return HISTORY_silent;
     while (n > 0) {
         struct sha256 to;
         const struct adapter_audit *a = &all[--n];
         if (!str_eq(a->alias, alias) || str_is(a->what, "publish"))
             continue;
-        return sha256_parse(&to, a->to) == 0 && sha256_eq(&to, now) &&
-               sha256_parse(ret, a->from) == 0;
+        if (sha256_parse(&to, a->to) < 0 || !sha256_eq(&to, now))
+            return HISTORY_silent;
+        return sha256_parse(ret, a->from) == 0 ? HISTORY_moved : HISTORY_first;
     }
-    return false;
+    return HISTORY_silent;
 }

@@ -15,8 +15,10 @@ int history_append(const char *path, const struct audit_line *l) MUST_USE;
 /* Oldest first; lines that are not ours are left out. A file that is not there is empty. */
 int history_read(const char *path, struct arena *arena, struct adapter_audit **ret,
                  size_t *ret_n) MUST_USE;
-/* Where the alias stood before its last move. false: no record, or the record does not end at
- * `now`.
- */
-bool history_previous(const char *path, struct str alias, const struct sha256 *now,
-                      struct sha256 *ret);
+enum history_word {
+    HISTORY_silent, /* no record of the alias, or it does not end at `now` */
+    HISTORY_first,  /* it stands where it was first set */
+    HISTORY_moved,  /* *ret is where it stood before its last move */
+};
+enum history_word history_previous(const char *path, struct str alias, const struct sha256 *now,
+                                   struct sha256 *ret);

@@ -286,10 +286,13 @@ static void *feed_main(void *arg)
         }
         if (r == 0)
             r = follow_from(f, f->last, &n, &why);
-        if (r != 0)
-            failed(f, r, &why);
-        if (pause_or_stop(f, r != 0 ? RETRY_MS : 0))
+        if (pause_or_stop(f, 0))
             return NULL;
+        if (r != 0) {
+            failed(f, r, &why);
+            if (pause_or_stop(f, RETRY_MS))
+                return NULL;
+        }
     }
 }
 
@@ -297,8 +300,6 @@ static void say_goodbye(struct redis_feed *f, struct redis_link *l)
 {
     CLEANUP(redis_reply_free) redisReply *left = NULL;
     CLEANUP(redis_reply_free) redisReply *gone = NULL;
-    if (!atomic_load(&f->connected))
-        return;
     int r = REDIS_CALL(l, &left, NULL, STR("SREM"), str_of(f->gateways), str_of(f->id));
     if (r == 0)
         r = REDIS_CALL(l, &gone, NULL, STR("DEL"), str_of(f->heartbeat));

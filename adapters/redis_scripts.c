@@ -78,7 +78,7 @@ const struct redis_script redis_alias = {
 const struct redis_script redis_rollback = {
     LUA_WRITE "local now, former = at(ARGV[4])\n"
               "if now == '' or former == '' or redis.call('HEXISTS', R, former) == 0 then\n"
-              "  return redis.error_reply('RS_NOFORMER') end\n"
+              "  return redis.error_reply('RS_NOFORMER it never moved') end\n"
               "move('rollback', ARGV[4], former)\n"
               "return last()\n",
     6
