@@ -76,7 +76,6 @@ struct dict { /* in insertion order */
 struct loop {
     const struct list *items;
     size_t at;
-    unsigned depth;
     struct val changed; /* what loop.changed saw last */
 };
 
@@ -325,8 +324,13 @@ void run_body(struct render *r, struct scope *s, const struct node *body);
 struct scope *scope_new(struct render *r, struct scope *up);
 void scope_set(struct render *r, struct scope *s, struct str name, struct val v);
 struct val call(struct render *r, struct val fn, const struct args *a);
+
+/* chat_template_ops.c */
+struct val undefined_base(struct render *r, struct val v); /* fails, naming what is undefined */
 struct val get_attr(struct render *r, struct val v, struct str name);
 struct val get_item(struct render *r, struct val v, struct val key);
+struct val slice(struct render *r, struct val v, const struct val part[3]);
+struct val arithmetic(struct render *r, enum op op, struct val a, struct val b);
 struct val binary(struct render *r, enum op op, struct val a, struct val b);
 
 /* chat_template_filters.c */

@@ -96,6 +96,14 @@ struct val text_trim(struct render *r, const struct text *t, const struct args *
     return render_step(r, (t->n - (to - from)) / 16) ? val_slice(r, t, from, to) : V_UNDEFINED;
 }
 
+/* A capital sigma from `from` to `end` that closes a word has a small form of its own. */
+static bool closes_word(const struct text *t, size_t from, size_t end)
+{
+    size_t before = from ? step_back(t, from) : 0, after = end;
+    return from && is_alpha((unsigned)str_utf8_next(text_str(t), &before)) &&
+           !(end < t->n && is_alpha((unsigned)str_utf8_next(text_str(t), &after)));
+}
+
 /* how: u(pper), l(ower), c(apitalize), t(itle as Jinja's filter), T(itle as str.title). */
 struct val text_case(struct render *r, const struct text *t, char how)
 {
@@ -107,6 +115,8 @@ struct val text_case(struct render *r, const struct text *t, char how)
         unsigned rune = (unsigned)str_utf8_next(text_str(t), &at);
         bool up = how == 'u' || (how != 'l' && start);
         unsigned changed = change(rune, up);
+        if (rune == 0x3a3 && !up && closes_word(t, from, at))
+            changed = 0x3c2;
         if (how == 'c')
             start = false;
         else if (how == 'T')
@@ -224,10 +234,7 @@ static void split_blank(struct render *r, const struct text *t, int64_t left, st
             end = next;
         if (left == 0)
             end = t->n;
-        struct val piece = val_slice(r, t, at, end);
-        if (left == 0 && r->err == 0)
-            piece = text_trim(r, piece.s, &(struct args){ 0 }, 2);
-        (void)list_add(r, l, piece);
+        (void)list_add(r, l, val_slice(r, t, at, end));
         left -= left > 0;
         at = end;
     }
