@@ -135,12 +135,14 @@ ptrdiff_t pattern_count(const struct pattern *p, struct str text, struct pattern
     struct search s;
     int r = search_init(&s, p, text, budget);
     ptrdiff_t n = 0;
+    size_t last = SIZE_MAX; /* end of the last match */
     for (size_t at = 0; r >= 0 && at <= s.text.n;) {
         r = find(&s, p, at);
         if (r <= 0)
             break;
         const PCRE2_SIZE *span = pcre2_get_ovector_pointer(s.data);
-        n++;
+        n += span[1] > span[0] || span[0] != last; /* an empty one beside another is none */
+        last = span[1];
         at = span[1] > at ? span[1] : at;
         if (span[1] <= span[0]) /* past an empty match */
             at++;

@@ -1,0 +1,250 @@
+#include "router/signals/unicode.h"
+#include "router/signals/lexical.h"
+#include "router/signals/literals.h"
+#include "router/signals/pattern.h"
+#include "router/signals/stem.h"
+
+#include "base/limits.h"
+#include "tests/support/test.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void classes_follow_unicode(void **state)
+{
+    static const struct {
+        int cp;
+        bool word, alnum, dense, cjk;
+    } rows[] = {
+        { 'a', true, true, false, false },       { '_', true, false, false, false },
+        { ' ', false, false, false, false },     { '7', true, true, false, false },
+        { 0x0430, true, true, false, false },    /* Cyrillic a */
+        { 0x0301, true, false, false, false },   /* combining acute */
+        { 0x4e2d, true, true, true, true },      /* Han */
+        { 0x3042, true, true, true, true },      /* Hiragana */
+        { 0xac00, true, true, true, true },      /* Hangul */
+        { 0x0e01, true, true, true, false },     /* Thai */
+        { 0x0e31, true, false, true, false },    /* Thai vowel sign */
+        { 0x0905, true, true, false, false },    /* Devanagari */
+        { 0x3002, false, false, false, false },  /* ideographic full stop */
+        { 0x1f600, false, false, false, false }, /* emoji */
+        { -1, false, false, false, false },      { 0x110000, false, false, false, false },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_int_equal(unicode_word(rows[i].cp), rows[i].word);
+        assert_int_equal(unicode_alnum(rows[i].cp), rows[i].alnum);
+        assert_int_equal(unicode_dense(rows[i].cp), rows[i].dense);
+        assert_int_equal(unicode_cjk(rows[i].cp), rows[i].cjk);
+    }
+}
+
+static void text_is_folded_in_every_script(void **state)
+{
+    static const struct {
+        const char *from, *to;
+    } rows[] = {
+        { "HeLLo", "hello" },
+        { "ÉTÉ", "été" },
+        { "СРОЧНО", "срочно" },
+        { "ΛΌΓΟΣ", "λόγοσ" },
+        { "λόγος", "λόγοσ" },
+        { "ǅ", "ǆ" },
+        { "中文", "中文" },
+        { "", "" },
+        { "a\xff b", "a\xef\xbf\xbd b" },
+        { "\xe4\xb8", "\xef\xbf\xbd\xef\xbf\xbd" },
+    };
+    struct arena *a = arena_new(MIB);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct str got = unicode_fold_text(str_of(rows[i].from), a);
+        assert_non_null(got.p);
+        assert_true(str_is(got, rows[i].to));
+    }
+    arena_free(a);
+}
+
+static void units_count_characters_of_cjk_and_words_of_the_rest(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t units;
+    } rows[] = {
+        { "", 0 },
+        { "hello world", 2 },
+        { "你好世界", 4 },
+        { "GPU 加速 ok", 4 },
+        { "3.14 apples", 3 },
+        { "हिन्दी भाषा", 2 },
+        { "안녕 하세요", 5 },
+        { "... !?", 0 },
+        { "don't", 2 },
+        { "สวัสดี", 1 },
+        { "a_b", 2 },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        assert_int_equal(unicode_units(str_of(rows[i].text)), rows[i].units);
+}
+
+static void stems_are_those_of_porter(void **state)
+{
+    static const char *const rows[][2] = {
+        { "caresses", "caress" },
+        { "ponies", "poni" },
+        { "cats", "cat" },
+        { "feed", "feed" },
+        { "agreed", "agre" },
+        { "plastered", "plaster" },
+        { "motoring", "motor" },
+        { "sing", "sing" },
+        { "conflated", "conflat" },
+        { "troubled", "troubl" },
+        { "sized", "size" },
+        { "hopping", "hop" },
+        { "falling", "fall" },
+        { "hissing", "hiss" },
+        { "failing", "fail" },
+        { "filing", "file" },
+        { "happy", "happi" },
+        { "sky", "sky" },
+        { "relational", "relat" },
+        { "conditional", "condit" },
+        { "digitizer", "digit" },
+        { "operator", "oper" },
+        { "feudalism", "feudal" },
+        { "hopefulness", "hope" },
+        { "triplicate", "triplic" },
+        { "formative", "form" },
+        { "electrical", "electr" },
+        { "goodness", "good" },
+        { "revival", "reviv" },
+        { "allowance", "allow" },
+        { "adjustable", "adjust" },
+        { "replacement", "replac" },
+        { "adoption", "adopt" },
+        { "activate", "activ" },
+        { "effective", "effect" },
+        { "rate", "rate" },
+        { "cease", "ceas" },
+        { "controlling", "control" },
+        { "roll", "roll" },
+        { "is", "is" },
+        { "été", "été" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char space[STEM_BYTES];
+        struct str got = stem_english(str_of(rows[i][0]), space);
+        if (!str_is(got, rows[i][1]))
+            fail_msg("%s: %.*s, not %s", rows[i][0], (int)got.n, got.p, rows[i][1]);
+    }
+    assert_true(stem_is_stop_word(STR("the")));
+    assert_false(stem_is_stop_word(STR("code")));
+}
+
+/* Reference: every literal, every position, alone. */
+static bool stands_anywhere(struct str text, struct str what, bool bounded)
+{
+    for (size_t i = 0; i + what.n <= text.n; i++)
+        if (memcmp(text.p + i, what.p, what.n) == 0 &&
+            (!bounded || unicode_bounded(text, i, i + what.n)))
+            return true;
+    return false;
+}
+
+static void random_literals_are_found_as_one_by_one(void **state)
+{
+    static const char *const letters[] = { "a", "b", " ", "中", "д", "_" };
+    uint64_t seed = 3;
+    for (unsigned round = 0; round < 200; round++) {
+        struct literals *l = literals_new();
+        char words[20][16] = { "" }, text[128] = "";
+        bool bounded[20];
+        for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+            for (size_t k = 0, n = 1 + test_random(&seed) % 3; k < n; k++)
+                strncat(words[i], letters[test_random(&seed) % ARRAY_LEN(letters)], 4);
+            size_t number;
+            bounded[i] = test_random(&seed) % 2;
+            assert_int_equal(literals_add(l, str_of(words[i]), bounded[i], &number), 0);
+            assert_int_equal(number, i);
+        }
+        for (size_t k = 0; k < 30; k++)
+            strncat(text, letters[test_random(&seed) % ARRAY_LEN(letters)], 4);
+        assert_int_equal(literals_build(l), 0);
+        bool found[20] = { false };
+        assert_int_equal(literals_scan(l, str_of(text), found), 0);
+        for (size_t i = 0; i < ARRAY_LEN(words); i++)
+            assert_int_equal(found[i], stands_anywhere(str_of(text), str_of(words[i]), bounded[i]));
+        literals_free(l);
+    }
+}
+
+static void hostile_patterns_end_within_their_budget(void **state)
+{
+    static const struct {
+        const char *pattern, *unit;
+    } rows[] = {
+        { "(a+)+$", "a" },    { "\\s+\\d", " " },  { "(\\w|\\w\\w)*!", "a" },
+        { "(.*a){20}", "b" }, { "(x+x+)+y", "x" }, { "^(([a-z])+.)+[A-Z]([a-z])+$", "a" },
+    };
+    enum { BYTES = 1 << 20 };
+    char *text = malloc(BYTES + 1);
+    assert_non_null(text);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct arena *a = arena_new(64 * MIB);
+        struct pattern *p = NULL;
+        char why[128];
+        memset(text, rows[i].unit[0], BYTES);
+        text[BYTES - 1] = '~';
+        assert_int_equal(pattern_new(&p, str_of(rows[i].pattern), true, false, why, sizeof(why)),
+                         0);
+        struct pattern_budget budget = { .arena = a };
+        int r = pattern_matches(p, (struct str){ text, BYTES }, &budget);
+        assert_true(r == 0 || r == 1 || r == -EOVERFLOW);
+        ptrdiff_t n = pattern_count(p, (struct str){ text, BYTES }, &budget);
+        assert_true(n >= 0 || n == -EOVERFLOW);
+        pattern_free(p);
+        arena_free(a);
+    }
+    free(text);
+}
+
+static void matches_are_counted_without_overlap(void **state)
+{
+    static const struct {
+        const char *pattern, *text;
+        ptrdiff_t n;
+    } rows[] = {
+        { "[?？]", "a? b？ c??", 4 },
+        { "aa", "aaaaa", 2 },
+        { "(?m)^\\s*\\d+\\.\\s+", "1. a\n2. b\nx", 2 },
+        { "x*", "axb", 3 },
+        { "é", "éÉ", 2 },
+        { "", "中文", 3 },
+        { "z", "", 0 },
+    };
+    struct arena *a = arena_new(MIB);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct pattern *p = NULL;
+        char why[128];
+        struct pattern_budget budget = { .arena = a };
+        assert_int_equal(pattern_new(&p, str_of(rows[i].pattern), true, false, why, sizeof(why)),
+                         0);
+        assert_int_equal(pattern_count(p, str_of(rows[i].text), &budget), rows[i].n);
+        pattern_free(p);
+    }
+    arena_free(a);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(classes_follow_unicode),
+        cmocka_unit_test(text_is_folded_in_every_script),
+        cmocka_unit_test(units_count_characters_of_cjk_and_words_of_the_rest),
+        cmocka_unit_test(stems_are_those_of_porter),
+        cmocka_unit_test(random_literals_are_found_as_one_by_one),
+        cmocka_unit_test(hostile_patterns_end_within_their_budget),
+        cmocka_unit_test(matches_are_counted_without_overlap),
+    };
+    return TEST_RUN(tests);
+}
