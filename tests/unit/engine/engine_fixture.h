@@ -26,6 +26,7 @@
 
 struct fixture_options {
     uint64_t slots, context, batch, queue, threads;
+    enum cache_type cache;
 };
 
 static inline struct engine *fixture_engine(const char *path, struct fixture_options o)
@@ -34,6 +35,7 @@ static inline struct engine *fixture_engine(const char *path, struct fixture_opt
         .name = STR("test"),
         .path = str_of(path),
         .slots = o.slots ? o.slots : 4,
+        .cache_type = o.cache,
         .context = o.context ? o.context : 128,
         .threads = o.threads ? o.threads : 1,
         .queue = o.queue ? o.queue : 512,

@@ -1,6 +1,7 @@
 #include "tests/support/test.h"
 
 #include <ftw.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -153,6 +154,88 @@ static void mixed_answers_equal_those_of_requests_run_alone(void **state)
     assert_true(cached > 0);
     for (size_t i = 0; i < MIXED; i++)
         record_done(&alone[i]);
+}
+
+/* ---- against stored outputs of another implementation: all prompts and adapters mixed ---- */
+
+struct reference_run {
+    const json_t *prompt; /* borrowed */
+    struct record record;
+    struct engine_job *job;
+    int32_t ids[64];
+};
+
+static size_t ids_of(int32_t *ret, size_t max, const json_t *list)
+{
+    size_t n = 0;
+    for (; n < json_array_size(list) && n < max; n++)
+        ret[n] = (int32_t)json_integer_value(json_array_get(list, n));
+    return n;
+}
+
+static void submit_reference(struct engine *e, struct reference_run *run, const json_t *prompt,
+                             const struct fixture_adapter *a)
+{
+    run->prompt = prompt;
+    record_init(&run->record);
+    struct chat_request request = fixture_prompt("", 64);
+    request.prompt_ids = run->ids;
+    request.n_prompt_ids = ids_of(run->ids, ARRAY_LEN(run->ids), json_object_get(prompt, "ids"));
+    struct engine_spec spec = fixture_spec(&request, a, &run->record);
+    run->job = fixture_submit(e, &spec);
+}
+
+static void compare_reference(struct reference_run *run)
+{
+    record_wait(&run->record);
+    int32_t want[64];
+    size_t n = ids_of(want, ARRAY_LEN(want), json_object_get(run->prompt, "greedy"));
+    assert_int_equal(n, 64);
+    assert_int_equal(run->record.n_ids, n);
+    assert_memory_equal(run->record.ids, want, sizeof(want));
+    const char *text = json_string_value(json_object_get(run->prompt, "greedy_text"));
+    assert_string_equal(record_text(&run->record), text);
+    (void)engine_job_unref(run->job);
+    record_done(&run->record);
+}
+
+static void compare_model(const char *model, const char *reference, const char *lora_dir)
+{
+    enum { PROMPTS = 10, ADAPTERS = 9 };
+    json_auto_t *all = json_load_file(reference, 0, NULL);
+    assert_non_null(all);
+    CLEANUP(engine_freep)
+    struct engine *e = fixture_engine(
+        model,
+        (struct fixture_options){ .slots = 16, .context = 256, .threads = 2, .cache = CACHE_f32 });
+    static struct reference_run runs[ADAPTERS][PROMPTS];
+    struct fixture_adapter adapters[ADAPTERS] = { 0 }; /* the last one: the bare base */
+    for (size_t a = 0; a < ADAPTERS; a++) {
+        const json_t *prompts_of = json_object_get(all, "prompts");
+        if (a + 1 < ADAPTERS) {
+            char name[3] = { 'a', (char)('0' + a), '\0' }, path[1024];
+            (void)snprintf(path, sizeof(path), "%s/%s", lora_dir, name);
+            adapters[a] = fixture_adapter(e, path);
+            const json_t *scales = json_object_get(json_object_get(all, "adapters"), name);
+            prompts_of = json_object_get(json_object_get(scales, "1.0"), "prompts");
+        }
+        assert_int_equal(json_array_size(prompts_of), PROMPTS);
+        for (size_t p = 0; p < PROMPTS; p++)
+            submit_reference(e, &runs[a][p], json_array_get(prompts_of, p), &adapters[a]);
+    }
+    for (size_t a = 0; a < ADAPTERS; a++) {
+        for (size_t p = 0; p < PROMPTS; p++)
+            compare_reference(&runs[a][p]);
+        (void)engine_local_lora_free(adapters[a].lora);
+    }
+}
+
+static void greedy_answers_equal_the_reference(void **state)
+{
+    TEST_SHARED(lora, "engine/lora/stories260K");
+    TEST_SHARED(f32, "engine/models/stories260K.f32.gguf");
+    TEST_SHARED(f32_reference, "engine/ref/stories260K.f32.json");
+    compare_model(f32, f32_reference, lora);
 }
 
 static void adapters_change_the_answer(void **state)
@@ -767,6 +850,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(mixed_answers_equal_those_of_requests_run_alone),
+        cmocka_unit_test(greedy_answers_equal_the_reference),
         cmocka_unit_test(adapters_change_the_answer),
         cmocka_unit_test(a_seed_gives_the_same_text_and_each_choice_its_own),
         cmocka_unit_test(prefixes_are_reused_under_the_same_weights_only),
