@@ -567,7 +567,7 @@ static void remember_failure(struct residents *r, struct entry *e, const struct 
     r->n_failed++;
 }
 
-/* Enters what was loaded and grants it to its waits. */
+/* Enters what was loaded and grants it to its waits; to nobody when we are stopping. */
 static struct lease_wait *settle(struct residents *r, struct entry *e, size_t bytes)
 {
     e->state = ENTRY_resident;
@@ -577,7 +577,7 @@ static struct lease_wait *settle(struct residents *r, struct entry *e, size_t by
     r->n_resident++;
     list_add(&r->idle, e);
     struct lease_wait *claimed = claim_waits(r, e);
-    for (struct lease_wait *w = claimed; w; w = w->next_entry)
+    for (struct lease_wait *w = r->stopping ? NULL : claimed; w; w = w->next_entry)
         grant(r, e, w->lease, e->from, &w->rev);
     show(r);
     return claimed;
@@ -613,6 +613,8 @@ static void finish_load(struct residents *r, struct entry *e, int k, size_t byte
         r->reserved -= e->need;
         if (k == 0 && make_room(r, bytes, &victims)) {
             claimed = settle(r, e, bytes);
+            if (r->stopping)
+                k = fail_set(f, FAIL_overloaded, "the server is stopping");
         } else if (k == 0) {
             surplus = TAKE(e->resident);
             requeue(r, e, bytes);
