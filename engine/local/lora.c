@@ -256,6 +256,27 @@ int lora_sum(struct lora **ret, const struct model *m, const struct lora *const 
     return 0;
 }
 
+int lora_synthetic(struct lora **ret, const struct model *m, uint32_t rank, uint64_t seed)
+{
+    size_t n_pairs = (size_t)m->shape.layers * LORA_TARGETS;
+    CLEANUP(own_free) uint32_t *ranks = calloc(n_pairs, sizeof(*ranks));
+    if (!ranks)
+        return -ENOMEM;
+    for (size_t i = 0; i < n_pairs; i++)
+        ranks[i] = rank;
+    CLEANUP(lora_freep) struct lora *l = NULL;
+    int r = lora_new(&l, m, ranks);
+    if (r)
+        return r;
+    size_t floats = (l->bytes - sizeof(*l) - n_pairs * sizeof(*l->pairs)) / sizeof(float);
+    for (size_t i = 0; i < floats; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u; /* Knuth's */
+        ((float *)l->memory)[i] = 0.01f * ((float)(seed >> 40) / (float)(1 << 24) - 0.5f);
+    }
+    *ret = TAKE(l);
+    return 0;
+}
+
 struct lora *lora_free(struct lora *l)
 {
     if (!l)

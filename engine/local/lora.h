@@ -39,6 +39,9 @@ DEFINE_CLEANUP(struct lora *, lora_free);
 int lora_sum(struct lora **ret, const struct model *m, const struct lora *const *parts, size_t n,
              struct fail *reterr) MUST_USE;
 
+/* Random small values on every linear: for measuring. */
+int lora_synthetic(struct lora **ret, const struct model *m, uint32_t rank, uint64_t seed) MUST_USE;
+
 static inline const struct lora_pair *lora_pair(const struct lora *l, uint32_t layer,
                                                 enum lora_target t)
 {
