@@ -8,7 +8,10 @@
 
 const char *cld2_shim(const char *text, int n, int *ret_percent, bool *ret_reliable);
 
-enum { SAMPLE_BYTES = 65536 }; /* enough to know a language by */
+enum {
+    SAMPLE_BYTES = 65536, /* enough to know a language by */
+    SHORT_BYTES = 64,     /* below it, hints count beside statistics */
+};
 
 struct language_rule {
     struct str name, description;
@@ -142,6 +145,82 @@ static const char *guess(const struct census *c)
     return best < ARRAY_LEN(scripts) && scripts[best].guess ? scripts[best].guess : "";
 }
 
+/* Letters and words that give a language away in a text too short for statistics. */
+static const struct hint {
+    const char *code, *letters, *words;
+} hints[] = {
+    { "en", "", " hello hi hey thanks thank please what how the is are yes and you my of this " },
+    { "es", "ñ¿¡",
+      " hola gracias adiós este por favor qué cómo buenos buenas días el los las es una " },
+    { "fr", "œ", " bonjour merci salut oui je vous est les des une avec pour au revoir " },
+    { "de", "ß", " hallo danke bitte ja nein ich du ist und der das ein eine guten tag wie " },
+    { "pt", "ãõ", " olá oi obrigado obrigada você não uma bom dia por isso como " },
+    { "it", "", " ciao grazie prego buongiorno sono che il gli una come perché " },
+    { "nl", "ĳ", " hallo dank bedankt alsjeblieft ik je een het is en hoe niet goedemorgen " },
+    { "pl", "łżźśćńąę", " cześć dziękuję proszę tak nie jest dzień dobry jak się " },
+    { "tr", "ğı", " merhaba teşekkürler evet hayır bir ve bu nasıl lütfen " },
+    { "vi", "ơưđăạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹ", " xin chào " },
+    { "sv", "", " hej tack och är jag det inte en ett hur " },
+    { "ro", "ățș", " bună mulțumesc și nu cum " },
+    { "cs", "ěřů", " ahoj děkuji prosím ano ne je jak " },
+    { "hu", "őű", " szia köszönöm igen nem egy és hogy " },
+    { "uk", "іїєґ", "" },
+    { "be", "ў", "" },
+    { "fa", "پچژگکی", "" },
+    { "ur", "ٹڈڑےں", "" },
+};
+
+static bool has(const char *set, struct str one)
+{
+    return str_find(str_of(set), one) >= 0;
+}
+
+static unsigned hint_score(const struct hint *h, struct str text)
+{
+    unsigned score = 0;
+    struct str unit;
+    for (size_t at = 0; at < text.n;) {
+        size_t from = at;
+        int cp = str_utf8_next(text, &at);
+        score += cp >= 0x80 && has(h->letters, (struct str){ text.p + from, at - from });
+    }
+    for (size_t pos = 0; unicode_next_unit(text, &pos, &unit);) {
+        char word[32];
+        int n = unit.n < 24 ? snprintf(word, sizeof(word), " %.*s ", (int)unit.n, unit.p) : 0;
+        score += n > 0 && has(h->words, (struct str){ word, (size_t)n });
+    }
+    return score;
+}
+
+/* The language with the most hints, alone in that; "" when there is none. */
+static const char *hinted(struct str folded, const char *code, unsigned *ret_own)
+{
+    unsigned best = 0;
+    const char *winner = "";
+    *ret_own = 0;
+    for (size_t i = 0; i < ARRAY_LEN(hints); i++) {
+        unsigned score = hint_score(&hints[i], folded);
+        if (strcmp(hints[i].code, code) == 0)
+            *ret_own = score;
+        if (score == best)
+            winner = "";
+        if (score > best) {
+            best = score;
+            winner = hints[i].code;
+        }
+    }
+    return winner;
+}
+
+/* Case folded into `space`, as far as it goes. */
+static struct str fold_short(struct str text, char space[static 2 * SHORT_BYTES])
+{
+    size_t n = 0;
+    for (size_t at = 0; at < text.n && n + 4 < 2 * SHORT_BYTES;)
+        n += str_utf8_put(space + n, (unsigned)unicode_fold(str_utf8_next(text, &at)));
+    return (struct str){ space, n };
+}
+
 struct language language_detect(struct str text)
 {
     text = str_head(text, SAMPLE_BYTES);
@@ -153,6 +232,13 @@ struct language language_detect(struct str text)
     int percent = 0;
     bool reliable = false;
     const char *code = usual_code(cld2_shim(text.p, (int)text.n, &percent, &reliable));
+    if (text.n <= SHORT_BYTES && !(code[0] && reliable && text.n > SHORT_BYTES / 2)) {
+        char space[2 * SHORT_BYTES];
+        unsigned own;
+        const char *hint = hinted(fold_short(text, space), code, &own);
+        if (hint[0] && (code[0] == '\0' || own == 0))
+            return named(hint, 0.6);
+    }
     if (code[0] == '\0')
         return named(guess(&c), guess(&c)[0] ? 0.5 : 0);
     double confidence = percent / 100.0;

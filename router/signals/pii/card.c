@@ -67,10 +67,11 @@ struct number {
     unsigned n;
     unsigned char group[GROUPS_MAX]; /* digits of each */
     unsigned n_groups;
+    bool wide; /* a line's end, a tab or a comma stands between groups */
 };
 
-/* Blanks, dashes, dots between digits; false: the number ends here. */
-static bool gap(struct pii_cursor *c, size_t *pos)
+/* Blanks, dashes, dots … between digits; false: the number ends here. */
+static bool gap(struct pii_cursor *c, size_t *pos, bool *wide)
 {
     size_t at = *pos, next;
     for (unsigned i = 0; i <= GAP_MAX; i++, at = next) {
@@ -79,7 +80,9 @@ static bool gap(struct pii_cursor *c, size_t *pos)
             *pos = at;
             return i > 0;
         }
-        if (s != ' ' && s != '-' && s != '.' && s != '_' && s != '/')
+        if (s == '\n' || s == '\r' || s == '\t' || s == ',')
+            *wide = true;
+        else if (s != ' ' && s != '-' && s != '.' && s != '_' && s != '/')
             return false;
     }
     return false;
@@ -94,6 +97,8 @@ static bool grouped(const struct number *x)
         broad &= x->group[i] >= 3;
     }
     equal &= x->group[x->n_groups - 1] <= x->group[0];
+    if (x->wide) /* a column of numbers would do, too */
+        return equal && x->n_groups == 4 && x->n == 16;
     return equal || broad;
 }
 
@@ -117,7 +122,7 @@ bool pii_card(struct pii_cursor *c, struct pii_hit *ret)
             break;
         if (x.n >= DIGITS_MIN && issued(x.digit, x.n) && grouped(&x) && luhn(x.digit, x.n))
             end = pos;
-    } while (x.n < DIGITS_MAX && gap(c, &pos));
+    } while (x.n < DIGITS_MAX && gap(c, &pos, &x.wide));
 out:
     if (!end)
         return false;

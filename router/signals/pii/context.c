@@ -72,6 +72,7 @@ static const struct word {
     { "mobile", CONTEXT_phone },
     { "mobilnummer", CONTEXT_phone },
     { "mobiltelefon", CONTEXT_phone },
+    { "model", CONTEXT_id },
     { "movil", CONTEXT_phone },
     { "numero", CONTEXT_phone },
     { "oid", CONTEXT_version },

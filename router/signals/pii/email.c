@@ -10,7 +10,7 @@ enum { TLD_MAX = 24, LABEL_MAX = 32, BLANKS_MAX = 2, LOCAL_PARTS = 4, QUOTED_MAX
  * an address from what stands before it in URLs. */
 static bool local_sym(unsigned s)
 {
-    return sym_word(s) || (s < 128 && s && strchr("._%+-'!#$&*^~`{|}", (int)s) != NULL);
+    return sym_word(s) || (s < 128 && s && strchr("._%+-'!#$&*^~", (int)s) != NULL);
 }
 
 /* First position at or after pos whose symbol is not of a local part. */

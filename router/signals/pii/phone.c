@@ -1,6 +1,6 @@
 #include "router/signals/pii/text.h"
 
-enum { GROUPS_MAX = 8, DIGITS_MAX = 17, EXTENSION_MAX = 6 };
+enum { GROUPS_MAX = 12, DIGITS_MAX = 17, EXTENSION_MAX = 6 };
 
 /* A number as it is written: groups of digits and what stands between them. */
 struct number {
@@ -199,10 +199,12 @@ static double plus_score(const struct number *x, unsigned k)
     return international(d, n, &code_len) ? 0.95 : 0;
 }
 
-/* "0049 30 1234567", "001-253-366-9781" */
+/* "0049 30 1234567", "001-253-366-9781", "011 44 20 7946 0958" */
 static double zeros_score(const struct number *x, unsigned k)
 {
     unsigned n = digits(x, k), code_len;
+    if (n >= 12 && x->group[0].len == 3 && value(x->digit, 3) == 11)
+        return international(x->digit + 3, n - 3, &code_len) ? 0.8 : 0;
     if (n < 10 || x->digit[0] || x->digit[1] || x->digit[2] == 0 || x->group[0].len < 2)
         return 0;
     return international(x->digit + 2, n - 2, &code_len) ? 0.8 : 0;
@@ -225,6 +227,8 @@ static double american_score(const struct number *x, unsigned k, unsigned contex
         return phone ? 0.7 : one ? 0 : 0.4;
     }
     unsigned from = k == 4, code_len;
+    if (k == 2 && g[0].len <= 3 && g[1].len == 10 && g[1].sep == '-' && !g[0].paren)
+        return international(x->digit, digits(x, k), &code_len) && code_len == g[0].len ? 0.45 : 0;
     if (!lengths(x, from, k, "334") && !(g[from].paren && lengths(x, from, k, "37")))
         return 0;
     if (inner_paren(x, from + 1, k))
@@ -249,7 +253,8 @@ static double trunk_score(const struct number *x, unsigned k, unsigned context)
         return 0;
     if (k == 1)
         return !x->group[0].paren && (n == 10 || n == 11) ? phone ? 0.7 : 0.4 : 0;
-    for (unsigned i = 0; i < k; i++)
+    bool zero = x->group[0].len == 1 && (x->group[0].paren || phone); /* "(0)20 7946 0958" */
+    for (unsigned i = zero; i < k; i++)
         if (x->group[i].len < 2)
             return 0;
     if (n < (phone ? 7u : 9u) || inner_paren(x, 1, k))
@@ -269,6 +274,15 @@ static bool is_date(const struct number *x, unsigned k)
     return false;
 }
 
+/* "4 1 5 5 5 5 0 1 3 2" */
+static bool all_single(const struct number *x, unsigned k)
+{
+    for (unsigned i = 0; i < k; i++)
+        if (x->group[i].len != 1)
+            return false;
+    return k == 10;
+}
+
 /* Other shapes, which are phone numbers only where the text says so, or with an area in
  * parentheses. */
 static double local_score(const struct number *x, unsigned k, unsigned context)
@@ -276,6 +290,8 @@ static double local_score(const struct number *x, unsigned k, unsigned context)
     unsigned n = digits(x, k);
     bool phone = context & CONTEXT_phone;
     bool number = phone || context & CONTEXT_number;
+    if (phone && k >= 10 && nanp(x->digit) && all_single(x, k))
+        return 0.5;
     if (n < 6 || n > 13 || is_date(x, k) || inner_paren(x, 1, k) || x->digit[0] == 0)
         return 0;
     if (k == 1)

@@ -1,8 +1,21 @@
 #include "router/signals/pii/text.h"
 
-static bool separator(unsigned s)
+/* What stands between two groups: a dash, with or without blanks around it, or one blank, dot,
+ * slash or underscore; SYM_END: nothing. Moves *pos behind it. */
+static unsigned separator(struct pii_cursor *c, size_t *pos)
 {
-    return s == '-' || s == ' ' || s == '.' || s == '/' || s == '_';
+    size_t next, behind;
+    unsigned s = pii_peek(c, *pos, &next);
+    if (s == ' ' && pii_peek(c, next, &behind) == '-') {
+        s = '-';
+        next = behind;
+    }
+    if (s != '-' && s != ' ' && s != '.' && s != '/' && s != '_')
+        return SYM_END;
+    *pos = next;
+    if (s == '-' && pii_peek(c, next, &behind) == ' ')
+        *pos = behind;
+    return s;
 }
 
 /* Area, group and serial number are never all zeros; areas 666 and 900 up were never given out. */
@@ -30,11 +43,9 @@ bool pii_ssn(struct pii_cursor *c, struct pii_hit *ret)
     if (sym_word(c->prev) || c->prev == '+' || pii_joined_before(c))
         return false;
     for (unsigned i = 0; i < 9; i++, pos = next) {
+        if (i == 3 || i == 5)
+            between[i == 5] = separator(c, &pos);
         unsigned s = pii_peek(c, pos, &next);
-        if ((i == 3 || i == 5) && separator(s)) {
-            between[i == 5] = s;
-            s = pii_peek(c, next, &next);
-        }
         if (!sym_digit(s))
             return false;
         d[i] = (unsigned char)(s - '0');
