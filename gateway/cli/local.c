@@ -1,6 +1,7 @@
 #include "gateway/cli/local.h"
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/num.h"
 #include "gateway/cli/cli.h"
 
@@ -25,6 +26,7 @@ bool local_open(struct local_model *ret, const char *path)
     struct fail f = { 0 };
     CLEANUP(gguf_closep) struct gguf *g = NULL;
     struct local_model m = { 0 };
+    log_set_level(LOG_warn); /* stderr is the user's */
     int r = gguf_open(&g, path, &f);
     if (!r)
         r = tokenizer_new(&m.tokenizer, g, &f);

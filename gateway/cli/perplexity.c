@@ -68,13 +68,16 @@ static int read_ids(const struct options *o, const struct local_model *m, struct
         r = tokenizer_encode(m->tokenizer, (struct str){ text, n }, TOKENIZE_bos, ids);
     if (r)
         return r;
-    uint32_t most = model_shape(m->model)->context;
     if (ids->n < 2)
         return fail_set(f, FAIL_invalid_request, "%s: it has %zu tokens; scoring needs 2", o->file,
                         ids->n);
-    if (ids->n - 1 > most)
-        return fail_set(f, FAIL_context_length_exceeded,
-                        "%s: it has %zu tokens, the model's context %u", o->file, ids->n, most);
+    if (ids->n > LIMIT_CONTEXT)
+        return fail_set(f, FAIL_context_length_exceeded, "%s: it has %zu tokens; at most %lu",
+                        o->file, ids->n, LIMIT_CONTEXT);
+    uint32_t trained = model_shape(m->model)->context;
+    if (ids->n - 1 > trained)
+        (void)fprintf(stderr, "rootstock: %s: %zu tokens in one window, the model knows %u\n",
+                      o->file, ids->n, trained);
     return 0;
 }
 

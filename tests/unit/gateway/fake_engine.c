@@ -1,0 +1,227 @@
+#include "tests/unit/gateway/fake_engine.h"
+
+#include "base/clock.h"
+#include "base/num.h"
+#include "base/thread.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct fake {
+    struct engine base;
+    _Atomic unsigned running, cancelled;
+};
+
+struct fake_job {
+    struct engine_job base;
+    struct fake *engine;
+    _Atomic unsigned refs;
+    _Atomic bool cancel;
+    char text[256];
+    uint32_t choice;
+    bool logprobs;
+    engine_event_fn on_event;
+    void *owner;
+};
+
+static void job_unref(struct engine_job *base)
+{
+    struct fake_job *j = (struct fake_job *)base;
+    if (--j->refs == 0)
+        free(j);
+}
+
+static void job_cancel(struct engine_job *base)
+{
+    struct fake_job *j = (struct fake_job *)base;
+    if (!j->cancel)
+        j->engine->cancelled++;
+    j->cancel = true;
+}
+
+static void send_text(struct fake_job *j, struct str text, uint32_t n)
+{
+    struct token_logprob top[2] = { { 1, -0.5f, text }, { 2, -1.5f, STR("\xe2\x82") } };
+    struct engine_token token = { top[0], top, 2 };
+    struct engine_event e = { .kind = ENGINE_EVENT_text, .text = text };
+    if (j->logprobs) {
+        e.tokens = &token;
+        e.n_tokens = 1;
+    }
+    e.usage = (struct engine_usage){ 5, 2, n };
+    j->on_event(j->owner, &e);
+}
+
+static void send_end(struct fake_job *j, bool failed, enum finish_reason finish, uint32_t n)
+{
+    struct engine_event e = { .kind = failed ? ENGINE_EVENT_failed : ENGINE_EVENT_done,
+                              .finish = finish,
+                              .usage = { 5, 2, n } };
+    if (failed)
+        (void)fail_set(&e.fail, FAIL_internal_error, "the fake engine broke");
+    j->engine->running--;
+    j->on_event(j->owner, &e);
+}
+
+static uint32_t say(struct fake_job *j, struct str words)
+{
+    uint32_t n = 0;
+    while (words.n && !j->cancel) {
+        size_t at = 1;
+        while (at < words.n && words.p[at] != ' ')
+            at++;
+        send_text(j, str_head(words, at), ++n);
+        words = str_sub(words, at);
+    }
+    return n;
+}
+
+static void play(struct fake_job *j)
+{
+    struct str text = str_of(j->text);
+    struct engine_event admitted = { .kind = ENGINE_EVENT_admitted, .queue_us = 7 };
+    static char block[16384];
+    uint32_t n = 0;
+    uint64_t ms = 0;
+    if (str_starts(text, STR("fail"))) {
+        send_end(j, /* failed= */ true, FINISH_stop, 0);
+        return;
+    }
+    if (str_starts(text, STR("wait ")) && num_parse_u64(&ms, str_sub(text, 5), 0, 60000) == 0) {
+        for (uint64_t end = clock_ms() + ms; clock_ms() < end && !j->cancel;)
+            (void)usleep(1000);
+        text = STR("say ok");
+    }
+    j->on_event(j->owner, &admitted);
+    if (str_starts(text, STR("say ")))
+        n = say(j, str_sub(text, 4));
+    if (str_is(text, "break"))
+        send_text(j, STR("half"), ++n);
+    memset(block, 'x', sizeof(block));
+    while (!j->cancel && str_is(text, "flood"))
+        send_text(j, (struct str){ block, sizeof(block) }, ++n);
+    while (!j->cancel && (str_is(text, "slow") || str_is(text, "hang"))) {
+        if (str_is(text, "slow"))
+            send_text(j, STR("tick "), ++n);
+        (void)usleep(5000);
+    }
+    send_end(j, str_is(text, "break"), j->cancel ? FINISH_cancelled : FINISH_stop, n);
+}
+
+static void *job_run(void *arg)
+{
+    struct fake_job *j = arg;
+    play(j);
+    job_unref(&j->base);
+    return NULL;
+}
+
+static struct str script(const struct chat_request *r)
+{
+    return r->is_completion ? r->prompt : r->messages[r->n_messages - 1].content;
+}
+
+static const struct engine_ops ops;
+
+static int submit(struct engine *base, struct engine_job **ret, const struct engine_spec *spec,
+                  struct fail *reterr)
+{
+    struct fake *f = (struct fake *)base;
+    struct str text = script(spec->request);
+    if (str_is(text, "long"))
+        return fail_param(reterr, FAIL_context_length_exceeded, "messages", "too long");
+    if (str_is(text, "full")) {
+        (void)fail_set(reterr, FAIL_queue_full, "the queue is full");
+        reterr->retry_after_s = 3;
+        return FAILED;
+    }
+    struct fake_job *j = calloc(1, sizeof(*j));
+    if (!j)
+        return -ENOMEM;
+    j->base.ops = &ops;
+    j->engine = f;
+    j->refs = 2;
+    j->choice = spec->choice;
+    j->logprobs = spec->request->logprobs;
+    j->on_event = spec->on_event;
+    j->owner = spec->owner;
+    (void)snprintf(j->text, sizeof(j->text), STR_FMT, STR_ARG(text));
+    f->running++;
+    pthread_t thread;
+    int r = thread_start(&thread, THREAD_engine, job_run, j);
+    if (r < 0) {
+        f->running--;
+        free(j);
+        return r;
+    }
+    (void)pthread_detach(thread);
+    *ret = &j->base;
+    return 0;
+}
+
+static int tokenize(struct engine *e, int32_t **ret_ids, size_t *ret_n,
+                    const struct chat_request *request, struct fail *reterr)
+{
+    (void)e;
+    (void)reterr;
+    *ret_n = script(request).n;
+    *ret_ids = calloc(*ret_n + 1, sizeof(int32_t));
+    return *ret_ids ? 0 : -ENOMEM;
+}
+
+static ptrdiff_t count_tokens(struct engine *e, struct str text)
+{
+    (void)e;
+    return (ptrdiff_t)text.n;
+}
+
+static uint32_t context(const struct engine *e)
+{
+    (void)e;
+    return 4096;
+}
+
+static size_t load(const struct engine *e, size_t *ret_running, size_t *ret_waiting)
+{
+    *ret_running = fake_engine_running(e);
+    *ret_waiting = 0;
+    return *ret_running;
+}
+
+static void drain(struct engine *e)
+{
+    (void)e;
+}
+
+static void fake_free(struct engine *e)
+{
+    while (fake_engine_running(e))
+        (void)usleep(1000);
+    (void)usleep(20000); /* the detached threads' last steps */
+    free(e);
+}
+
+static const struct engine_ops ops = { submit,  job_cancel, job_unref, tokenize, count_tokens,
+                                       context, load,       drain,     fake_free };
+
+struct engine *fake_engine_new(void)
+{
+    struct fake *f = calloc(1, sizeof(*f));
+    if (!f)
+        abort();
+    f->base.ops = &ops;
+    return &f->base;
+}
+
+unsigned fake_engine_running(const struct engine *e)
+{
+    return ((const struct fake *)e)->running;
+}
+
+unsigned fake_engine_cancelled(const struct engine *e)
+{
+    return ((const struct fake *)e)->cancelled;
+}

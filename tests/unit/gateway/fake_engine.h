@@ -1,0 +1,18 @@
+/*
+ * An engine without a model: what it does is written in the prompt (of a chat, the last message).
+ *
+ *     say a b c     three texts, then done with stop
+ *     slow          a text every 5 ms until cancelled
+ *     flood         large texts as fast as it can until cancelled
+ *     wait N        admitted after N ms, then as "say ok"
+ *     hang          admitted, then nothing until cancelled
+ *     fail          fails before a text      break     fails after one
+ *     full, long    refused at submit
+ */
+#pragma once
+
+#include "engine/engine.h"
+
+struct engine *fake_engine_new(void);                 /* engine_free */
+unsigned fake_engine_running(const struct engine *e); /* jobs whose last event was not sent */
+unsigned fake_engine_cancelled(const struct engine *e);
