@@ -14,8 +14,15 @@ enum { ROWS = 64, TEXT_BYTES = 64 << 20 };
 struct options {
     const char *model, *file;
     struct cli_texts loras;
-    uint64_t threads;
+    uint64_t threads, window;
     bool json;
+};
+
+struct window {
+    size_t size;        /* tokens at most, with BOS */
+    const int32_t *ids; /* of the one that is scored */
+    size_t n;
+    const struct lora *lora;
 };
 
 struct score {
@@ -35,27 +42,48 @@ static double surprise(const float *logits, uint32_t vocab, int32_t id)
     return log(sum) - (double)(logits[id] - most);
 }
 
-/* Every token but the first, given all before it. */
-static int score_ids(struct stepper *s, const struct model *m, const struct token_list *ids,
-                     const struct lora *lora, struct score *ret)
+/* One window: every token but the first, given all before it. */
+static int score_window(struct stepper *s, const struct model *m, const struct window *w,
+                        struct score *ret)
 {
     struct step_row rows[ROWS];
     uint32_t vocab = model_shape(m)->vocab;
-    for (size_t at = 0; at + 1 < ids->n; at += ROWS) {
-        size_t n = ids->n - 1 - at < ROWS ? ids->n - 1 - at : ROWS;
+    for (size_t at = 0; at + 1 < w->n; at += ROWS) {
+        size_t n = w->n - 1 - at < ROWS ? w->n - 1 - at : ROWS;
         for (size_t i = 0; i < n; i++)
-            rows[i] = (struct step_row){ ids->ids[at + i], (uint32_t)(at + i), 0, true, lora };
+            rows[i] = (struct step_row){ w->ids[at + i], (uint32_t)(at + i), 0, true, w->lora };
         const float *logits;
         int r = stepper_run(s, rows, n, &logits);
         if (r < 0)
             return r;
         for (size_t i = 0; i < n; i++)
-            ret->nll += surprise(logits + i * vocab, vocab, ids->ids[at + i + 1]);
+            ret->nll += surprise(logits + i * vocab, vocab, w->ids[at + i + 1]);
         ret->n += n;
-        cli_progress("tokens", ret->n, ids->n - 1);
+    }
+    return 0;
+}
+
+/* Windows of `size` tokens, each beginning with BOS where the model has one. */
+static int score_ids(struct stepper *s, const struct local_model *m, const struct token_list *ids,
+                     struct window w, struct score *ret)
+{
+    size_t bos = tokenizer_adds_bos(m->tokenizer) && tokenizer_bos(m->tokenizer) >= 0;
+    size_t step = w.size - bos;
+    CLEANUP(own_free) int32_t *window = calloc(w.size, sizeof(*window));
+    if (!window)
+        return -ENOMEM;
+    window[0] = tokenizer_bos(m->tokenizer);
+    w.ids = window;
+    int r = 0;
+    for (size_t at = 0; !r && at < ids->n; at += step) {
+        size_t n = ids->n - at < step ? ids->n - at : step;
+        memcpy(window + bos, ids->ids + at, n * sizeof(*window));
+        w.n = n + bos;
+        r = score_window(s, m->model, &w, ret);
+        cli_progress("tokens", at + n, ids->n);
     }
     cli_progress_done();
-    return 0;
+    return r;
 }
 
 static int read_ids(const struct options *o, const struct local_model *m, struct token_list *ids,
@@ -65,19 +93,12 @@ static int read_ids(const struct options *o, const struct local_model *m, struct
     size_t n;
     int r = file_read(&text, &n, o->file, TEXT_BYTES);
     if (!r)
-        r = tokenizer_encode(m->tokenizer, (struct str){ text, n }, TOKENIZE_bos, ids);
+        r = tokenizer_encode(m->tokenizer, (struct str){ text, n }, 0, ids);
     if (r)
         return r;
     if (ids->n < 2)
         return fail_set(f, FAIL_invalid_request, "%s: it has %zu tokens; scoring needs 2", o->file,
                         ids->n);
-    if (ids->n > LIMIT_CONTEXT)
-        return fail_set(f, FAIL_context_length_exceeded, "%s: it has %zu tokens; at most %lu",
-                        o->file, ids->n, LIMIT_CONTEXT);
-    uint32_t trained = model_shape(m->model)->context;
-    if (ids->n - 1 > trained)
-        (void)fprintf(stderr, "rootstock: %s: %zu tokens in one window, the model knows %u\n",
-                      o->file, ids->n, trained);
     return 0;
 }
 
@@ -99,15 +120,18 @@ static int run(const struct options *o, const struct local_model *m, struct lora
         free((void *)choices[i].path);
     if (!r)
         r = read_ids(o, m, &ids, &f);
+    struct window w = { .size = ids.n + 1, .lora = lora };
+    if (o->window && o->window < w.size)
+        w.size = o->window;
     struct stepper_options so = { .slots = 1,
-                                  .context = (uint32_t)ids.n,
+                                  .context = (uint32_t)w.size,
                                   .rows = ROWS,
                                   .threads = (uint32_t)o->threads,
                                   .cache = CACHE_f32 };
     if (!r)
         r = stepper_new(&s, m->model, &so, &f);
     if (!r)
-        r = score_ids(s, m->model, &ids, lora, ret);
+        r = score_ids(s, m, &ids, w, ret);
     if (r)
         local_complain(r, o->file, &f);
     return r ? EXIT_FAILED : EXIT_OK;
@@ -134,25 +158,28 @@ static int perplexity(const struct options *o)
 
 int cli_perplexity(int argc, char **argv)
 {
-    struct options o = { 0 };
+    struct options o = { .window = 256 };
     const struct cli_option options[] = {
         { "--model", 'm', CLI_text, &o.model, "GGUF", "the model file" },
         { "--file", 'f', CLI_text, &o.file, "FILE", "the text" },
         { "--lora", 0, CLI_texts, &o.loras, "FILE[=SCALE]",
           "an adapter: GGUF or PEFT folder; several are added up" },
+        { "--window", 0, CLI_uint, &o.window, "N",
+          "tokens of a window, with BOS; 0: the whole text is one (256)" },
         { "--threads", 't', CLI_uint, &o.threads, "N", "0: one a core (0)" },
         { "--json", 0, CLI_flag, &o.json, NULL, "{\"n\", \"nll\" (mean, nats), \"ppl\"}" },
         { 0 },
     };
     const struct cli_command cmd = {
         "perplexity -m GGUF -f FILE [--lora FILE[=SCALE]]... [--json]",
-        "Scores a text in one window: how probable each token is, given all before it.", options
+        "Scores a text: how probable each token is, given all before it in its window.", options
     };
     int operands;
     int go = cli_parse(&cmd, argc, argv, &operands);
     if (go != CLI_GO)
         return go;
-    if (!o.model || !o.file || operands || o.threads > 1024) {
+    if (!o.model || !o.file || operands || o.threads > 1024 || o.window == 1 ||
+        o.window > LIMIT_CONTEXT) {
         (void)fprintf(stderr,
                       "rootstock: name the model with -m GGUF and the text with -f FILE\n"
                       "usage: rootstock %s\n",
