@@ -61,6 +61,20 @@ static int unknown_type(struct str name, const struct node *at, const char *path
                         near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
+/* The configuration, or an empty one that stands where the plugin does: problems have a place. */
+static const struct node *configuration_of(const struct entry *e, const struct node *plugin,
+                                           struct arena *arena)
+{
+    if (e->configuration && e->configuration->kind != NODE_null)
+        return e->configuration;
+    struct node *none = arena_alloc(arena, sizeof(*none));
+    if (none)
+        *none = (struct node){
+            .kind = NODE_map, .line = plugin->line, .column = plugin->column, .file = plugin->file
+        };
+    return none;
+}
+
 /* Compiles one {type, configuration} and appends it, unless it is ignored or switched off. */
 static int add_link(struct chain *c, const struct node *n, const char *path, struct problems *p)
 {
@@ -77,10 +91,11 @@ static int add_link(struct chain *c, const struct node *n, const char *path, str
     if (!type)
         return unknown_type(e.type, at, path, p);
     char *inner = arena_printf(c->arena, "%s.configuration", path);
-    if (!inner)
+    const struct node *configuration = configuration_of(&e, n, c->arena);
+    if (!inner || !configuration)
         return -ENOMEM;
     const struct plugin *plugin = NULL;
-    r = type->compile(&plugin, e.configuration, inner, c->arena, p);
+    r = type->compile(&plugin, configuration, inner, c->arena, p);
     if (r == 0 && plugin)
         c->links[c->n++] = (struct link){ type, plugin };
     return r;

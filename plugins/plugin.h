@@ -52,7 +52,8 @@ struct plugin_prompt {            /* what the prompt stage works on */
 struct plugin_type {
     const char *name; /* as in the policy: "pii" */
     const char *help;
-    /* Reads `configuration` (may be NULL) into an instance in the arena. Problems go to `p`. */
+    /* Reads `configuration` (a map, maybe empty) into an instance in the arena. Problems go to `p`.
+     * *ret stays NULL for one that is switched off. */
     int (*compile)(const struct plugin **ret, const struct node *configuration, const char *path,
                    struct arena *arena, struct problems *p);
     void (*done)(const struct plugin *plugin); /* what the arena does not hold; may be NULL */

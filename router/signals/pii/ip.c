@@ -57,10 +57,11 @@ static bool ipv4(struct pii_cursor *c, struct pii_hit *ret)
     size_t pos = c->at, next, start;
     if (!sym_digit(pii_peek(c, pos, &next)) || !dotted_quad(c, &pos))
         return false;
-    if (pii_joined_before(c))
+    unsigned before = pii_before(c, c->prev_at, &start);
+    if (c->prev == '.' && sym_digit(before))
         return false;
-    /* "pkg-1.2.3.4.tar": a version in a file's name */
-    if ((c->prev == '-' || c->prev == '_') && sym_word(pii_before(c, c->prev_at, &start)))
+    /* "pkg-1.2.3.4.tar": a version in a file's name; "10.0.0.1-10.0.0.9" is a range */
+    if (c->prev == '-' && sym_word(before) && !sym_digit(before))
         return false;
     if (pii_context(c) & CONTEXT_version)
         return false;

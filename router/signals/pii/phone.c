@@ -308,6 +308,8 @@ static double local_score(const struct number *x, unsigned k, unsigned context)
 
 static double score(const struct number *x, unsigned k, unsigned context)
 {
+    if (k == 1 && x->group[0].paren)
+        return 0; /* the parentheses are not its own */
     if (x->plus)
         return plus_score(x, k);
     double s = zeros_score(x, k);
