@@ -1,0 +1,184 @@
+#include "adapters/head.h"
+
+#include "adapters/page.h"
+#include "tests/unit/adapters/common.h"
+
+/* Two revisions whose digests share their first eight digits, and one apart. */
+static struct head *sample(uint64_t epoch)
+{
+    struct head_revision revisions[3] = { { .ordinal = 3 }, { .ordinal = 1 }, { .ordinal = 2 } };
+    for (unsigned i = 0; i < 3; i++)
+        memset(revisions[i].digest.b, i == 0 ? 0xcc : 0xab, SHA256_BYTES);
+    revisions[2].digest.b[4] = 0x12;
+    struct head_alias aliases[] = { { .name = STR("prod"), .digest = revisions[1].digest },
+                                    { .name = STR("blue"), .digest = revisions[0].digest },
+                                    { .name = STR("feedface0000"),
+                                      .digest = revisions[2].digest } };
+    struct head draft = { .base = STR("demo"),
+                          .adapter = STR("sql"),
+                          .epoch = epoch,
+                          .revisions = revisions,
+                          .n_revisions = 3,
+                          .aliases = aliases,
+                          .n_aliases = 3 };
+    return head_new(&draft);
+}
+
+static void a_selector_finds_its_revision(void **state)
+{
+    static const struct {
+        const char *selector;
+        bool ordinals;
+        unsigned ordinal; /* 0: fails with */
+        enum fail_code code;
+    } rows[] = {
+        { "", false, 1, 0 },
+        { "prod", false, 1, 0 },
+        { "blue", false, 3, 0 },
+        { "Blue", false, 0, FAIL_model_not_found },
+        { "3", true, 3, 0 },
+        { "3", false, 0, FAIL_model_not_found },
+        { "4", true, 0, FAIL_model_not_found },
+        { "0", true, 0, FAIL_model_not_found },
+        { "sha256:cccccccc", false, 3, 0 },
+        { "sha256-CCCCCCCC", false, 3, 0 },
+        { "sha256:ccccccc", false, 0, FAIL_model_not_found }, /* seven digits */
+        { "sha256:", false, 0, FAIL_model_not_found },
+        { "sha256:cccccccd", false, 0, FAIL_model_not_found },
+        { "sha256:ccccccgg", false, 0, FAIL_model_not_found },
+        { "cccccccccccc", false, 3, 0 },
+        { "ccccccccccc", false, 0, FAIL_model_not_found }, /* bare needs twelve */
+        { "abababab", false, 0, FAIL_model_not_found },
+        { "sha256:abababab", false, 0, FAIL_conflict },
+        { "sha256:ababababab", false, 1, 0 },
+        { "sha256:abababab1", false, 2, 0 }, /* an odd number of digits */
+        { "feedface0000", false, 2, 0 },     /* an alias wins over a digest */
+        { "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc", false, 3, 0 },
+        { "sha256:ccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc", false, 0,
+          FAIL_model_not_found },
+    };
+    CLEANUP(head_unrefp) struct head *h = sample(1);
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct head_revision *r = NULL;
+        struct str alias;
+        struct fail f;
+        int k = head_select(h, str_of(rows[i].selector), rows[i].ordinals, &r, &alias, &f);
+        if (k != (rows[i].ordinal ? 0 : FAILED) || (k && f.code != rows[i].code) ||
+            (!k && r->ordinal != rows[i].ordinal)) {
+            print_message("# row %zu '%s'\n", i, rows[i].selector);
+            assert_true(false);
+        }
+    }
+}
+
+static void a_name_splits_at_its_last_colon_and_first_at(void **state)
+{
+    static const struct {
+        const char *text, *base, *adapter, *selector;
+    } rows[] = {
+        { "sql", "", "sql", "" },
+        { "demo:sql", "demo", "sql", "" },
+        { "demo:sql@prod", "demo", "sql", "prod" },
+        { "sql@sha256:12ab", "", "sql", "sha256:12ab" },
+        { "org/m:7b:sql@x@y", "org/m:7b", "sql", "x@y" },
+        { "", "", "", "" },
+        { ":", "", "", "" },
+        { "@", "", "", "" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct adapter_name n = adapter_name_split(str_of(rows[i].text));
+        assert_true(str_is(n.base, rows[i].base));
+        assert_true(str_is(n.adapter, rows[i].adapter));
+        assert_true(str_is(n.selector, rows[i].selector));
+    }
+}
+
+static void names_are_words(void **state)
+{
+    char longest[LIMIT_NAME + 2];
+    (void)state;
+    memset(longest, 'a', sizeof(longest));
+    static const char *const good[] = { "sql", "a", "A-1_b.c", "1", "_x" };
+    static const char *const bad[] = { "",    ".",   "..",  ".a",  "-a",       "a b",
+                                       "a/b", "a:b", "a@b", "a\n", "\xc3\xa9", "a\x7f" };
+    for (size_t i = 0; i < ARRAY_LEN(good); i++)
+        assert_int_equal(adapter_name_check(str_of(good[i]), NULL), 0);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(adapter_name_check(str_of(bad[i]), NULL), FAILED);
+    assert_int_equal(adapter_name_check((struct str){ longest, LIMIT_NAME }, NULL), 0);
+    assert_int_equal(adapter_name_check((struct str){ longest, LIMIT_NAME + 1 }, NULL), FAILED);
+    assert_int_equal(alias_name_check(STR("prod"), NULL), 0);
+    assert_int_equal(alias_name_check(STR("v2"), NULL), 0);
+    assert_int_equal(alias_name_check(STR("2"), NULL), FAILED);
+    assert_int_equal(alias_name_check(STR("sha256-00000000"), NULL), FAILED);
+    assert_int_equal(alias_name_check(STR("abcdef123456"), NULL), FAILED);
+    assert_int_equal(base_name_check(STR("org/m:7b"), NULL), 0);
+    assert_int_equal(base_name_check(STR("a b"), NULL), FAILED);
+}
+
+static struct head *named(const char *base, const char *adapter, uint64_t epoch)
+{
+    struct head draft = { .base = str_of(base), .adapter = str_of(adapter), .epoch = epoch };
+    return head_new(&draft);
+}
+
+static void the_page_keeps_the_newest_head_of_every_name(void **state)
+{
+    struct page *p;
+    struct head *h = NULL, **list;
+    struct fail f;
+    size_t n;
+    char name[32];
+    (void)state;
+    assert_int_equal(page_new(&p), 0);
+    for (unsigned i = 0; i < 5000; i++) {
+        (void)snprintf(name, sizeof(name), "a%u", (i * 7919) % 5000);
+        assert_int_equal(page_put(p, named("demo", name, 5)), 0);
+    }
+    assert_int_equal(page_len(p), 5000);
+    assert_int_equal(page_put(p, named("demo", "a17", 4)), 0); /* older: dropped */
+    assert_int_equal(page_find(p, STR("demo"), STR("a17"), &h, &f), 0);
+    assert_int_equal(h->epoch, 5);
+    h = head_unref(h);
+    assert_int_equal(page_put(p, named("demo", "a17", 6)), 0);
+    assert_int_equal(page_find(p, STR_NULL, STR("a17"), &h, &f), 0);
+    assert_int_equal(h->epoch, 6);
+    h = head_unref(h);
+    page_forget_epochs(p);
+    assert_int_equal(page_put(p, named("demo", "a17", 1)), 0); /* the catalog counts anew */
+    assert_int_equal(page_find(p, STR_NULL, STR("a17"), &h, &f), 0);
+    assert_int_equal(h->epoch, 1);
+    h = head_unref(h);
+    assert_int_equal(page_put(p, named("other", "a17", 1)), 0);
+    assert_int_equal(page_find(p, STR_NULL, STR("a17"), &h, &f), FAILED);
+    assert_int_equal(f.code, FAIL_conflict);
+    assert_int_equal(page_list(p, STR(""), 0, &list, &n), 0);
+    assert_int_equal(n, 5001);
+    for (size_t i = 1; i < n; i++)
+        assert_true(str_cmp(list[i - 1]->adapter, list[i]->adapter) <= 0);
+    page_list_free(list, n);
+    assert_int_equal(page_list(p, STR("a4999"), 3, &list, &n), 0);
+    assert_int_equal(n, 3);
+    assert_string_equal(list[0]->adapter.p, "a5");
+    page_list_free(list, n);
+    page_remove(p, STR("demo"), STR("a17"));
+    assert_int_equal(page_find(p, STR_NULL, STR("a17"), &h, &f), 0);
+    assert_string_equal(h->base.p, "other");
+    h = head_unref(h);
+    assert_int_equal(page_find(p, STR("demo"), STR("a17"), &h, &f), 0);
+    assert_null(h);
+    assert_null(page_free(p));
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_selector_finds_its_revision),
+        cmocka_unit_test(a_name_splits_at_its_last_colon_and_first_at),
+        cmocka_unit_test(names_are_words),
+        cmocka_unit_test(the_page_keeps_the_newest_head_of_every_name),
+    };
+    return TEST_RUN(tests);
+}
