@@ -305,10 +305,10 @@ static void check_refs(struct load *l, struct decision *d, size_t i, const struc
         if (!model_names_have(l->s->models, refs[k].model)) {
             const char *near = suggest(l->s->models, refs[k].model);
             (void)node_problem(l->s->p, PROBLEM_error, model, path,
-                               "the model '%.*s' is not known%s%s%s; models are those of "
-                               "engine.models, providers.models and routing.modelCards",
-                               STR_ARG(refs[k].model), near ? "; did you mean '" : "",
-                               near ? near : "", near ? "'?" : "");
+                               "the model '%.*s' is not known; %s%s%s", STR_ARG(refs[k].model),
+                               near ? "did you mean '" : "models are those ",
+                               near ? near : "of engine.models, providers.models ",
+                               near ? "'?" : "and routing.modelCards");
         } else if (refs[k].lora_name.n && !lora_declared(l->s->models, &refs[k])) {
             (void)node_problem(l->s->p, PROBLEM_warning, ref, path,
                                "the model card of '%.*s' does not list the adapter '%.*s'",

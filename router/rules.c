@@ -140,8 +140,6 @@ static int compile_signal(const struct rules_source *s, struct rule *r, const st
                           const char *path)
 {
     int family = signal_family_of(r->type);
-    if (family < 0)
-        return unknown_type(s, r->type, at, path);
     const struct family_state *f = &s->policy->families[family];
     size_t i = look_up(s, family, r->name, at, path), n = 0;
     if (i == SIZE_MAX)
@@ -176,9 +174,15 @@ static int compile_leaf(const struct rules_source *s, struct rule *r, const stru
     if ((raw->label.n || raw->predicate) && !str_is(raw->type, "classifier"))
         (void)node_problem(s->p, PROBLEM_warning, at, path,
                            "label and predicate have an effect on type classifier only");
+    char sub[PATH_BYTES];
+    (void)snprintf(sub, sizeof(sub), "%s.name", path);
     if (str_is(raw->type, "projection"))
-        return compile_projection(s, r, name, path);
-    return compile_signal(s, r, name, path);
+        return compile_projection(s, r, name, sub);
+    if (signal_family_of(raw->type) >= 0)
+        return compile_signal(s, r, name, sub);
+    const struct node *type = node_get(at, "type");
+    (void)snprintf(sub, sizeof(sub), "%s.type", path);
+    return unknown_type(s, raw->type, type ? type : at, sub);
 }
 
 /* ---- trees ---- */

@@ -87,8 +87,8 @@ static void context_counts_tokens_or_estimates_four_bytes_each(void **state)
             { .role = STR("user"), .content = { text, rows[i].bytes - rows[i].bytes / 2 } },
         };
         struct chat_request chat = { .messages = m, .n_messages = 2 };
-        enum truth t = rule_on("context", "context", rows[i].rule, "r",
-                               (struct route_request){ NULL }, chat);
+        enum truth t =
+            rule_on("context", "context", rows[i].rule, "r", (struct route_request){ NULL }, chat);
         if (t != (rows[i].match ? TRUTH_true : TRUTH_false))
             fail_msg("{%s} on %zu bytes: %d", rows[i].rule, rows[i].bytes, t);
         t = rule_on("context", "context", rows[i].rule, "r",
@@ -102,11 +102,15 @@ static void context_counts_tokens_or_estimates_four_bytes_each(void **state)
     assert_int_equal(rule_on("context", "context", "min_tokens: 3, max_tokens: 3", "r", q, chat),
                      TRUTH_true);
     struct chat_request completion = { .is_completion = true, .prompt = STR("a b c d") };
-    assert_int_equal(rule_on("context", "context", "min_tokens: 4, max_tokens: 4", "r", q, completion),
-                     TRUTH_true);
+    assert_int_equal(
+        rule_on("context", "context", "min_tokens: 4, max_tokens: 4", "r", q, completion),
+        TRUTH_true);
 }
 
-#define MSG(r, c) { .role = STR(r), .content = STR(c) }
+#define MSG(r, c)                                                                                  \
+    {                                                                                              \
+        .role = STR(r), .content = STR(c)                                                          \
+    }
 
 static void conversation_counts_messages_tools_and_images(void **state)
 {
@@ -180,8 +184,9 @@ static void metadata_is_compared(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct chat_pair pair = { STR("consent"), str_of(rows[i].value) };
         struct chat_message m = MSG("user", "hi");
-        struct chat_request chat = { .messages = &m, .n_messages = 1, .metadata = &pair,
-                                     .n_metadata = rows[i].value != NULL };
+        struct chat_request chat = {
+            .messages = &m, .n_messages = 1, .metadata = &pair, .n_metadata = rows[i].value != NULL
+        };
         assert_int_equal(rule_on("metadata", "metadata", rows[i].rule, "r",
                                  (struct route_request){ NULL }, chat),
                          rows[i].match ? TRUTH_true : TRUTH_false);
@@ -197,9 +202,12 @@ static void roles_come_from_user_and_groups(void **state)
         const char *user, *groups;
         enum truth want;
     } rows[] = {
-        { true, "ann", "", TRUTH_true },         { true, "bob", "dev, ops", TRUTH_true },
-        { true, "bob", "dev,opsx", TRUTH_false }, { true, "ops", "ann", TRUTH_false },
-        { true, "", "", TRUTH_false },           { false, "", "", TRUTH_unknown },
+        { true, "ann", "", TRUTH_true },
+        { true, "bob", "dev, ops", TRUTH_true },
+        { true, "bob", "dev,opsx", TRUTH_false },
+        { true, "ops", "ann", TRUTH_false },
+        { true, "", "", TRUTH_false },
+        { false, "", "", TRUTH_unknown },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct chat_message m = MSG("user", "hi");
