@@ -785,7 +785,8 @@ static void directory_unstage(struct catalog *c, struct stage *s)
 
 static void directory_state(struct catalog *c, bool *ret_connected, uint64_t *ret_lag_ms)
 {
-    *ret_connected = access(of(c)->path, R_OK | X_OK) == 0;
+    /* A folder that is yet to come is an empty catalog. */
+    *ret_connected = access(of(c)->path, R_OK | X_OK) == 0 || errno == ENOENT;
     *ret_lag_ms = 0;
 }
 

@@ -163,7 +163,7 @@ static void tensors_that_do_not_fit_their_file_are_named(void **state)
     }
 }
 
-/* Two thousand damaged files: an answer each time, under the sanitizers above all. */
+/* A thousand damaged files: an answer each time, under the sanitizers above all. */
 static void damaged_files_never_crash_the_check(void **state)
 {
     const char *folder = new_peft(1);
@@ -175,7 +175,7 @@ static void damaged_files_never_crash_the_check(void **state)
     CLEANUP(own_free) char *good = test_read(path, &n);
     CLEANUP(own_free) char *bad = malloc(n);
     unsigned refused = 0;
-    for (unsigned i = 0; i < 2000; i++) {
+    for (unsigned i = 0; i < 1000; i++) {
         struct fail f;
         memcpy(bad, good, n);
         size_t len = test_random(&seed) % 4 ? n : 1 + test_random(&seed) % n;
@@ -187,7 +187,7 @@ static void damaged_files_never_crash_the_check(void **state)
         assert_int_equal(fclose(file), 0);
         refused += check_folder(folder, &f) == FAILED;
     }
-    assert_true(refused > 500);
+    assert_true(refused > 250);
 }
 
 static void a_gguf_file_is_an_adapter_only_by_its_word(void **state)
