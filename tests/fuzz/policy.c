@@ -16,8 +16,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct arena *a = arena_new(16 * MIB);
         struct route route;
         struct fail fail;
-        if (a)
-            (void)router_route(r, &q, a, &route, &fail);
+        struct buf b = BUF_INIT(MIB);
+        if (a && router_route(r, &q, a, &route, &fail) == 0)
+            route_print_eval(r, &route, &b);
+        buf_done(&b);
         (void)arena_free(a);
     }
     (void)router_free(r);
