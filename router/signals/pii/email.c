@@ -286,7 +286,7 @@ bool pii_email(struct pii_cursor *c, struct pii_hit *ret)
     unsigned s = pii_peek(c, c->at, &next);
     if (s == '"')
         return quoted_email(c, ret);
-    if (!sym_word(s) && s != '_' && !local_sym(c->prev))
+    if (!sym_word(s) && s != '_')
         return false;
     end = local_end(c, c->at);
     if (c->more && end - c->at <= PII_EMAIL_LOCAL)
