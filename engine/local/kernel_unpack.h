@@ -78,16 +78,23 @@ static inline void block_q4_0(float ret[static BLOCK], const uint8_t *b)
     }
 }
 
-/* 128 low nibbles, 64 pairs of high bits, 16 scales of 16 elements, one half. */
+/*
+ * 128 low nibbles, 64 pairs of high bits, 16 scales of 16 elements, one half. A run of 16 elements
+ * takes its nibbles and bits from 16 neighbouring bytes, so the inner loop is one vector.
+ */
 static inline void block_q6_k(float ret[static SUPER_BLOCK], const uint8_t *b)
 {
     float d = half_to_float(load_u16(b + 208));
-    for (int i = 0; i < SUPER_BLOCK; i++) {
-        int part = i >> 7, quarter = i >> 5 & 3, l = i & 31;
-        int low = b[part * 64 + (quarter & 1) * 32 + l] >> (quarter >> 1) * 4 & 15;
-        int high = b[128 + part * 32 + l] >> quarter * 2 & 3;
-        int scale = (int8_t)b[192 + part * 8 + quarter * 2 + l / 16];
-        ret[i] = d * (float)scale * (float)((low | high << 4) - 32);
+    for (int run = 0; run < SUPER_BLOCK / 16; run++) {
+        int part = run >> 3, quarter = run >> 1 & 3, from = (run & 1) * 16;
+        const uint8_t *low = b + part * 64 + (quarter & 1) * 32 + from;
+        const uint8_t *high = b + 128 + part * 32 + from;
+        int low_shift = (quarter >> 1) * 4, high_shift = quarter * 2;
+        float scale = d * (float)(int8_t)b[192 + run];
+        for (int l = 0; l < 16; l++)
+            ret[run * 16 + l] =
+                scale *
+                (float)(((low[l] >> low_shift & 15) | (high[l] >> high_shift & 3) << 4) - 32);
     }
 }
 
