@@ -414,7 +414,7 @@ static int describe(struct adapters *a, struct arena *arena, const struct head *
         aliases[i].digest = h->aliases[i].digest;
     }
     const struct head_revision *d = head_default(h);
-    ret->resident = d && a->residency && residency_has(a->residency, h->base, &d->digest);
+    ret->resident = d && a->residency && residency_has(a->residency, h->base.p, &d->digest);
     return 0;
 }
 

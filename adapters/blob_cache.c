@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "adapters/folder.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/thread.h"
@@ -176,7 +177,7 @@ static void remove_leftovers(const char *folder)
             (uint64_t)st.st_mtime + LEFTOVER_S > now_s)
             continue;
         if (S_ISDIR(st.st_mode))
-            blob_cache_unstage(path);
+            folder_remove(path);
         else
             (void)unlink(path);
     }
@@ -436,15 +437,4 @@ int blob_cache_link(struct blob_cache *c, const struct sha256 *digest, const cha
     /* Some file systems have no hard links. */
     char absolute[PATH_MAX];
     return realpath(from, absolute) && symlink(absolute, to) == 0 ? 0 : -errno;
-}
-
-void blob_cache_unstage(const char *folder)
-{
-    DIR *d = opendir(folder);
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            (void)unlinkat(dirfd(d), e->d_name, 0);
-    if (d)
-        (void)closedir(d);
-    (void)rmdir(folder);
 }

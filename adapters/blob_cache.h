@@ -44,4 +44,3 @@ int blob_cache_stage(struct blob_cache *c, char ret[static PATH_MAX]) MUST_USE;
 /* Gives a held blob a second name in a staged folder. */
 int blob_cache_link(struct blob_cache *c, const struct sha256 *digest, const char *folder,
                     const char *name) MUST_USE;
-void blob_cache_unstage(const char *folder);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "adapters/card.h"
+#include "adapters/folder.h"
 #include "adapters/history.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -493,18 +494,6 @@ static int former_place(struct directory *d, const struct head *h, const struct 
                       h->adapter.p);
 }
 
-static int check_expected(const struct head_alias *a, struct str expected, struct fail *reterr)
-{
-    struct sha256 want;
-    if (expected.n == 0 ||
-        (a && sha256_parse(&want, expected) == 0 && sha256_eq(&want, &a->digest)))
-        return 0;
-    char now[SHA256_HEX + 1] = "nothing";
-    if (a)
-        sha256_hex(now, &a->digest);
-    return fail_param(reterr, FAIL_precondition_failed, "expected", "the alias names %s", now);
-}
-
 static int directory_move(struct catalog *c, const struct alias_move *m, struct fail *reterr)
 {
     struct directory *d = of(c);
@@ -526,7 +515,7 @@ static int directory_move(struct catalog *c, const struct alias_move *m, struct 
     const struct head_alias *a = head_alias(h, m->alias);
     r = m->rollback ? former_place(d, h, a, &to, reterr)
                     : head_select(h, m->selector, /* ordinals= */ true, &to, &alias, reterr);
-    if (r != 0 || (r = check_expected(a, m->expected, reterr)) != 0)
+    if (r != 0 || (r = alias_expect(a, m->expected, reterr)) != 0)
         return r;
     if (a && sha256_eq(&a->digest, &to->digest))
         return 0;
@@ -538,40 +527,6 @@ static int directory_move(struct catalog *c, const struct alias_move *m, struct 
 
 /* ---- publishing ---- */
 
-static int copy_file(const char *from, const char *to)
-{
-    CLEANUP(own_close) int in = open(from, O_RDONLY | O_CLOEXEC);
-    CLEANUP(own_close) int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    CLEANUP(own_free) char *block = malloc(MIB);
-    if (in < 0 || out < 0)
-        return -errno;
-    if (!block)
-        return -ENOMEM;
-    for (;;) {
-        ssize_t n = read(in, block, MIB);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            return fsync(out) < 0 ? -errno : 0;
-        for (ssize_t at = 0, w; at < n; at += w)
-            if ((w = write(out, block + at, (size_t)(n - at))) < 0)
-                return -errno;
-    }
-}
-
-static void remove_folder(const char *path)
-{
-    DIR *d = opendir(path);
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            (void)unlinkat(dirfd(d), e->d_name, 0);
-    if (d)
-        (void)closedir(d);
-    (void)rmdir(path);
-}
-
 /* Fills a folder that has no name in the catalog yet, and checks that it got what was hashed. */
 static int fill_folder(const char *folder, const struct publication *p, struct fail *reterr)
 {
@@ -582,7 +537,7 @@ static int fill_folder(const char *folder, const struct publication *p, struct f
     for (size_t i = 0; i < s->n; i++) {
         char to[PATH_MAX];
         int n = snprintf(to, sizeof(to), "%s/%s", folder, s->files[i].name);
-        r = n >= PATH_MAX ? -ENAMETOOLONG : copy_file(s->files[i].path, to);
+        r = n >= PATH_MAX ? -ENAMETOOLONG : folder_copy_file(s->files[i].path, to);
         if (r < 0)
             return cannot_write(reterr, to, r);
     }
@@ -609,7 +564,7 @@ static int store_revision(struct directory *d, const struct publication *p, uint
     if (r == 0 && rename(temp, final) < 0)
         r = cannot_write(reterr, final, -errno);
     if (r != 0)
-        remove_folder(temp);
+        folder_remove(temp);
     return r;
 }
 

@@ -242,6 +242,18 @@ int head_select(const struct head *h, struct str selector, bool ordinals,
     return no_such(h, selector, reterr);
 }
 
+int alias_expect(const struct head_alias *a, struct str expected, struct fail *reterr)
+{
+    struct sha256 want;
+    if (expected.n == 0 ||
+        (a && sha256_parse(&want, expected) == 0 && sha256_eq(&want, &a->digest)))
+        return 0;
+    char now[SHA256_HEX + 1] = "nothing";
+    if (a)
+        sha256_hex(now, &a->digest);
+    return fail_param(reterr, FAIL_precondition_failed, "expected", "the alias names %s", now);
+}
+
 static void put_name(char ret[static LIMIT_NAME + 1], struct str s)
 {
     size_t n = s.n < LIMIT_NAME ? s.n : LIMIT_NAME;

@@ -56,6 +56,10 @@ int head_select(const struct head *h, struct str selector, bool ordinals,
                 const struct head_revision **ret, struct str *ret_alias,
                 struct fail *reterr) MUST_USE;
 
+/* The alias (NULL: none) names `expected`, 64 hex digits, or nothing is expected. FAILED:
+ * precondition_failed. */
+int alias_expect(const struct head_alias *a, struct str expected, struct fail *reterr) MUST_USE;
+
 void head_describe(const struct head *h, const struct head_revision *r, struct str alias,
                    struct adapter_revision *ret);
 

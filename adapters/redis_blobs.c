@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "adapters/folder.h"
 #include "base/file.h"
 #include "base/num.h"
 #include "base/thread.h"
@@ -262,9 +263,9 @@ static int link_files(struct blob_cache *c, const struct manifest *m, char **ret
     int r = blob_cache_stage(c, folder);
     for (size_t i = 0; r == 0 && i < m->n; i++)
         if ((r = blob_cache_link(c, &m->files[i].digest, folder, m->files[i].name)) < 0)
-            blob_cache_unstage(folder);
+            folder_remove(folder);
     if (r == 0 && !(*ret_folder = str_dup(str_of(folder)))) {
-        blob_cache_unstage(folder);
+        folder_remove(folder);
         return -ENOMEM;
     }
     if (r < 0)
@@ -298,7 +299,7 @@ int redis_blobs_stage(struct redis_blobs *b, const struct adapter_revision *rev,
 
 void redis_blobs_unstage(struct redis_blobs *b, struct stage *s)
 {
-    blob_cache_unstage(s->folder);
+    folder_remove(s->folder);
     release(b->cache, s->held);
     free(s->folder);
     free(s->held);

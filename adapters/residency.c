@@ -77,11 +77,10 @@ struct residents {
     bool stopping;
     struct entry *buckets[N_BUCKETS];
     struct list queue, idle, failed; /* idle: least recently used first */
-    size_t n_failed;
-    uint64_t bytes;      /* of resident entries */
-    uint64_t idle_bytes; /* of those that nobody leases */
-    uint64_t reserved;   /* of running loads */
-    size_t n_resident, n_leases;
+    uint64_t bytes;                  /* of resident entries */
+    uint64_t idle_bytes;             /* of those that nobody leases */
+    uint64_t reserved;               /* of running loads */
+    size_t n_resident, n_leases, n_failed;
     struct lease_wait *first_wait, *last_wait;
     pthread_t loaders[MAX_LOADERS], clock;
     unsigned n_loaders;
@@ -168,7 +167,7 @@ static void grant(struct residents *r, struct entry *e, struct lease *l, enum re
     show(r);
 }
 
-/* A lease when the revision is resident now; else NULL. */
+/* A lease when the revision is resident now; else *ret stays NULL. */
 static int lease_now(struct residents *r, const struct adapter_revision *rev, struct lease **ret)
 {
     CLEANUP(own_free) struct lease *l = malloc(sizeof(*l));
@@ -176,10 +175,8 @@ static int lease_now(struct residents *r, const struct adapter_revision *rev, st
         return -ENOMEM;
     LOCKED(&r->lock);
     struct entry *e = find(r, rev->base, &rev->digest);
-    if (!e || e->state != ENTRY_resident) {
-        *ret = NULL;
+    if (!e || e->state != ENTRY_resident)
         return 0;
-    }
     grant(r, e, l, RESIDENCY_hit, rev);
     *ret = TAKE(l);
     return 0;
@@ -347,35 +344,33 @@ struct lease_wait *lease_wait_free(struct lease_wait *w)
     return NULL;
 }
 
+/* Takes a wait that is not on a load off the clock; false: it was answered or cancelled. */
+static bool claim_alone(struct residents *r, struct lease_wait *w)
+{
+    if (atomic_exchange(&w->claimed, true))
+        return false;
+    LOCKED(&r->lock);
+    clock_del(r, w);
+    return true;
+}
+
 void residency_fail(struct residents *r, struct lease_wait *w, const struct fail *f)
 {
-    bool mine = !atomic_exchange(&w->claimed, true);
-    if (mine) {
-        {
-            LOCKED(&r->lock);
-            clock_del(r, w);
-        }
+    if (claim_alone(r, w))
         w->fn(w->arg, NULL, f);
-    }
     wait_unref(w);
 }
 
 bool residency_abandon(struct residents *r, struct lease_wait *w)
 {
-    bool mine = !atomic_exchange(&w->claimed, true);
-    if (mine) {
-        {
-            LOCKED(&r->lock);
-            clock_del(r, w);
-        }
+    bool mine = claim_alone(r, w);
+    if (mine)
         wait_unref(w);
-    }
     wait_unref(w);
     return mine;
 }
 
-/* Claims every wait of an entry that is still open and chains them by next_entry; the others lose
- * the entry's reference. */
+/* Chains the open waits of an entry, claimed, by next_entry; the others lose its reference. */
 static struct lease_wait *claim_waits(struct residents *r, struct entry *e)
 {
     struct lease_wait *claimed = NULL;
@@ -774,9 +769,9 @@ struct residents *residency_free(struct residents *r)
     if (r->clock_runs)
         (void)pthread_join(r->clock, NULL);
     struct fail f;
+    struct entry *victims = NULL;
     (void)fail_set(&f, FAIL_overloaded, "the server is stopping");
     answer(stop(r), &f);
-    struct entry *victims = NULL;
     r->max_bytes = 0;
     assert(r->idle_bytes == r->bytes); /* no lease is held */
     (void)make_room(r, 0, &victims);
@@ -790,15 +785,10 @@ struct residents *residency_free(struct residents *r)
 
 /* ---- state ---- */
 
-bool residency_has(struct residents *r, struct str base, const struct sha256 *digest)
+bool residency_has(struct residents *r, const char *base, const struct sha256 *digest)
 {
-    char name[LIMIT_NAME + 1];
-    if (base.n > LIMIT_NAME)
-        return false;
-    memcpy(name, base.p, base.n);
-    name[base.n] = '\0';
     LOCKED(&r->lock);
-    struct entry *e = find(r, name, digest);
+    struct entry *e = find(r, base, digest);
     return e && e->state == ENTRY_resident;
 }
 

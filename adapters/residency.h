@@ -54,7 +54,7 @@ void residency_fail(struct residents *r, struct lease_wait *w, const struct fail
  * is left. */
 bool residency_abandon(struct residents *r, struct lease_wait *w);
 
-bool residency_has(struct residents *r, struct str base, const struct sha256 *digest);
+bool residency_has(struct residents *r, const char *base, const struct sha256 *digest);
 /* A lease that keeps a configured adapter resident is not counted as a client's. */
 void lease_set_pin(struct lease *l);
 

@@ -133,7 +133,7 @@ static void touch(struct fake *f, unsigned id, uint64_t bytes)
 static bool has(struct fake *f, unsigned id)
 {
     struct adapter_revision rev = rev_of(id, 0);
-    return residency_has(f->r, STR("demo"), &rev.digest);
+    return residency_has(f->r, "demo", &rev.digest);
 }
 
 static void a_second_acquisition_is_a_hit(void **state)
