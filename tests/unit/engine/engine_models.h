@@ -13,7 +13,7 @@
 /* ---- the model and its adapters: the demo's, else the reference model's ---- */
 
 static char model_path[512];
-static char adapter_paths[8][512];
+static char adapter_paths[16][512];
 static size_t n_adapters;
 
 static inline int find_adapter(const char *path, const struct stat *st, int kind, struct FTW *ftw)
@@ -26,17 +26,41 @@ static inline int find_adapter(const char *path, const struct stat *st, int kind
     return 0;
 }
 
+static inline int by_path(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static inline void find_adapters(const char *folder)
+{
+    n_adapters = 0;
+    (void)nftw(folder, find_adapter, 8, FTW_PHYS);
+    qsort(adapter_paths, n_adapters, sizeof(adapter_paths[0]), by_path);
+}
+
+/* NAME/REVISION: one revision of each is enough, two may hardly differ. */
+static inline void keep_one_revision(void)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < n_adapters; i++) {
+        size_t name = (size_t)(strrchr(adapter_paths[i], '/') - adapter_paths[i]) + 1;
+        if (n == 0 || strncmp(adapter_paths[n - 1], adapter_paths[i], name) != 0)
+            memmove(adapter_paths[n++], adapter_paths[i], sizeof(adapter_paths[0]));
+    }
+    n_adapters = n;
+}
+
 static inline int find_model(void **state)
 {
     log_set_level(LOG_error);
     (void)snprintf(model_path, sizeof(model_path), "%s", test_path("models/demo.gguf"));
-    (void)nftw(test_path("models/adapters"), find_adapter, 8, FTW_PHYS);
+    find_adapters(test_path("models/adapters"));
+    keep_one_revision();
     const char *stories = test_shared("engine/models/stories260K.f16.gguf");
     const char *lora = test_shared("engine/lora/stories260K");
     if (n_adapters < 2 && stories && lora) {
-        n_adapters = 0;
         (void)snprintf(model_path, sizeof(model_path), "%s", stories);
-        (void)nftw(lora, find_adapter, 8, FTW_PHYS);
+        find_adapters(lora);
     }
     return 0;
 }
