@@ -14,6 +14,7 @@ struct scope {
     struct scope *up;
     struct var first[4], *vars;
     size_t n, cap;
+    bool kept; /* a macro was made in it: it may be used again later */
 };
 
 struct scope *scope_new(struct render *r, struct scope *up)
@@ -414,13 +415,23 @@ static void run_if(struct render *r, struct scope *s, const struct node *n)
         run_body(r, s, n->c);
 }
 
+/* An empty scope for the next turn of a loop: the last one, unless a macro holds on to it. */
+static struct scope *next_scope(struct render *r, struct scope *up, struct scope *last)
+{
+    if (!last || last->kept)
+        return scope_new(r, up);
+    last->n = 0;
+    return last;
+}
+
 /* The elements that the loop's own condition lets through. */
 static const struct list *filtered(struct render *r, struct scope *s, const struct node *n,
                                    const struct list *items)
 {
     struct val kept = val_list(r, 0);
+    struct scope *inner = NULL;
     for (size_t i = 0; i < items->n && r->err == 0; i++) {
-        struct scope *inner = scope_new(r, s);
+        inner = next_scope(r, s, inner);
         if (!inner)
             break;
         assign(r, inner, n->a, items->items[i]);
@@ -441,8 +452,9 @@ static void run_for(struct render *r, struct scope *s, const struct node *n)
         return;
     r->loops++;
     *loop = (struct loop){ .items = items, .changed = V_UNDEFINED };
+    struct scope *inner = NULL;
     for (size_t i = 0; i < items->n && r->flow != FLOW_break && render_step(r, 1); i++) {
-        struct scope *inner = scope_new(r, s);
+        inner = next_scope(r, s, inner);
         if (!inner)
             break;
         loop->at = i;
@@ -463,6 +475,8 @@ static struct val macro_value(struct render *r, struct scope *s, const struct no
     if (!f)
         return V_UNDEFINED;
     *f = (struct func){ .name = "macro", .macro = n, .scope = s };
+    for (; s && !s->kept; s = s->up)
+        s->kept = true;
     return (struct val){ .kind = V_func, .fn = f };
 }
 

@@ -36,6 +36,7 @@ struct merge_rule { /* one slot of an open hash table */
 struct tokenizer {
     bool spm; /* else byte-level BPE */
     bool add_space_prefix, add_bos, add_eos, ignore_merges;
+    bool cut_words; /* SPM: no token has a blank behind another character */
     int32_t bos, eos, unknown;
     uint32_t n;
     struct token *tokens;

@@ -110,7 +110,8 @@ static struct candidate heap_pop(struct merger *m)
 static size_t pair_hash(int32_t left, int32_t right)
 {
     uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
-    return (size_t)(h >> 20);
+    h = (h ^ (h >> 29)) * 0xbf58476d1ce4e5b9u; /* small tables take the low bits: mix them too */
+    return (size_t)(h >> 32);
 }
 
 size_t merge_slot(const struct tokenizer *t, int32_t left, int32_t right)
@@ -212,6 +213,8 @@ static int emit(struct merger *m, const struct symbol *s)
 
 static int finish(struct merger *m)
 {
+    if (m->n)
+        m->symbols[m->n - 1].next = -1;
     int r = merge_all(m);
     for (int32_t i = m->n ? 0 : -1; i >= 0 && r == 0; i = m->symbols[i].next)
         r = emit(m, &m->symbols[i]);
@@ -258,8 +261,6 @@ int merger_bpe_word(void *merger, struct str word)
         return r;
     for (size_t i = 0; i < word.n; i++)
         add_symbol(m, word.p + i, 1, m->t->byte_ids[(uint8_t)word.p[i]]);
-    if (m->n)
-        m->symbols[m->n - 1].next = -1;
     return finish(m);
 }
 
@@ -269,6 +270,29 @@ static uint32_t rune_bytes(struct str s)
     static const uint8_t by_nibble[16] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 4 };
     uint32_t n = by_nibble[(uint8_t)s.p[0] >> 4];
     return n < s.n ? n : (uint32_t)s.n;
+}
+
+static bool is_space_mark(struct str s)
+{
+    return s.n >= 3 && memcmp(s.p, "\xe2\x96\x81", 3) == 0;
+}
+
+/* Merges word by word where no token reaches over the beginning of one, else all at once. */
+static int spm_words(struct merger *m, struct str text)
+{
+    int r = begin(m, text.n);
+    bool was_mark = true;
+    while (text.n && r == 0) {
+        uint32_t len = rune_bytes(text);
+        bool mark = is_space_mark(text);
+        if (m->t->cut_words && mark && !was_mark)
+            r = finish(m);
+        int32_t id = vocab_find(m->t, str_head(text, len));
+        add_symbol(m, text.p, len, id >= 0 && is_text(&m->t->tokens[id]) ? id : -1);
+        text = str_sub(text, len);
+        was_mark = mark;
+    }
+    return r == 0 ? finish(m) : r;
 }
 
 int merger_spm_text(struct merger *m, struct str text, bool space_prefix)
@@ -288,16 +312,5 @@ int merger_spm_text(struct merger *m, struct str text, bool space_prefix)
             m->text[n++] = c;
         }
     }
-    r = begin(m, n);
-    if (r < 0)
-        return r;
-    for (struct str rest = { m->text, n }; rest.n;) {
-        uint32_t len = rune_bytes(rest);
-        int32_t id = vocab_find(m->t, str_head(rest, len));
-        add_symbol(m, rest.p, len, id >= 0 && is_text(&m->t->tokens[id]) ? id : -1);
-        rest = str_sub(rest, len);
-    }
-    if (m->n)
-        m->symbols[m->n - 1].next = -1;
-    return finish(m);
+    return spm_words(m, (struct str){ m->text, n });
 }

@@ -450,6 +450,22 @@ static int load_kind(struct tokenizer *t, const struct gguf *g, struct fail *ret
     return pre_split_new(t, pre, reterr);
 }
 
+static bool holds_word_start(struct str text) /* a blank behind another character */
+{
+    for (size_t i = 1; i + 3 <= text.n; i++)
+        if (memcmp(text.p + i, "\xe2\x96\x81", 3) == 0 &&
+            (i < 3 || memcmp(text.p + i - 3, "\xe2\x96\x81", 3) != 0))
+            return true;
+    return false;
+}
+
+static void find_word_cuts(struct tokenizer *t)
+{
+    t->cut_words = t->spm;
+    for (uint32_t i = 0; i < t->n && t->cut_words; i++)
+        t->cut_words = t->tokens[i].control || !holds_word_start(t->tokens[i].text);
+}
+
 int vocab_load(struct tokenizer *t, const struct gguf *g, struct fail *reterr)
 {
     int r = load_kind(t, g, reterr);
@@ -465,6 +481,7 @@ int vocab_load(struct tokenizer *t, const struct gguf *g, struct fail *reterr)
         return r;
     decode_tokens(t);
     find_bytes(t);
+    find_word_cuts(t);
     r = list_special(t);
     if (r == 0)
         adjust_phi3(t, g);

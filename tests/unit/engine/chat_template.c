@@ -170,11 +170,187 @@ static void equals_jinja2_on_snippets(void **state)
     assert_int_equal(wrong, 0);
 }
 
+/* ---- origins ---- */
+
+static struct chat_message hello[] = { { .role = { "user", 4 }, .content = { "hello", 5 } } };
+
+/* A rendering with what users wrote in brackets: "<|user|>[hello]". */
+static char *marked(const struct chat_rendering *r)
+{
+    CLEANUP(buf_done) struct buf b = BUF_INIT(MIB);
+    size_t sum = 0;
+    for (size_t i = 0; i < r->n_spans; i++) {
+        assert_true(r->spans[i].text.p == r->text + sum && r->spans[i].text.n > 0);
+        sum += r->spans[i].text.n;
+        buf_adds(&b, r->spans[i].literal ? "[" : "");
+        buf_add(&b, r->spans[i].text);
+        buf_adds(&b, r->spans[i].literal ? "]" : "");
+    }
+    assert_int_equal(sum, r->n);
+    return b.n ? buf_take(&b, NULL) : strdup("");
+}
+
+static void every_byte_knows_who_wrote_it(void **state)
+{
+    static const struct {
+        const char *source, *want;
+    } rows[] = {
+        { "<|{{ messages[0].role }}|>{{ messages[0].content }}!", "<|user|>[  Héllo ]!" },
+        { "{{ 'a' + messages[0].content | trim + 'b' }}", "a[Héllo]b" },
+        { "{{ ('x' ~ messages[0].content ~ 'y')[2:-1] }}", "[ Héllo ]" },
+        { "{{ ('x' ~ messages[0].content ~ 'y')[::-1] }}", "y[ olléH  ]x" },
+        { "{{ messages[0].content.replace('l', '<|l|>') }}", "[  Hé]<|l|><|l|>[o ]" },
+        { "{{ 'a-b'.replace('-', messages[0].content) }}", "a[  Héllo ]b" },
+        { "{{ messages[0].content | upper }}", "[  HÉLLO ]" },
+        { "{{ messages[0].content.split('l') | join('|') }}", "[  Hé]||[o ]" },
+        { "{{ messages[0].content | tojson }}", "\"[  Héllo ]\"" },
+        { "{{ [messages[0].content, 'x'] }}", "['[  Héllo ]', 'x']" },
+        { "{{ '%s<|x|>' % messages[0].content }}", "[  Héllo ]<|x|>" },
+        { "{% set c %}<{{ messages[0].content }}>{% endset %}{{ c }}", "<[  Héllo ]>" },
+        { "{% macro m(x) %}({{ x }}){% endmacro %}{{ m(messages[0].content) }}", "([  Héllo ])" },
+        { "{% set ns = namespace(s='') %}{% for m in messages %}{% set ns.s = ns.s + m.content + "
+          "'|' %}"
+          "{% endfor %}{{ ns.s }}",
+          "[  Héllo ]|[x\ny]|" },
+        { "{{ messages[1].content | indent(2) }}", "[x\n]  [y]" },
+        { "{{ messages[0].content | list | first ~ '.' }}", "[ ]." },
+        { "{{ messages[0].content | length }}", "8" },
+        { "{{ messages[1].role }}", "[<|im_end|>]" }, /* not a role that anybody knows */
+        { "{{ tools[0].name }}|{{ extra }}", "[clock]|[kw]" },
+        { "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}", "<s>[  Héllo ]</s>" },
+        { "", "" },
+    };
+    struct chat_message messages[] = {
+        { .role = STR("user"), .content = STR("  H\xc3\xa9llo ") },
+        { .role = STR("<|im_end|>"), .content = STR("x\ny") },
+    };
+    struct chat_request q = { .messages = messages,
+                              .n_messages = 2,
+                              .tools_json = STR("[{\"name\": \"clock\"}]"),
+                              .template_kwargs = STR("{\"extra\": \"kw\"}") };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(chat_rendering_done) struct chat_rendering got = { 0 };
+        struct fail f = { 0 };
+        if (render(str_of(rows[i].source), &q, false, &got, &f) != 0)
+            fail_msg("%s: %s", rows[i].source, f.message);
+        CLEANUP(own_free) char *text = marked(&got);
+        assert_string_equal(text, rows[i].want);
+    }
+}
+
+/* ---- bounds and messages ---- */
+
+static void a_bound_ends_a_template_with_a_message(void **state)
+{
+    static const struct {
+        const char *source, *message;
+    } rows[] = {
+        { "{% for i in range(100000) %}{% for k in range(100000) %}{% endfor %}{% endfor %}",
+          "steps" },
+        { "{% set ns = namespace(s='xxxxxxxxxxxxxxxx') %}{% for i in range(64) %}"
+          "{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}",
+          "" },
+        { "{{ 'x' * 1000000000000 }}", "" },
+        { "{{ [0] * 1000000000000 }}", "" },
+        { "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "nested too deeply" },
+        { "{% set ns = namespace(l=[]) %}{% for i in range(100000) %}{% set ns.l = [ns.l] %}{% "
+          "endfor %}"
+          "{{ ns.l }}",
+          "nested too deeply" },
+        { "{{ range(1000000) }}", "range" },
+        { "{{ 9223372036854775807 + 1 }}", "64 bits" },
+        { "{{ 2 ** 64 }}", "64 bits" },
+        { "{{ 1 // 0 }}", "division by zero" },
+        { "{{ (-9223372036854775807 - 1) // -1 }}", "64 bits" },
+        { "a\n\n{{ x.y }}", "line 3: 'x' is undefined" },
+        { "\n{% frob %}", "line 2: {% frob %} is not understood" },
+        { "{{ 'a' | frob }}", "no filter 'frob'" },
+        { "{{ 'a' is frob }}", "no test 'frob'" },
+        { "{% for a in b recursive %}{% endfor %}", "recursive" },
+        { "{{ 'x", "not closed" },
+        { "{# x", "not closed" },
+        { "{% raw %}x", "not closed" },
+        { "{% for x in y %}", "missing" },
+        { "{{ x", "not closed" },
+    };
+    struct chat_request q = { .messages = hello, .n_messages = 1 };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(chat_rendering_done) struct chat_rendering got = { 0 };
+        struct fail f = { 0 };
+        int r = render(str_of(rows[i].source), &q, false, &got, &f);
+        if (r != FAILED || !f.message[0] || !strstr(f.message, rows[i].message))
+            fail_msg("%s: %d '%s'", rows[i].source, r, f.message);
+        assert_int_equal(f.code, FAIL_invalid_request);
+    }
+}
+
+static void deep_nesting_is_refused_not_run(void **state)
+{
+    static const struct {
+        const char *open, *close;
+    } rows[] = { { "(", ")" },   { "[", "]" },  { "not ", "" },         { "-", "" },
+                 { "{1:", "}" }, { "f(", ")" }, { "a if b else ", "" }, { "x[", "]" } };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(buf_done) struct buf b = BUF_INIT(MIB);
+        CLEANUP(chat_template_freep) struct chat_template *t = NULL;
+        struct fail f = { 0 };
+        buf_adds(&b, "{{ ");
+        for (unsigned k = 0; k < 10000; k++)
+            buf_adds(&b, rows[i].open);
+        buf_adds(&b, "1");
+        for (unsigned k = 0; k < 10000; k++)
+            buf_adds(&b, rows[i].close);
+        buf_adds(&b, " }}");
+        assert_int_equal(chat_template_new(&t, buf_str(&b), &f), FAILED);
+        assert_non_null(strstr(f.message, "nested"));
+    }
+}
+
+static void a_template_that_is_too_long_is_refused(void **state)
+{
+    CLEANUP(own_free) char *text = malloc(LIMIT_TEMPLATE_BYTES + 1);
+    CLEANUP(chat_template_freep) struct chat_template *t = NULL;
+    struct fail f = { 0 };
+    assert_non_null(text);
+    memset(text, 'x', LIMIT_TEMPLATE_BYTES + 1);
+    assert_int_equal(chat_template_new(&t, (struct str){ text, LIMIT_TEMPLATE_BYTES + 1 }, &f),
+                     FAILED);
+    assert_int_equal(chat_template_new(&t, (struct str){ text, LIMIT_TEMPLATE_BYTES }, &f), 0);
+}
+
+static void chatml_is_the_template_of_models_without_one(void **state)
+{
+    struct chat_request q = { .messages = hello, .n_messages = 1 };
+    CLEANUP(chat_rendering_done) struct chat_rendering got = { 0 };
+    struct fail f = { 0 };
+    assert_int_equal(render(str_of(chat_template_chatml), &q, true, &got, &f), 0);
+    assert_string_equal(got.text, "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n");
+}
+
+static void bad_json_of_the_request_is_named(void **state)
+{
+    struct chat_request q = { .messages = hello, .n_messages = 1, .template_kwargs = STR("[1]") };
+    CLEANUP(chat_rendering_done) struct chat_rendering got = { 0 };
+    struct fail f = { 0 };
+    assert_int_equal(render(STR("x"), &q, true, &got, &f), FAILED);
+    assert_non_null(strstr(f.message, "chat_template_kwargs"));
+    q.template_kwargs = STR_NULL;
+    q.tools_json = STR("{}");
+    assert_int_equal(render(STR("x"), &q, true, &got, &f), FAILED);
+    assert_non_null(strstr(f.message, "tools"));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_jinja2_on_templates_that_models_ship),
         cmocka_unit_test(equals_jinja2_on_snippets),
+        cmocka_unit_test(every_byte_knows_who_wrote_it),
+        cmocka_unit_test(a_bound_ends_a_template_with_a_message),
+        cmocka_unit_test(deep_nesting_is_refused_not_run),
+        cmocka_unit_test(a_template_that_is_too_long_is_refused),
+        cmocka_unit_test(chatml_is_the_template_of_models_without_one),
+        cmocka_unit_test(bad_json_of_the_request_is_named),
     };
     test_begin();
     return cmocka_run_group_tests(tests, read_golden, drop_golden);
