@@ -102,6 +102,19 @@ static bool grouped(const struct number *x)
     return equal || broad;
 }
 
+/* Small groups are more often bytes in hexadecimal or a list: they must stand alone. */
+static bool alone(struct pii_cursor *c, const struct number *x, size_t pos)
+{
+    size_t next, start;
+    bool wide;
+    if (x->n_groups == 1 || x->group[0] > 2)
+        return true;
+    if (c->prev == ' ' && sym_digit(pii_before(c, c->prev_at, &start)))
+        return false;
+    return !gap(c, &pos, &wide) &&
+           !(pii_peek(c, pos, &next) == ' ' && sym_hex(pii_peek(c, next, &next)) >= 0);
+}
+
 bool pii_card(struct pii_cursor *c, struct pii_hit *ret)
 {
     struct number x = { 0 };
@@ -120,7 +133,8 @@ bool pii_card(struct pii_cursor *c, struct pii_hit *ret)
         x.group[x.n_groups++] = (unsigned char)n;
         if (sym_word(s))
             break;
-        if (x.n >= DIGITS_MIN && issued(x.digit, x.n) && grouped(&x) && luhn(x.digit, x.n))
+        if (x.n >= DIGITS_MIN && issued(x.digit, x.n) && grouped(&x) && luhn(x.digit, x.n) &&
+            alone(c, &x, pos))
             end = pos;
     } while (x.n < DIGITS_MAX && gap(c, &pos, &x.wide));
 out:

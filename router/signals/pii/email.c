@@ -181,12 +181,17 @@ static size_t read_domain(struct pii_cursor *c, size_t pos, enum form form, bool
         if (l.end != l.next)
             return good;
         pos = l.next;
+        enum form dot = FORM_plain;
         if (pii_peek(c, pos, &next) == '.')
             pos = next;
-        else if (form != FORM_plain && spelt_sign(c, &pos, "dot", '.') != FORM_none)
-            spelt_dot = true;
+        else if (form != FORM_plain)
+            dot = spelt_sign(c, &pos, "dot", '.');
         else
             return good;
+        /* "look at that . It is" */
+        if (dot == FORM_none || (dot == FORM_spaced && form == FORM_spelt))
+            return good;
+        spelt_dot |= dot != FORM_plain;
     }
 }
 

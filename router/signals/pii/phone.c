@@ -264,9 +264,12 @@ static double trunk_score(const struct number *x, unsigned k, unsigned context)
     return same ? phone ? 0.8 : 0.6 : 0;
 }
 
-/* 12.05.2024, 2024-05-12, 12/05/24 */
+/* 12.05.2024, 2024-05-12, 12/05/24; "in 2011 2313" begins with a year */
 static bool is_date(const struct number *x, unsigned k)
 {
+    unsigned year = value(x->digit, 4);
+    if (k == 2 && lengths(x, 0, 2, "44") && year >= 1900 && year < 2100)
+        return true;
     if (k != 3)
         return false;
     if (lengths(x, 0, 3, "224") || lengths(x, 0, 3, "422") || lengths(x, 0, 3, "222"))
@@ -306,12 +309,24 @@ static double local_score(const struct number *x, unsigned k, unsigned context)
     return (number && n >= 7) || phone ? 0.5 : 0;
 }
 
+/* "01101000 01101001": letters in binary */
+static bool is_binary(const struct number *x, unsigned k)
+{
+    unsigned n = digits(x, k);
+    for (unsigned i = 0; i < n; i++)
+        if (x->digit[i] > 1)
+            return false;
+    return true;
+}
+
 static double score(const struct number *x, unsigned k, unsigned context)
 {
     if (k == 1 && x->group[0].paren)
         return 0; /* the parentheses are not its own */
     if (x->plus)
         return plus_score(x, k);
+    if (is_binary(x, k))
+        return 0;
     double s = zeros_score(x, k);
     if (s > 0)
         return s;

@@ -109,6 +109,7 @@ static void finds_email_addresses(void **state)
         { "getty@tty1.service", "" },
         { "meet me at google.com", "" },
         { "look at that dot on the map", "" },
+        { "a new look at Nirvana . It was", "" },
         { "we are at war dot", "" },
         { "a @ b", "" },
         { "5 apples @ 3.50", "" },
@@ -245,6 +246,8 @@ static void finds_phone_numbers(void **state)
         { "a+1234567 1+2 +5 degrees", "" },
         { "1024x768", "" },
         { "is415-555-0132", "" },
+        { "00100000 01110 00100000 01110011 01101001", "" },
+        { "call, December 2011 2313", "" },
         { "x_4155550132", "" },
         { "http://shop.example/item/4155550132", "" },
     };
@@ -318,6 +321,8 @@ static void finds_payment_cards(void **state)
         { "x4111111111111111 4111111111111111x", "" },
         { "94111111111111111111111", "" },
         { "0.4111111111111111", "" },
+        { "57 68 61 74 20 69 73 20 61 20 6d 61", "" }, /* text in hexadecimal */
+        { "41 11 11 11 11 11 11 11 12 13", "" },
     };
     expect_all(rows, ARRAY_LEN(rows));
 }
