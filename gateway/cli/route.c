@@ -73,7 +73,7 @@ static int route_line(const struct router *r, struct str line, bool explain, str
     if (e == 0 && !router_is_auto(r, chat.model)) {
         e = name_model(r, chat.model, &route, &fail);
     } else if (e == 0) {
-        struct route_request q = { .chat = &chat, .trace = explain };
+        struct route_request q = { .chat = &chat, .trace = true }; /* all signals are printed */
         e = router_route(r, &q, arena, &route, &fail);
     }
     if (e < 0)
