@@ -84,14 +84,10 @@ static void emit(struct choice *c, struct str text, const struct engine_event *e
     struct answer *a = c->answer;
     if (text.n == 0 && !(e && e->n_tokens && answer_shows_logprobs(a)))
         return;
-    if (!is_stream(a)) {
+    if (is_stream(a))
+        a->dialect->text(a, c, text, e, &a->out);
+    else
         a->dialect->collect(a, c, text, e);
-        return;
-    }
-    if (!c->begun)
-        a->dialect->begin(a, c, &a->out);
-    c->begun = true;
-    a->dialect->text(a, c, text, e, &a->out);
 }
 
 static void end_choice(struct choice *c, enum finish_reason finish)
@@ -101,12 +97,8 @@ static void end_choice(struct choice *c, enum finish_reason finish)
         return;
     c->ended = true;
     c->finish = finish;
-    if (!is_stream(a))
-        return;
-    if (!c->begun)
-        a->dialect->begin(a, c, &a->out);
-    c->begun = true;
-    a->dialect->end(a, c, &a->out);
+    if (is_stream(a))
+        a->dialect->end(a, c, &a->out);
 }
 
 static void fail_answer(struct answer *a, const struct fail *fail)
@@ -117,18 +109,19 @@ static void fail_answer(struct answer *a, const struct fail *fail)
     a->failed = *fail;
 }
 
-/* Through the plugins' stream stage. A block ends the choice and its decode. */
-static void pass(struct choice *c, const struct engine_event *e, bool end)
+/* Through the plugins' stream stage. A block ends the choice and its decode. `e`: the event behind
+ * the text, or NULL. */
+static void pass(struct choice *c, struct str text, const struct engine_event *e, bool end)
 {
     if (c->ended)
         return;
     if (!c->run) {
-        emit(c, e->text, e);
+        emit(c, text, e);
         return;
     }
     CLEANUP(buf_done) struct buf out = BUF_INIT(LIMIT_SSE_EVENT);
     struct fail fail = { 0 };
-    enum verdict v = chain_push(c->run, e->text, end, &out, &fail);
+    enum verdict v = chain_push(c->run, text, end, &out, &fail);
     int err = buf_err(&out);
     if (err < 0) {
         (void)fail_errno(&fail, err, "guarding the answer");
@@ -144,6 +137,19 @@ static void pass(struct choice *c, const struct engine_event *e, bool end)
     end_choice(c, FINISH_content_filter);
     if (c->job)
         engine_cancel(c->job);
+}
+
+/* An echoed prompt is part of the answer: the guards see it too. */
+static void begin_choice(struct choice *c)
+{
+    struct answer *a = c->answer;
+    if (c->begun)
+        return;
+    c->begun = true;
+    if (is_stream(a))
+        a->dialect->begin(a, c, &a->out);
+    if (a->chats[c->chat].echo && !a->is_canned)
+        pass(c, a->chats[c->chat].prompt, /* event= */ NULL, /* end= */ false);
 }
 
 static void first_text(struct answer *a)
@@ -162,20 +168,19 @@ static void take_event(struct answer *a, const struct flow_event *f)
     case ENGINE_EVENT_admitted:
         if (e->queue_us > a->queue_us)
             a->queue_us = e->queue_us;
-        if (is_stream(a) && !c->begun) {
-            a->dialect->begin(a, c, &a->out);
-            c->begun = true;
-        }
+        begin_choice(c);
         return;
     case ENGINE_EVENT_text:
         first_text(a);
-        pass(c, e, /* end= */ false);
+        begin_choice(c);
+        pass(c, e->text, e, /* end= */ false);
         return;
     case ENGINE_EVENT_done:
         c->usage = e->usage;
         c->done = true;
         a->n_done++;
-        pass(c, e, /* end= */ true);
+        begin_choice(c);
+        pass(c, e->text, e, /* end= */ true);
         end_choice(c, e->finish);
         return;
     case ENGINE_EVENT_failed:
@@ -324,7 +329,8 @@ ptrdiff_t answer_read(struct request *r, char *into, size_t max)
 {
     struct answer *a = r->answer;
     for (;;) {
-        if (flow_ended(&r->flow))
+        enum flow_end end = flow_ended(&r->flow);
+        if (end != FLOW_open && end != FLOW_answered)
             return -2;
         take_events(a);
         finish_stream(a);
@@ -341,8 +347,10 @@ ptrdiff_t answer_read(struct request *r, char *into, size_t max)
             flow_wrote(&r->flow, clock_ms());
             return (ptrdiff_t)n;
         }
-        if (a->out_end)
+        if (a->out_end) {
+            (void)flow_close(&r->flow, FLOW_answered);
             return -1;
+        }
         if (server_suspend(r))
             return 0;
     }
@@ -601,9 +609,14 @@ static enum next reply_canned(struct answer *a, enum finish_reason finish)
 {
     a->overhead_us = clock_us() - a->request->received_us;
     for (size_t i = 0; i < a->n_choices; i++) {
-        emit(&a->choices[i], a->canned, /* event= */ NULL);
-        end_choice(&a->choices[i], finish);
-        a->choices[i].done = true;
+        struct choice *c = &a->choices[i];
+        begin_choice(c);
+        if (a->is_canned)
+            emit(c, a->canned, /* event= */ NULL);
+        else
+            pass(c, STR_NULL, /* event= */ NULL, /* end= */ true);
+        end_choice(c, finish);
+        c->done = true;
         a->n_done++;
     }
     return is_stream(a) ? reply_stream(a) : reply_whole(a);

@@ -134,6 +134,7 @@ static enum MHD_Result queue(struct request *r, struct MHD_Response *m)
 static enum MHD_Result send_whole(struct request *r)
 {
     size_t n = 0;
+    (void)flow_close(&r->flow, FLOW_answered);
     char *body = r->reply.body.n ? buf_take(&r->reply.body, &n) : NULL;
     return queue(r, body ? MHD_create_response_from_buffer(n, body, MHD_RESPMEM_MUST_FREE)
                          : MHD_create_response_from_buffer(0, (void *)(uintptr_t) "",
@@ -287,12 +288,12 @@ static void log_request(const struct request *r, unsigned status, uint64_t us)
              (unsigned long long)r->log_tokens, (double)us / 1e3);
 }
 
-static void account(struct request *r)
+static void account(struct request *r, bool complete)
 {
     unsigned status = r->reply.status;
     uint64_t us = clock_us() - r->accepted_us;
-    if (flow_ended(&r->flow) == FLOW_gone || status == 0)
-        status = 499;
+    if (!complete || status == 0)
+        status = flow_ended(&r->flow) == FLOW_shutdown ? 503 : 499;
     if (status == 499)
         metrics_add(METRIC_clients_gone_total, 1);
     if (r->answer && r->answer->n_choices) {
@@ -325,11 +326,12 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
         }
     }
     flow_completed(&r->flow);
-    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && !r->unread_body)
+    bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK || r->unread_body;
+    if (!complete)
         request_cancel(r, FLOW_gone);
     if (r->answer)
         answer_abandon(r->answer);
-    account(r);
+    account(r, complete);
     s->active--;
     request_unref(r);
 }

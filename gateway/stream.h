@@ -17,6 +17,7 @@ enum flow_end {
     FLOW_gone,     /* the client left */
     FLOW_slow,     /* it does not read: its backlog reached LIMIT_STREAM_BACKLOG */
     FLOW_shutdown, /* the drain time is over */
+    FLOW_answered, /* all is rendered: a client that leaves now has what it came for */
 };
 
 struct flow_event {

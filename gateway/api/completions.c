@@ -226,17 +226,12 @@ static void chunk(struct answer *a, const struct choice *c, struct str text, str
     buf_adds(b, "}\n\n");
 }
 
-static struct str echoed(const struct answer *a, const struct choice *c)
-{
-    return a->chats[0].echo ? a->chats[c->chat].prompt : STR_NULL;
-}
-
+/* Nothing to say before the first text: a completion has no role. */
 static void completions_begin(struct answer *a, struct choice *c, struct buf *b)
 {
-    struct str prompt = echoed(a, c);
-    if (prompt.n == 0)
-        return;
-    chunk(a, c, prompt, /* logprobs= */ NULL, /* ended= */ false, b);
+    (void)a;
+    (void)c;
+    (void)b;
 }
 
 static void completions_text(struct answer *a, struct choice *c, struct str text,
@@ -279,10 +274,9 @@ static void completions_collect(struct answer *a, struct choice *c, struct str t
 
 static void add_choice(struct answer *a, struct choice *c, struct buf *b)
 {
-    buf_addf(b, "%s{\"index\":%u,\"text\":\"", c->index ? "," : "", c->index);
-    buf_add_json_chars(b, echoed(a, c));
-    buf_add_json_chars(b, buf_str(&c->content));
-    buf_adds(b, "\",\"logprobs\":");
+    buf_addf(b, "%s{\"index\":%u,\"text\":", c->index ? "," : "", c->index);
+    buf_add_json(b, buf_str(&c->content));
+    buf_adds(b, ",\"logprobs\":");
     if (answer_shows_logprobs(a))
         print_logprobs(b, c->logprobs);
     else

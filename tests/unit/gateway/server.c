@@ -126,8 +126,9 @@ static char *receive(int fd, const char *until)
         if (until && strstr(b.p, until))
             break;
     }
-    char *text = buf_take(&b, NULL);
-    return text ? text : strdup("");
+    char *text = b.n ? buf_take(&b, NULL) : strdup("");
+    assert_non_null(text);
+    return text;
 }
 
 static char *exchange(const char *request)
@@ -178,13 +179,13 @@ static int open_stream(const char *script)
     return fd;
 }
 
-static void expect(char *answer, const char *what)
+static void expect(const char *answer, const char *what)
 {
     if (!strstr(answer, what))
         fail_msg("'%s' is not in:\n%s", what, answer);
 }
 
-static void reject(char *answer, const char *what)
+static void reject(const char *answer, const char *what)
 {
     if (strstr(answer, what))
         fail_msg("'%s' is in:\n%s", what, answer);
@@ -240,10 +241,11 @@ static void a_stream_follows_the_captured_order(void **state)
         "\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2",
         "data: [DONE]",
     };
-    char *at = a;
+    const char *at = a;
     for (size_t i = 0; i < ARRAY_LEN(order); i++) {
-        expect(at, order[i]);
         at = strstr(at, order[i]);
+        if (!at)
+            fail_msg("'%s' does not follow in:\n%s", order[i], a);
     }
     assert_int_equal(count(a, "\"usage\":null"), 4);
     free(a);
@@ -437,17 +439,16 @@ static void a_connection_serves_many_requests(void **state)
     static const char one[] = "GET /health HTTP/1.1\r\nHost: t\r\n\r\n";
     static const char bad[] = "POST /v1/completions HTTP/1.1\r\nHost: t\r\nContent-Type: x/y\r\n"
                               "Content-Length: 4\r\n\r\nabcd";
+    static const char last[] = "GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
     int fd = dial();
     send_all(fd, one, strlen(one)); /* pipelined */
     send_all(fd, bad, strlen(bad));
-    send_all(fd, one, strlen(one));
-    char *a = receive(fd, "415 Unsupported");
-    char *rest = receive(fd, "{\"status\":\"ok\"}");
+    send_all(fd, last, strlen(last));
+    char *a = receive(fd, NULL);
     (void)close(fd);
-    assert_true(count(a, "200 OK") >= 1);
-    assert_int_equal(count(a, "200 OK") + count(rest, "200 OK"), 2);
+    assert_int_equal(count(a, "200 OK"), 2);
+    expect(a, "415 Unsupported");
     free(a);
-    free(rest);
 }
 
 static void chunked_bodies_and_expect_are_served(void **state)
