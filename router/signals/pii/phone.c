@@ -445,8 +445,12 @@ bool pii_phone(struct pii_cursor *c, struct pii_hit *ret)
         return false;
     if (!begins(c, first == '+') || !read_number(c, &x))
         return false;
+    const struct group *g = x.group;
+    bool list = x.n_groups > 4 && g[0].len + g[1].len + g[2].len == 3; /* "1 2 3 4 5" */
     for (unsigned k = x.n_groups; k > 0 && digits(&x, k) >= 6; k--)
-        if (judge(c, &x, k, ret))
+        if (list && !x.plus && k != 10)
+            continue; /* most likely nothing: spare the effort */
+        else if (judge(c, &x, k, ret))
             return true;
     return false;
 }
