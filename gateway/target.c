@@ -32,6 +32,14 @@ static const struct core_model *base_of(const struct core *c, struct str name, s
     return best;
 }
 
+static bool is_printable(struct str name)
+{
+    for (size_t i = 0; i < name.n; i++)
+        if ((unsigned char)name.p[i] < 0x20 || name.p[i] == 0x7f)
+            return false;
+    return true;
+}
+
 int target_parse(const struct core *c, struct str name, struct target *ret, struct fail *reterr)
 {
     struct target t = { .model = core_model(c, name) };
@@ -49,7 +57,8 @@ int target_parse(const struct core *c, struct str name, struct target *ret, stru
             return not_found(name, reterr); /* a base that is not served */
     }
     bool empty_selector = t.adapter.selector.n == 0 && name.n && name.p[name.n - 1] == '@';
-    if (t.adapter.adapter.n == 0 || empty_selector || name.n > 2 * LIMIT_NAME)
+    if (t.adapter.adapter.n == 0 || empty_selector || name.n > 2 * LIMIT_NAME ||
+        !is_printable(name))
         return not_found(name, reterr);
     *ret = t;
     return 0;

@@ -83,7 +83,7 @@ static void play(struct fake_job *j)
 {
     struct str text = str_of(j->text);
     struct engine_event admitted = { .kind = ENGINE_EVENT_admitted, .queue_us = 7 };
-    static char block[16384];
+    char block[16384];
     uint32_t n = 0;
     uint64_t ms = 0;
     if (str_starts(text, STR("fail"))) {

@@ -1,0 +1,28 @@
+/* Bytes → model name → target → name again; and the same bytes as a path. */
+#include "base/limits.h"
+#include "gateway/api/api.h"
+#include "gateway/target.h"
+#include "tests/fuzz/fuzz.h"
+
+#include <assert.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct core_model models[] = { { .name = { "demo", 4 } }, { .name = { "a:b", 3 } } };
+    static const struct core core = { .models = models, .n_models = 2 };
+    struct str name = { (const char *)data, size };
+    struct arena *a = arena_new(4 * MIB);
+    struct target t;
+    struct fail fail = { 0 };
+    if (a && target_parse(&core, name, &t, &fail) == 0) {
+        assert(t.model || t.adapter.adapter.n);
+        assert(str_eq(target_name(&t, a), name));
+    }
+    const struct endpoint *e = NULL;
+    struct str params[REQUEST_PARAMS] = { 0 };
+    const char *allow = NULL;
+    if (a && api_find(&e, params, &allow, name, "GET", a, &fail) == 0)
+        assert(e && (!params[0].p || str_utf8_valid(params[0])));
+    (void)arena_free(a);
+    return 0;
+}
