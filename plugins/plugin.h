@@ -83,9 +83,9 @@ extern const struct plugin_type
 struct chain;     /* the plugins of one decision, in order */
 struct chain_run; /* one request through it */
 
-/* `plugins` is a list of {type, configuration}; NULL gives an empty chain. Unknown types are errors
- * with a suggestion; types of the policy language that are not served yet are reported as ignored
- * by name. */
+/* `plugins` is a list of {type, configuration}, which must outlive the chain; NULL gives an empty
+ * one. Unknown types are errors with a suggestion; types of the policy language that are not
+ * served yet are reported as ignored by name. */
 int chain_new(struct chain **ret, const struct node *plugins, const char *path,
               struct problems *p) MUST_USE;
 struct chain *chain_free(struct chain *c);

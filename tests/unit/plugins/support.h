@@ -7,13 +7,26 @@
 
 #include <stdlib.h>
 
-/* The document lives as long as the program: chains borrow its text. */
+/* Chains borrow text of their documents, which therefore live until the program ends. */
+static struct document *documents[256];
+static size_t n_documents;
+
+static inline void free_documents(void)
+{
+    while (n_documents)
+        (void)document_free(documents[--n_documents]);
+}
+
 static inline int make_chain(struct chain **ret, const char *yaml, struct problems **ret_problems)
 {
     struct problems *p = problems_new();
     struct document *d = NULL;
     assert_non_null(p);
     assert_int_equal(document_parse(&d, "test.yaml", str_of(yaml), p), 0);
+    if (n_documents == 0)
+        (void)atexit(free_documents);
+    assert_true(n_documents < ARRAY_LEN(documents));
+    documents[n_documents++] = d;
     int r = chain_new(ret, document_root(d), "plugins", p);
     *ret_problems = p;
     return r;
