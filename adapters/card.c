@@ -161,16 +161,33 @@ int card_new(struct card **ret, struct str name, struct str base)
     return 0;
 }
 
-int card_load(struct card **ret, const char *path, struct problems *p)
+/* The document moves to the card. */
+static int card_of(struct card **ret, struct document *document, struct problems *p)
 {
     CLEANUP(card_freep) struct card *c = calloc(1, sizeof(*c));
-    if (!c || !(c->arena = arena_new(CARD_ARENA)))
+    if (!c || !(c->arena = arena_new(CARD_ARENA))) {
+        (void)document_free(document);
         return -ENOMEM;
-    int r = document_load(&c->document, path, p);
-    if (r < 0 || (r = read_card(c, document_root(c->document), p)) < 0)
-        return r;
-    *ret = TAKE(c);
-    return 0;
+    }
+    c->document = document;
+    int r = read_card(c, document_root(document), p);
+    if (r == 0)
+        *ret = TAKE(c);
+    return r;
+}
+
+int card_load(struct card **ret, const char *path, struct problems *p)
+{
+    struct document *document;
+    int r = document_load(&document, path, p);
+    return r < 0 ? r : card_of(ret, document, p);
+}
+
+int card_parse(struct card **ret, const char *file, struct str text, struct problems *p)
+{
+    struct document *document;
+    int r = document_parse(&document, file, text, p);
+    return r < 0 ? r : card_of(ret, document, p);
 }
 
 /* ---- changing and writing ---- */

@@ -33,6 +33,7 @@ struct card {
 
 /* 0: *ret is to be freed. -EINVAL: `p` says why. Other negative errno: not readable. */
 int card_load(struct card **ret, const char *path, struct problems *p) MUST_USE;
+int card_parse(struct card **ret, const char *file, struct str text, struct problems *p) MUST_USE;
 int card_new(struct card **ret, struct str name, struct str base) MUST_USE;
 struct card *card_free(struct card *c); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct card *, card_free);

@@ -200,8 +200,22 @@ static int parse_line(struct manifest_file *f, struct str line)
     return 0;
 }
 
+struct sha256 manifest_digest(const struct manifest *m)
+{
+    char room[MANIFEST_MAX];
+    size_t n = (size_t)snprintf(room, sizeof(room), "%s", HEAD_LINE);
+    for (size_t i = 0; i < m->n; i++) {
+        char hex[SHA256_HEX + 1];
+        sha256_hex(hex, &m->files[i].digest);
+        n += (size_t)snprintf(room + n, sizeof(room) - n, "%s %" PRIu64 " %s\n", hex,
+                              m->files[i].bytes, m->files[i].name);
+    }
+    return sha256_of((struct str){ room, n });
+}
+
 int manifest_parse(struct manifest *ret, struct str text)
 {
+    const struct str whole = text;
     struct str line;
     *ret = (struct manifest){ 0 };
     if (text.n > MANIFEST_MAX || !str_starts(text, STR(HEAD_LINE)))
@@ -214,20 +228,11 @@ int manifest_parse(struct manifest *ret, struct str text)
             return -EBADMSG;
         ret->n++;
     }
-    return text.n || ret->n == 0 ? -EBADMSG : 0;
-}
-
-struct sha256 manifest_digest(const struct manifest *m)
-{
-    char room[MANIFEST_MAX];
-    size_t n = (size_t)snprintf(room, sizeof(room), "%s", HEAD_LINE);
-    for (size_t i = 0; i < m->n; i++) {
-        char hex[SHA256_HEX + 1];
-        sha256_hex(hex, &m->files[i].digest);
-        n += (size_t)snprintf(room + n, sizeof(room) - n, "%s %" PRIu64 " %s\n", hex,
-                              m->files[i].bytes, m->files[i].name);
-    }
-    return sha256_of((struct str){ room, n });
+    if (text.n || ret->n == 0)
+        return -EBADMSG;
+    /* Capital digits or a leading zero would give one manifest two names. */
+    struct sha256 mine = manifest_digest(ret), of_text = sha256_of(whole);
+    return sha256_eq(&mine, &of_text) ? 0 : -EBADMSG;
 }
 
 uint64_t manifest_bytes(const struct manifest *m)
