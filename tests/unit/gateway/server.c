@@ -127,7 +127,8 @@ static char *receive(int fd, const char *until)
             break;
     }
     char *text = b.n ? buf_take(&b, NULL) : strdup("");
-    assert_non_null(text);
+    if (!text)
+        abort();
     return text;
 }
 
