@@ -333,8 +333,10 @@ void route_print_eval(const struct router *r, const struct route *route, struct 
 {
     const struct decision *d = find_decision(r, route);
     bool first_of_many = d && d->refs.n && strcmp(d->algorithm, d->selection->name) != 0;
-    buf_adds(b, "{\"recipe\":");
-    buf_add_json(b, route->recipe);
+    buf_adds(b, "{\"original_text\":");
+    buf_add_json(b, route->text);
+    print_text("requested_model", route->requested, b);
+    print_text("recipe", route->recipe, b);
     print_key("decision_result", b);
     print_result(route, b);
     print_key("eval_trace", b);

@@ -38,6 +38,7 @@ static const struct option global_router_options[] = {
     OPT_IGNORED("skip_processing", "there is no proxy in front"),
     OPT_IGNORED("model_selection", "static selection is served by this version"),
     OPT_IGNORED("learning", "learning is not served by this version"),
+    OPT_IGNORED("*", "not known to this version"),
     OPT_END,
 };
 
@@ -51,6 +52,7 @@ static const struct option global_options[] = {
     OPT_IGNORED("services", "settings of its own containers"),
     OPT_IGNORED("stores", "settings of its own containers"),
     OPT_IGNORED("integrations", "settings of its own containers"),
+    OPT_IGNORED("*", "not known to this version"),
     OPT_END,
 };
 
@@ -127,6 +129,54 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+struct named {
+    struct str name;
+    size_t at;
+};
+
+static int by_text(const void *a, const void *b)
+{
+    const struct named *x = a, *y = b;
+    int r = str_cmp(x->name, y->name);
+    return r ? r : (x->at > y->at) - (x->at < y->at);
+}
+
+/* A name that a list of maps gives twice. */
+static int report_twins(struct load *l, const struct node *list, const char *path, const char *what)
+{
+    struct named *all = arena_array(l->r->arena, (list ? list->n : 0) + 1, sizeof(*all));
+    size_t n = 0;
+    if (!all)
+        return -ENOMEM;
+    for (size_t i = 0; list && i < list->n; i++) {
+        const struct node *name = node_get(list->items[i], "name");
+        if (name && name->kind == NODE_scalar)
+            all[n++] = (struct named){ name->scalar, i };
+    }
+    if (n)
+        qsort(all, n, sizeof(*all), by_text);
+    for (size_t i = 1; i < n; i++) {
+        if (!str_eq(all[i].name, all[i - 1].name))
+            continue;
+        char at[96];
+        (void)snprintf(at, sizeof(at), "%s[%zu].name", path, all[i].at);
+        (void)node_problem(l->p, PROBLEM_error, node_get(list->items[all[i].at], "name"), at,
+                           "the %s '%.*s' is defined twice", what, STR_ARG(all[i].name));
+    }
+    return 0;
+}
+
+static int check_names(struct load *l)
+{
+    const struct config *c = l->r->config;
+    const struct node *cards = c->routing ? node_get(c->routing, "modelCards") : NULL;
+    const struct node *models = c->providers ? node_get(c->providers, "models") : NULL;
+    int e = report_twins(l, cards, "routing.modelCards", "model card");
+    if (e == 0)
+        e = report_twins(l, models, "providers.models", "model");
+    return e < 0 ? e : report_twins(l, c->recipes, "recipes", "recipe");
+}
+
 static int collect_models(struct load *l)
 {
     struct router *r = l->r;
@@ -179,6 +229,10 @@ static int read_providers(struct load *l)
                             STR_ARG(d.model));
     if (d.model.n == 0 && r->config->engine.models.n)
         r->default_model = ((const struct config_model *)r->config->engine.models.items)->name;
+    if (r->default_model.n == 0 && r->config->routing)
+        (void)node_problem(l->p, PROBLEM_warning, r->config->routing, "routing",
+                           "there is no default model: requests that no decision matches fail; set "
+                           "providers.defaults.default_model");
     return 0;
 }
 
@@ -244,21 +298,6 @@ static size_t find_policy(const struct router *r, struct str name) /* SIZE_MAX: 
     return SIZE_MAX;
 }
 
-static void check_recipes(struct load *l)
-{
-    const struct recipe *recipes = l->lists.recipes.items;
-    for (size_t i = 0; i < l->lists.recipes.n; i++)
-        for (size_t k = 0; k < i; k++)
-            if (recipes[i].name.n && str_eq(recipes[i].name, recipes[k].name)) {
-                char path[64];
-                (void)snprintf(path, sizeof(path), "recipes[%zu].name", i);
-                const struct node *at = node_at(l->r->config->recipes, i);
-                (void)node_problem(l->p, PROBLEM_error, node_get(at, "name"), path,
-                                   "the recipe '%.*s' is defined twice", STR_ARG(recipes[i].name));
-                break;
-            }
-}
-
 static bool name_taken(const struct router *r, struct str name)
 {
     for (size_t i = 0; i < r->n_entrypoints; i++)
@@ -302,13 +341,13 @@ static int load_entrypoints(struct load *l)
 int profiles_load(struct router *r, struct problems *p)
 {
     struct load l = { .r = r, .p = p };
-    int (*const steps[])(struct load *) = { read_lists,  collect_models, read_providers,
-                                            read_global, load_policies,  load_entrypoints };
+    int (*const steps[])(struct load *) = { read_lists,      check_names, collect_models,
+                                            read_providers,  read_global, load_policies,
+                                            load_entrypoints };
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
         int e = steps[i](&l);
         if (e < 0 && e != -EINVAL)
             return e;
     }
-    check_recipes(&l);
     return 0;
 }

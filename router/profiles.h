@@ -5,8 +5,9 @@
 
 #include "router/policy.h"
 
-#define ROUTER_ARENA (1ul << 30) /* compiled policies; bounds what a policy file can make us hold  \
-                                  */
+#define ROUTER_ARENA                                                                               \
+    (1ul << 30) /* compiled policies; bounds what a policy file can make us hold                   \
+                 */
 
 struct entrypoint {
     struct str name;

@@ -105,7 +105,11 @@ int router_route(const struct router *r, const struct route_request *request, st
     int k = evaluation_init(&e, policy, request, arena);
     if (k < 0)
         return fail_errno(reterr, k, "routing");
-    *ret = (struct route){ .recipe = policy->name };
+    *ret = (struct route){
+        .recipe = policy->name,
+        .requested = request->chat->model,
+        .text = e.view.text,
+    };
     if (request->trace)
         evaluation_all(&e);
     const struct decision *d = evaluation_decide(&e, request->trace, &verdict, &unresolved);

@@ -67,7 +67,9 @@ struct route {
     size_t n_signals;
     struct route_trace *traces;
     size_t n_traces;
-    uint64_t us; /* spent routing */
+    struct str requested; /* the model name asked for */
+    struct str text;      /* the user's turn that the signals read */
+    uint64_t us;          /* spent routing */
 };
 
 /* Whether this model name asks the router to choose: auto, MoM, configured auto names, an

@@ -19,12 +19,6 @@ struct pattern {
     pcre2_code *code;
 };
 
-struct search {
-    struct str text;
-    pcre2_match_data *data;
-    pcre2_match_context *context;
-};
-
 static void *take(PCRE2_SIZE n, void *arena)
 {
     return arena_alloc(arena, n);
@@ -88,34 +82,31 @@ static int tick(pcre2_callout_block *block, void *data)
     return b->spent ? PCRE2_ERROR_CALLOUT : 0;
 }
 
-static int search_init(struct search *s, const struct pattern *p, struct str text,
-                       struct pattern_budget *b)
+static int begin(struct pattern_budget *b)
 {
-    if (b->until_ns == 0)
-        b->until_ns = thread_ns() + PATTERN_BUDGET_MS * 1000000u;
     if (b->spent)
         return -EOVERFLOW;
-    *s = (struct search){ .text = { text.p ? text.p : "", text.n } };
+    if (b->context)
+        return 0;
     pcre2_general_context *memory = pcre2_general_context_create(take, leave, b->arena);
-    if (memory)
-        s->data = pcre2_match_data_create_from_pattern(p->code, memory);
-    if (s->data)
-        s->context = pcre2_match_context_create(memory);
-    if (!s->context)
+    b->data = memory ? pcre2_match_data_create(1, memory) : NULL; /* no groups are wanted */
+    b->context = b->data ? pcre2_match_context_create(memory) : NULL;
+    if (!b->context)
         return -ENOMEM;
-    (void)pcre2_set_heap_limit(s->context, HEAP_KIB);
-    (void)pcre2_set_callout(s->context, tick, b);
+    (void)pcre2_set_heap_limit(b->context, HEAP_KIB);
+    (void)pcre2_set_callout(b->context, tick, b);
+    b->until_ns = thread_ns() + PATTERN_BUDGET_MS * 1000000u;
     return 0;
 }
 
 /* The first match at or after `from`: 1, 0, -EOVERFLOW, -ENOMEM. */
-static int find(struct search *s, const struct pattern *p, size_t from)
+static int find(const struct pattern *p, struct str text, size_t from, struct pattern_budget *b)
 {
-    PCRE2_SPTR text = (PCRE2_SPTR)s->text.p;
+    PCRE2_SPTR s = (PCRE2_SPTR)(text.p ? text.p : "");
     uint32_t flags = PCRE2_NO_UTF_CHECK;
-    int r = pcre2_match(p->code, text, s->text.n, from, flags, s->data, s->context);
+    int r = pcre2_match(p->code, s, text.n, from, flags, b->data, b->context);
     if (r == PCRE2_ERROR_JIT_STACKLIMIT)
-        r = pcre2_match(p->code, text, s->text.n, from, flags | PCRE2_NO_JIT, s->data, s->context);
+        r = pcre2_match(p->code, s, text.n, from, flags | PCRE2_NO_JIT, b->data, b->context);
     if (r >= 0)
         return 1;
     if (r == PCRE2_ERROR_NOMATCH)
@@ -125,28 +116,26 @@ static int find(struct search *s, const struct pattern *p, size_t from)
 
 int pattern_matches(const struct pattern *p, struct str text, struct pattern_budget *budget)
 {
-    struct search s;
-    int r = search_init(&s, p, text, budget);
-    return r < 0 ? r : find(&s, p, 0);
+    int r = begin(budget);
+    return r < 0 ? r : find(p, text, 0, budget);
 }
 
 ptrdiff_t pattern_count(const struct pattern *p, struct str text, struct pattern_budget *budget)
 {
-    struct search s;
-    int r = search_init(&s, p, text, budget);
+    int r = begin(budget);
     ptrdiff_t n = 0;
     size_t last = SIZE_MAX; /* end of the last match */
-    for (size_t at = 0; r >= 0 && at <= s.text.n;) {
-        r = find(&s, p, at);
+    for (size_t at = 0; r >= 0 && at <= text.n;) {
+        r = find(p, text, at, budget);
         if (r <= 0)
             break;
-        const PCRE2_SIZE *span = pcre2_get_ovector_pointer(s.data);
+        const PCRE2_SIZE *span = pcre2_get_ovector_pointer(budget->data);
         n += span[1] > span[0] || span[0] != last; /* an empty one beside another is none */
         last = span[1];
         at = span[1] > at ? span[1] : at;
         if (span[1] <= span[0]) /* past an empty match */
             at++;
-        while (at < s.text.n && ((unsigned char)s.text.p[at] & 0xc0) == 0x80)
+        while (at < text.n && ((unsigned char)text.p[at] & 0xc0) == 0x80)
             at++;
     }
     return r < 0 ? r : n;

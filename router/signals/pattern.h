@@ -23,7 +23,8 @@ DEFINE_CLEANUP(struct pattern *, pattern_free);
 /* Processor time that a number of searches may spend together. */
 struct pattern_budget {
     struct arena *arena;
-    uint64_t until_ns; /* of the thread's own clock; 0: not begun */
+    uint64_t until_ns;    /* of the thread's own clock; 0: not begun */
+    void *data, *context; /* of PCRE2, made once for all searches */
     unsigned ticks;
     bool spent;
 };

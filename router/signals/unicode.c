@@ -75,42 +75,69 @@ bool unicode_bounded(struct str text, size_t from, size_t to)
            !joined(unicode_before(text, to), unicode_after(text, to));
 }
 
-static struct str rewrite(struct str s, struct arena *arena, int (*map)(int))
+/* A base letter and a mark as one letter ("e" and U+0301 are "é"); -1: there is none. */
+static int compose(int base, int mark)
 {
-    /* a malformed byte becomes three; folding lengthens a two-byte sequence by one at most */
-    char *out = arena_alloc(arena, s.n * 3 + 1);
-    if (!out)
-        return STR_NULL;
-    size_t n = 0;
-    for (size_t at = 0; at < s.n;) {
-        if ((unsigned char)s.p[at] < 0x80) {
-            out[n++] = (char)map(s.p[at++]);
-            continue;
-        }
-        int cp = map(str_utf8_next(s, &at));
-        char four[4];
-        size_t len = str_utf8_put(four, (unsigned)cp);
-        memcpy(out + n, four, len);
-        n += len;
+    if (base >= 0x1100 && base < 0x1113 && mark >= 0x1161 && mark < 0x1176)
+        return 0xac00 + ((base - 0x1100) * 21 + mark - 0x1161) * 28;
+    if (base >= 0xac00 && base < 0xd7a4 && (base - 0xac00) % 28 == 0 && mark > 0x11a7 &&
+        mark < 0x11c3)
+        return base + mark - 0x11a7;
+    size_t lo = 0, hi = ARRAY_LEN(wholes);
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        unsigned b = wholes[mid].base, m = wholes[mid].mark;
+        if (b == (unsigned)base && m == (unsigned)mark)
+            return (int)wholes[mid].whole;
+        if (b < (unsigned)base || (b == (unsigned)base && m < (unsigned)mark))
+            lo = mid + 1;
+        else
+            hi = mid;
     }
-    return (struct str){ out, n };
+    return -1;
 }
 
-static int same(int cp)
+static bool may_follow(int cp) /* what compose() takes as a mark */
 {
-    return cp;
+    return (cp >= 0x300 && cp < 0x370) || (cp >= 0x653 && cp < 0x656) || cp == 0x93c ||
+           (cp >= 0x1161 && cp < 0x11c3) || cp == 0x3099 || cp == 0x309a;
 }
 
 struct str unicode_fold_text(struct str s, struct arena *arena)
 {
-    return rewrite(s, arena, unicode_fold);
+    /* a malformed byte becomes three; folding lengthens a two-byte sequence by one at most */
+    char *out = arena_alloc(arena, s.n * 3 + 4);
+    if (!out)
+        return STR_NULL;
+    size_t n = 0, last_at = 0;
+    int last = -1;
+    for (size_t at = 0; at < s.n;) {
+        if ((unsigned char)s.p[at] < 0x80) {
+            last_at = n;
+            last = unicode_fold(s.p[at++]);
+            out[n++] = (char)last;
+            continue;
+        }
+        int cp = unicode_fold(str_utf8_next(s, &at));
+        int whole = last >= 0 && may_follow(cp) ? compose(last, cp) : -1;
+        last_at = whole < 0 ? n : last_at;
+        last = whole < 0 ? cp : whole;
+        n = last_at + str_utf8_put(out + last_at, (unsigned)last);
+    }
+    return (struct str){ out, n };
 }
 
 struct str unicode_valid_text(struct str s, struct arena *arena)
 {
     if (str_utf8_valid(s))
         return s.p ? s : STR("");
-    return rewrite(s, arena, same);
+    char *out = arena_alloc(arena, s.n * 3 + 4); /* a malformed byte becomes three */
+    if (!out)
+        return STR_NULL;
+    size_t n = 0;
+    for (size_t at = 0; at < s.n;)
+        n += str_utf8_put(out + n, (unsigned)str_utf8_next(s, &at));
+    return (struct str){ out, n };
 }
 
 bool unicode_next_unit(struct str s, size_t *pos, struct str *ret_unit)

@@ -22,7 +22,8 @@ int unicode_after(struct str s, size_t at);  /* the code point that begins at `a
  */
 bool unicode_bounded(struct str text, size_t from, size_t to);
 
-/* Case folded copy; malformed bytes become U+FFFD. p is NULL when there is no memory. */
+/* Case folded, composed copy with plain apostrophes; malformed bytes become U+FFFD. p is NULL when
+ * there is no memory. */
 struct str unicode_fold_text(struct str s, struct arena *arena);
 /* `s` itself when it is valid UTF-8, else a copy with U+FFFD for malformed bytes; p NULL: memory */
 struct str unicode_valid_text(struct str s, struct arena *arena);

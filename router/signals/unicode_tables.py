@@ -53,6 +53,8 @@ def properties(cp):
 
 
 def fold(cp):
+    if cp in (0x2018, 0x2019, 0x02BC):  # apostrophes as people and their keyboards write them
+        return 0x27
     for s in (chr(cp).casefold(), chr(cp).lower()):
         if len(s) == 1:
             return ord(s)
@@ -74,6 +76,16 @@ def main():
     folds = [(a, b) for a, b in folds if a != b]
     out.append("};\nstatic const struct { uint32_t from, to; } folds[%d] = {" % len(folds))
     out += ["{%d,%d}," % pair for pair in folds]
+    out.append("};")
+    pairs = []
+    for cp in range(0x110000):
+        parts = unicodedata.decomposition(chr(cp)).split()
+        if len(parts) == 2 and parts[0][0] != "<" and fold(cp) == cp:
+            base, mark = (int(x, 16) for x in parts)
+            if unicodedata.normalize("NFC", chr(base) + chr(mark)) == chr(cp):
+                pairs.append((base, mark, cp))
+    out.append("static const struct { uint32_t base, mark, whole; } wholes[%d] = {" % len(pairs))
+    out += ["{%d,%d,%d}," % triple for triple in sorted(pairs)]
     out.append("};")
     with open(sys.argv[1], "w") as f:
         f.write("\n".join(out) + "\n")

@@ -34,6 +34,7 @@ static void check(const struct row *rows, size_t n, bool refused)
     assert_int_equal(wrong, 0);
 }
 
+/* long: a table of policies, each with what is wrong with it */
 static void errors_name_place_and_remedy(void **state)
 {
     static const struct row rows[] = {
@@ -140,6 +141,11 @@ static void errors_name_place_and_remedy(void **state)
           "known" },
         { MODELS "entrypoints: [{model_names: [v], recipe: fast}]\n",
           "policy.yaml:2:42: error: entrypoints[0]: the recipe 'fast' is not defined\n" },
+        { "providers: {models: [{name: m}, {name: m}]}\n",
+          "policy.yaml:1:40: error: providers.models[1].name: the model 'm' is defined twice\n" },
+        { MODELS "routing:\n  modelCards: [{name: m}, {name: m}]\n",
+          "policy.yaml:3:33: error: routing.modelCards[1].name: the model card 'm' is defined "
+          "twice\n" },
         { MODELS "recipes: [{name: a, routing: {}}, {name: a, routing: {}}]\n",
           "policy.yaml:2:42: error: recipes[1].name: the recipe 'a' is defined twice\n" },
     };

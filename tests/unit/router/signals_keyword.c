@@ -83,6 +83,8 @@ static void literals_are_whole_words_in_every_script(void **state)
         { "keywords: [عاجل]", "عاجلا", false },
         { "keywords: [été]", "cet été, à la plage", true },
         { "keywords: [été]", "répété", false },
+        { "keywords: [été]", "e\xcc\x81te\xcc\x81", true },
+        { "keywords: [\"don't\"]", "I don’t know", true },
         { "keywords: [naïve]", "NAÏVE approach", true },
         { "keywords: [긴급]", "이것은 긴급합니다", true },
         { "keywords: [コード]", "このコードを直して", true },
