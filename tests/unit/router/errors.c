@@ -144,7 +144,7 @@ static void errors_name_place_and_remedy(void **state)
         { "providers: {models: [{name: m}, {name: m}]}\n",
           "policy.yaml:1:40: error: providers.models[1].name: the model 'm' is defined twice\n" },
         { MODELS "routing:\n  modelCards: [{name: m}, {name: m}]\n",
-          "policy.yaml:3:33: error: routing.modelCards[1].name: the model card 'm' is defined "
+          "policy.yaml:3:34: error: routing.modelCards[1].name: the model card 'm' is defined "
           "twice\n" },
         { MODELS "recipes: [{name: a, routing: {}}, {name: a, routing: {}}]\n",
           "policy.yaml:2:42: error: recipes[1].name: the recipe 'a' is defined twice\n" },
