@@ -182,14 +182,14 @@ static int open_stream(const char *script)
 
 static void expect(const char *answer, const char *what)
 {
-    if (!strstr(answer, what))
-        fail_msg("'%s' is not in:\n%s", what, answer);
+    if (!answer || !strstr(answer, what))
+        fail_msg("'%s' is not in:\n%s", what, answer ? answer : "");
 }
 
 static void reject(const char *answer, const char *what)
 {
-    if (strstr(answer, what))
-        fail_msg("'%s' is in:\n%s", what, answer);
+    if (!answer || strstr(answer, what))
+        fail_msg("'%s' is in:\n%s", what, answer ? answer : "");
 }
 
 static size_t count(const char *text, const char *what)
