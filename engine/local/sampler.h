@@ -11,7 +11,7 @@
 struct sampler;
 
 /* `prompt` ids take part in the repeat penalty. A request without a seed gets a random one. */
-int sampler_new(struct sampler **ret, const struct sampling *s, uint32_t choice, uint32_t vocab,
+int sampler_new(struct sampler **ret, const struct sampling *p, uint32_t choice, uint32_t vocab,
                 const int32_t *prompt, size_t n_prompt) MUST_USE;
 struct sampler *sampler_free(struct sampler *s);
 DEFINE_CLEANUP(struct sampler *, sampler_free);

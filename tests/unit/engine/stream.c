@@ -127,26 +127,36 @@ static bool ends_with(const char *text, size_t n, struct str stop)
     return stop.n <= n && memcmp(text + n - stop.n, stop.p, stop.n) == 0;
 }
 
+static void find_letters(int32_t ret[3])
+{
+    for (int i = 0; i < 3; i++) {
+        CLEANUP(token_list_done) struct token_list ids = { 0 };
+        encode(&ids, (struct str){ &"abc"[i], 1 });
+        assert_int_equal(ids.n, 1);
+        ret[i] = ids.ids[0];
+    }
+}
+
+static struct str random_stop(char *text, uint64_t *random) /* 1 to 6 letters */
+{
+    struct str stop = { text, 1 + test_random(random) % 6 };
+    for (size_t k = 0; k < stop.n; k++)
+        text[k] = "abc"[test_random(random) % 3];
+    return stop;
+}
+
 /* Characters arrive one by one: the first place where a stop string is complete ends the text. */
 static void random_stops_agree_with_a_naive_search(void **state)
 {
     uint64_t random = 7;
     int32_t letters[3];
-    for (int i = 0; i < 3; i++) {
-        CLEANUP(token_list_done) struct token_list ids = { 0 };
-        encode(&ids, (struct str){ &"abc"[i], 1 });
-        assert_int_equal(ids.n, 1);
-        letters[i] = ids.ids[0];
-    }
+    find_letters(letters);
     unsigned n_stopped = 0;
     for (int round = 0; round < 3000; round++) {
         char stop_text[2][6], text[40];
         struct str stops[2];
-        for (int i = 0; i < 2; i++) {
-            stops[i] = (struct str){ stop_text[i], 1 + test_random(&random) % 6 };
-            for (size_t k = 0; k < stops[i].n; k++)
-                stop_text[i][k] = "abc"[test_random(&random) % 3];
-        }
+        for (int i = 0; i < 2; i++)
+            stops[i] = random_stop(stop_text[i], &random);
         CLEANUP(stream_freep) struct stream *s = make(stops, 2);
         struct heard h = { .text = BUF_INIT(4096) };
         size_t n = 0, want = 0;
