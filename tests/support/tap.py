@@ -9,6 +9,7 @@ class TapResult(unittest.TestResult):
     def __init__(self):
         super().__init__()
         self.number = 0
+        self.failed_parts = False
 
     def _line(self, ok, test, directive=""):
         self.number += 1
@@ -31,6 +32,18 @@ class TapResult(unittest.TestResult):
         super().addError(test, err)
         self._details((test, err))
         self._line(False, test)
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._details((subtest, err))
+            self.failed_parts = True
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        if self.failed_parts:  # then no other method is called for the case
+            self._line(False, test)
+        self.failed_parts = False
 
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
