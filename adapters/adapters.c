@@ -136,6 +136,7 @@ static bool copy_name(char ret[static LIMIT_NAME + 1], struct str s)
     return true;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): those of adapters_acquire */
 static int ask(struct adapters *a, const struct adapter_name *name, uint64_t deadline_ms,
                lease_fn fn, void *owner, struct lease_wait **ret_wait, struct fail *reterr)
 {
@@ -165,6 +166,7 @@ static int ask(struct adapters *a, const struct adapter_name *name, uint64_t dea
     return k;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the header sets the parameters */
 int adapters_acquire(struct adapters *a, const struct adapter_name *name, uint64_t deadline_ms,
                      lease_fn fn, void *owner, struct lease **ret, struct lease_wait **ret_wait,
                      struct fail *reterr)
@@ -463,6 +465,7 @@ int adapters_show(struct adapters *a, struct arena *arena, struct str base, stru
     return k == 0 ? describe(a, arena, h, ret) : k;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the header sets the parameters */
 int adapters_history(struct adapters *a, struct arena *arena, struct str base, struct str adapter,
                      struct adapter_audit **ret, size_t *ret_n, struct fail *reterr)
 {
@@ -542,6 +545,7 @@ static int move(struct adapters *a, const struct alias_move *wanted, struct adap
     return resolve_here(a, &name, /* ordinals= */ false, ret, reterr);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the header sets the parameters */
 int adapters_alias(struct adapters *a, struct str base, struct str adapter, struct str alias,
                    struct str selector, struct str expected, struct str who,
                    struct adapter_revision *ret, struct fail *reterr)
@@ -550,6 +554,7 @@ int adapters_alias(struct adapters *a, struct str base, struct str adapter, stru
     return move(a, &m, ret, reterr);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the header sets the parameters */
 int adapters_rollback(struct adapters *a, struct str base, struct str adapter, struct str alias,
                       struct str who, struct adapter_revision *ret, struct fail *reterr)
 {

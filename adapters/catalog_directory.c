@@ -108,9 +108,9 @@ static int card_stamp(const struct directory *d, struct str adapter, struct stam
 
 static struct known **known_at(struct directory *d, struct str name)
 {
-    uint32_t h = 2166136261u;
+    uint32_t h = 2166136261U;
     for (size_t i = 0; i < name.n; i++)
-        h = (h ^ (unsigned char)name.p[i]) * 16777619u;
+        h = (h ^ (unsigned char)name.p[i]) * 16777619U;
     struct known **at = &d->buckets[h % N_BUCKETS];
     while (*at && !str_is(name, (*at)->name))
         at = &(*at)->next;
@@ -326,7 +326,7 @@ static int reread(struct directory *d, struct str adapter)
 static bool directory_fresh(struct catalog *c, struct str base, struct str adapter)
 {
     struct directory *d = of(c);
-    struct stamp now;
+    struct stamp now = { 0 };
     (void)base;
     if (adapter_name_check(adapter, NULL) != 0)
         return true; /* it cannot exist */
@@ -386,12 +386,14 @@ static int cannot_write(struct fail *reterr, const char *path, int r)
 /* Locks the adapter's folder against other processes; the lock goes with the descriptor. */
 static int lock_folder(const char *path, int *ret, struct fail *reterr)
 {
-    CLEANUP(own_close) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || flock(fd, LOCK_EX) < 0)
-        return cannot_write(reterr, path, -errno);
-    *ret = fd;
-    fd = -1;
-    return 0;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX) == 0) {
+        *ret = fd;
+        return 0;
+    }
+    int r = cannot_write(reterr, path, -errno);
+    own_close(&fd);
+    return r;
 }
 
 static int write_card(struct directory *d, const struct card *card, struct fail *reterr)
@@ -624,6 +626,7 @@ static int publish_locked(struct directory *d, const struct publication *p, cons
                      : open_card(d, p->adapter, &card, reterr);
     if (r != 0 || (r = reread(d, p->adapter)) < 0)
         return r;
+    assert(card);
     if (!str_eq(card->base, p->base))
         return fail_param(
             reterr, FAIL_conflict, "base",
@@ -670,6 +673,7 @@ static int directory_publish(struct catalog *c, const struct publication *p, str
     return r;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters of adapters_history */
 static int directory_history(struct catalog *c, struct arena *arena, struct str base,
                              struct str adapter, struct adapter_audit **ret, size_t *ret_n,
                              struct fail *reterr)

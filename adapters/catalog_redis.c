@@ -130,7 +130,7 @@ static void wait_for_fleet(struct redis_catalog *k, struct stream_id id)
     uint64_t until = clock_ms() + FLEET_MS;
     int behind;
     while ((behind = count_behind(k, id)) > 0 && clock_ms() < until) {
-        struct timespec nap = { .tv_nsec = FLEET_POLL_MS * 1000000 };
+        struct timespec nap = { .tv_nsec = FLEET_POLL_MS * 1000000L };
         (void)nanosleep(&nap, NULL);
     }
     if (behind != 0)
@@ -140,6 +140,7 @@ static void wait_for_fleet(struct redis_catalog *k, struct stream_id id)
 }
 
 /* Runs a write, reads the adapter's head into the page and waits for the fleet. */
+/* NOLINTNEXTLINE(readability-function-size): one write in full */
 static int write_and_wait(struct redis_catalog *k, const struct redis_script *s,
                           const struct str *argv, size_t n, struct str base, struct str adapter,
                           struct fail *reterr)
@@ -311,6 +312,7 @@ static bool read_audit(struct arena *arena, const redisReply *r, struct adapter_
     return ret->what.n > 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters of adapters_history */
 static int redis_history(struct catalog *c, struct arena *arena, struct str base,
                          struct str adapter, struct adapter_audit **ret, size_t *ret_n,
                          struct fail *reterr)

@@ -33,7 +33,7 @@ static bool block_bytes(const struct head *d, size_t *ret)
 static void *carve(char **at, const void *from, size_t bytes)
 {
     char *p = *at;
-    if (bytes)
+    if (bytes && from)
         memcpy(p, from, bytes);
     *at += bytes;
     return p;

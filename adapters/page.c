@@ -26,7 +26,7 @@ int page_new(struct page **ret)
     if (!p)
         return -ENOMEM;
     p->n_buckets = 64;
-    p->buckets = calloc(p->n_buckets, sizeof(*p->buckets));
+    p->buckets = calloc(p->n_buckets, sizeof(struct entry *));
     if (!p->buckets) {
         free(p);
         return -ENOMEM;
@@ -56,9 +56,9 @@ struct page *page_free(struct page *p)
 
 static uint64_t hash_of(struct str s) /* FNV-1a: names are set by the operator, not by clients */
 {
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = 0xcbf29ce484222325U;
     for (size_t i = 0; i < s.n; i++)
-        h = (h ^ (unsigned char)s.p[i]) * 0x100000001b3u;
+        h = (h ^ (unsigned char)s.p[i]) * 0x100000001b3U;
     return h ^ (h >> 32);
 }
 
@@ -70,7 +70,7 @@ static struct entry **bucket_of(struct page *p, uint64_t hash)
 static void grow(struct page *p) /* without memory the chains only get longer */
 {
     size_t n = p->n_buckets * 2;
-    struct entry **buckets = calloc(n, sizeof(*buckets));
+    struct entry **buckets = calloc(n, sizeof(struct entry *));
     if (!buckets)
         return;
     for (size_t i = 0; i < p->n_buckets; i++)
@@ -119,33 +119,46 @@ static struct head *put_locked(struct page *p, struct head *h, struct entry **sp
 int page_put(struct page *p, struct head *h)
 {
     CLEANUP(own_free) struct entry *spare = malloc(sizeof(*spare));
-    CLEANUP(head_unrefp) struct head *old = NULL;
     if (!spare) {
         (void)head_unref(h);
         return -ENOMEM;
     }
-    LOCKED(&p->lock);
-    old = put_locked(p, h, &spare);
+    struct head *old;
+    {
+        LOCKED(&p->lock);
+        old = put_locked(p, h, &spare);
+    }
+    (void)head_unref(old);
     return 0;
+}
+
+static struct entry *take_locked(struct page *p, struct str base, struct str adapter)
+{
+    uint64_t hash = hash_of(adapter);
+    for (struct entry **at = bucket_of(p, hash); *at; at = &(*at)->next) {
+        struct entry *e = *at;
+        if (!matches(e, hash, base, adapter))
+            continue;
+        *at = e->next;
+        p->n--;
+        free(p->sorted);
+        p->sorted = NULL;
+        metrics_set(METRIC_adapters_known, (int64_t)p->n);
+        return e;
+    }
+    return NULL;
 }
 
 void page_remove(struct page *p, struct str base, struct str adapter)
 {
-    uint64_t hash = hash_of(adapter);
-    CLEANUP(own_free) struct entry *gone = NULL;
-    CLEANUP(head_unrefp) struct head *old = NULL;
-    LOCKED(&p->lock);
-    for (struct entry **at = bucket_of(p, hash); *at; at = &(*at)->next)
-        if (matches(*at, hash, base, adapter)) {
-            gone = *at;
-            *at = gone->next;
-            old = gone->head;
-            p->n--;
-            free(p->sorted);
-            p->sorted = NULL;
-            metrics_set(METRIC_adapters_known, (int64_t)p->n);
-            return;
-        }
+    struct entry *gone;
+    {
+        LOCKED(&p->lock);
+        gone = take_locked(p, base, adapter);
+    }
+    if (gone)
+        (void)head_unref(gone->head);
+    free(gone);
 }
 
 void page_forget_epochs(struct page *p)

@@ -277,7 +277,7 @@ int redis_blobs_stage(struct redis_blobs *b, const struct adapter_revision *rev,
                       struct fail *reterr)
 {
     struct blob_cache *c;
-    struct manifest m;
+    struct manifest m = { 0 };
     struct stage s = { .from = RESIDENCY_disk };
     int r = cache_of(b, &c, reterr);
     if (r != 0 || (r = get_manifest(b, c, &rev->digest, &m, &s.from, reterr)) != 0)

@@ -27,16 +27,15 @@ struct redis_feed {
     char id[FEED_ID_LEN + 1];
     char events[REDIS_KEY_MAX], gateways[REDIS_KEY_MAX], heartbeat[REDIS_KEY_MAX];
     /* of the thread */
-    struct stream_id last; /* applied */
-    uint64_t epoch;        /* of it */
-    bool loaded;
-    atomic_bool complete, connected;
+    struct stream_id last;     /* applied */
+    uint64_t epoch;            /* of it */
     _Atomic uint64_t heard_ms; /* when Redis last spoke */
     pthread_mutex_t lock;
     pthread_cond_t stop_asked;
-    bool stopping;
     pthread_t thread;
-    bool runs;
+    bool loaded; /* of the thread */
+    atomic_bool complete, connected;
+    bool stopping, runs;
 };
 
 bool stream_id_parse(struct stream_id *ret, struct str s)

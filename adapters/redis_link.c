@@ -144,7 +144,7 @@ static void hang_up(struct redis_link *l)
 
 static struct timeval timeval_of(unsigned ms)
 {
-    return (struct timeval){ .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+    return (struct timeval){ .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000L };
 }
 
 static void
@@ -338,7 +338,7 @@ static void script_digest(const char *text, char ret[static 41]) /* SHA-1, as Re
     assert(ok == 1 && len == 20);
     (void)ok;
     for (unsigned i = 0; i < len; i++)
-        (void)snprintf(ret + 2 * i, 3, "%02x", d[i]);
+        (void)snprintf(ret + (size_t)2 * i, 3, "%02x", d[i]);
 }
 
 static size_t script_argv(struct str *to, const char *verb, struct str script, size_t n_keys,
@@ -374,6 +374,7 @@ int redis_run(struct redis_link *l, const struct redis_script *s, const struct s
     return r;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): those of redis_run_many */
 static int many_in_turn(struct redis_link *l, const struct redis_script *s, const struct str *argv,
                         size_t n_each, size_t n_runs, redisReply **ret, struct fail *reterr)
 {
@@ -410,6 +411,7 @@ static int many_in_turn(struct redis_link *l, const struct redis_script *s, cons
     return r;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): a batch in full */
 int redis_run_many(struct redis_link *l, const struct redis_script *s, const struct str *argv,
                    size_t n_each, size_t n_runs, redisReply **ret, struct fail *reterr)
 {

@@ -456,6 +456,7 @@ void residency_join(struct residents *r, const struct adapter_revision *rev, str
     }
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters of adapters_acquire */
 int residency_acquire(struct residents *r, const struct adapter_revision *rev, uint64_t deadline_ms,
                       lease_fn fn, void *owner, struct lease **ret, struct lease_wait **ret_wait,
                       struct fail *reterr)
