@@ -253,7 +253,7 @@ static void head(struct answer *a)
         char hex[SHA256_HEX + 1];
         sha256_hex(hex, &a->revision.digest);
         reply_header(r, "x-rootstock-adapter", str_of(a->revision.adapter));
-        reply_headerf(r, "x-rootstock-revision", "sha256:%s", hex);
+        reply_header(r, "x-rootstock-revision", str_of(hex));
         reply_header(r, "x-rootstock-residency", str_of(residency_word(a->residency)));
     }
     reply_headerf(r, "x-rootstock-overhead-us", "%llu", (unsigned long long)a->overhead_us);

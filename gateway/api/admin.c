@@ -13,7 +13,7 @@ static void add_digest(struct buf *b, const struct sha256 *d)
 {
     char hex[SHA256_HEX + 1];
     sha256_hex(hex, d);
-    buf_addf(b, "\"sha256:%s\"", hex);
+    buf_addf(b, "\"%s\"", hex);
 }
 
 static void print_revision(struct buf *b, const struct adapter_revision *v)

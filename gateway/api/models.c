@@ -27,7 +27,7 @@ static void print_model(struct buf *b, const struct model_line *m)
     if (m->revision) {
         char hex[SHA256_HEX + 1];
         sha256_hex(hex, &m->revision->digest);
-        buf_addf(b, ",\"revision\":\"sha256:%s\"", hex);
+        buf_addf(b, ",\"revision\":\"%s\"", hex);
     }
     if (m->description.n) {
         buf_adds(b, ",\"description\":");
