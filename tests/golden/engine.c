@@ -185,9 +185,89 @@ static void check_cases(const struct model_case *cases, size_t n)
         check_model(&cases[i]);
 }
 
+/* ---- perplexity ---- */
+
+enum { WINDOW = 256 }; /* tokens, with BOS: how the stored references cut the text */
+
+static double surprise(const float *logits, uint32_t vocab, int32_t id)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < vocab; i++)
+        sum += exp((double)(logits[i] - logits[id]));
+    return log(sum);
+}
+
+/* Mean over the whole text; BOS begins every window. */
+static double mean_surprise(const struct model *m, const int32_t *ids, size_t n, int32_t bos)
+{
+    struct stepper_options o = { 1, WINDOW, WINDOW, 2, CACHE_f32 };
+    struct stepper *s = NULL;
+    struct fail f = { 0 };
+    if (stepper_new(&s, m, &o, &f))
+        fail_msg("%s", f.message);
+    uint32_t vocab = model_shape(m)->vocab;
+    double sum = 0;
+    for (size_t at = 0; at < n; at += WINDOW - 1) {
+        struct step_row rows[WINDOW];
+        uint32_t some = n - at < WINDOW - 1 ? (uint32_t)(n - at) : WINDOW - 1;
+        for (uint32_t i = 0; i < some; i++)
+            rows[i] = (struct step_row){ i ? ids[at + i - 1] : bos, i, 0, true, NULL };
+        const float *logits;
+        assert_int_equal(stepper_run(s, rows, some, &logits), 0);
+        for (uint32_t i = 0; i < some; i++, logits += vocab)
+            sum += surprise(logits, vocab, ids[at + i]);
+    }
+    stepper_free(s);
+    return sum / (double)n;
+}
+
+static void perplexity_is_as_stored(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *reference;
+        double within; /* of the stored perplexity */
+    } rows[] = {
+        { "stories260K.f32", "ref", 1e-5 },
+        { "stories260K.f16", "ref", 1e-3 },
+        { "stories260K.bf16", "ref/dequant", 1e-5 },
+        { "stories260K.bf16", "ref", 1e-3 },
+        { "stories260K.q8_0", "ref/dequant", 1e-4 },
+        { "stories260K.q8_0", "ref", 5e-3 },
+        { "stories260K.q4_0", "ref/dequant", 1e-4 },
+        { "stories260K.q4_0", "ref", 5e-3 },
+        { "stories260K-wide.f16", "ref", 1e-3 },
+        { "stories260K-wide.q8_0", "ref/dequant", 1e-5 },
+        { "stories260K-wide.q4_0", "ref/dequant", 1e-5 },
+        { "stories260K-wide.q6_k", "ref/dequant", 1e-5 },
+        { "stories260K-qwen2.f16", "ref", 1e-3 },
+        { "stories260K-qwen2.q8_0", "ref/dequant", 1e-5 },
+        { "stories260K-qwen2.q4_0", "ref/dequant", 1e-5 },
+    };
+    static int32_t ids[4096];
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char path[256];
+        (void)snprintf(path, sizeof(path), "engine/models/%s.gguf", rows[i].name);
+        TEST_SHARED(model, path);
+        (void)snprintf(path, sizeof(path), "engine/%s/%s.json", rows[i].reference, rows[i].name);
+        TEST_SHARED(reference, path);
+        json_t *ref = load_json(reference);
+        struct model *m = decode_model(model);
+        size_t n = read_ids(json_object_get(ref, "text_ids"), ids, 4096);
+        int32_t bos = (int32_t)json_integer_value(json_object_get(ref, "bos"));
+        json_t *p = json_object_get(ref, "perplexity");
+        double got = exp(mean_surprise(m, ids, n, bos));
+        double want = json_number_value(json_object_get(p, "ppl"));
+        if (fabs(got / want - 1) > rows[i].within)
+            fail_msg("%s, %s: %f, stored %f", rows[i].name, rows[i].reference, got, want);
+        model_free(m);
+        json_decref(ref);
+    }
+}
+
 /*
- * One unit in the last place of an F16 activation that falls on the other side moves a logit by up to
- * 1e-2, so for F16 a choice may differ where the stored margin is below 2e-3.
+ * One unit in the last place of an F16 activation that falls on the other side moves a logit by up
+ * to 1e-2, so for F16 a choice may differ where the stored margin is below 2e-3.
  */
 static void f32_and_f16_models_continue_as_stored(void **state)
 {
@@ -221,6 +301,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(f32_and_f16_models_continue_as_stored),
         cmocka_unit_test(quantised_models_continue_as_their_expanded_twins),
+        cmocka_unit_test(perplexity_is_as_stored),
     };
     return TEST_RUN(tests);
 }
