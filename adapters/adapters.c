@@ -236,7 +236,6 @@ static void collect_pin(struct adapters *a, struct pin *p)
 
 static void refresh_pin(struct adapters *a, struct pin *p)
 {
-    static struct log_rate rate;
     struct adapter_revision rev;
     struct lease *now = NULL;
     struct fail f;
@@ -244,8 +243,9 @@ static void refresh_pin(struct adapters *a, struct pin *p)
     if (p->wait)
         return;
     int k = resolve(a, &p->name, /* ordinals= */ false, &rev, &f);
-    if (k == FAILED)
-        log_rated(&rate, LOG_warn, "adapter_pin", "why=\"%s\", continuing", f.message);
+    if (k == FAILED && !p->told)
+        log_line(LOG_warn, "adapter_pin", "adapter=%s why=\"%s\", continuing", p->text, f.message);
+    p->told = k != 0;
     if (k != 0 || (p->lease && sha256_eq(&lease_revision(p->lease)->digest, &rev.digest)))
         return;
     k = residency_acquire(a->residency, &rev, CLOCK_NEVER, pin_loaded, p, &now, &p->wait, &f);
