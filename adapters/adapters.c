@@ -22,6 +22,7 @@ struct ask { /* a name the page could not answer */
 };
 
 struct pin {                  /* a configured name that stays resident */
+    bool told;                /* that it cannot be resolved now */
     char *text;               /* owned */
     struct adapter_name name; /* borrowed from text */
     struct adapters *owner;
