@@ -63,6 +63,7 @@ void request_unref(struct request *r)
 {
     if (--r->refs > 0)
         return;
+    struct server *server = r->server;
     if (r->answer)
         answer_done(r->answer);
     flow_done(&r->flow);
@@ -71,6 +72,7 @@ void request_unref(struct request *r)
     (void)state_unref(r->state);
     (void)arena_free(r->arena);
     free(r);
+    server_forget(server);
 }
 
 void request_cancel(struct request *r, enum flow_end why)

@@ -42,6 +42,11 @@ struct watch *server_watch(struct server *s)
     return s->watch;
 }
 
+void server_forget(struct server *s)
+{
+    s->active--;
+}
+
 bool server_is_draining(const struct server *s)
 {
     return s->draining;
@@ -332,7 +337,6 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     if (r->answer)
         answer_abandon(r->answer);
     account(r, complete);
-    s->active--;
     request_unref(r);
 }
 

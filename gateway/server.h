@@ -23,7 +23,7 @@ const char *server_address(const struct server *s);         /* "127.0.0.1:8080",
 void server_publish(struct server *s, struct state *state); /* moved; for requests from now on */
 void server_drain(struct server *s);                        /* refuse new work; /ready says so */
 bool server_is_draining(const struct server *s);
-unsigned server_active(const struct server *s); /* requests between head and last byte */
+unsigned server_active(const struct server *s); /* requests not yet freed, jobs included */
 void server_cancel_all(struct server *s);
 /* After a drain. FAILED: requests are still active; nothing was stopped. */
 int server_stop(struct server *s) MUST_USE;
@@ -31,6 +31,7 @@ int server_stop(struct server *s) MUST_USE;
 /* ---- for requests ---- */
 
 struct watch *server_watch(struct server *s);
+void server_forget(struct server *s); /* a request was freed; the server may go right after it */
 /* Puts the connection to sleep, watched; false: look again. */
 bool server_suspend(struct request *r);
 /* Runs fn(r) on a worker, then `then` on the http thread. The way to anything that may block. */

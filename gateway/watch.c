@@ -105,11 +105,9 @@ void watch_remove(struct watch *w, struct watch_node *node)
 
 void watch_settle(struct watch *w, struct request *r)
 {
-    {
-        LOCKED(&w->lock);
-        r->next_settled = w->settled;
-        w->settled = r;
-    }
+    LOCKED(&w->lock); /* also over the wake: once the request is freed, the watch may be, too */
+    r->next_settled = w->settled;
+    w->settled = r;
     wake(w);
 }
 
