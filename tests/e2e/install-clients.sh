@@ -3,13 +3,21 @@
 # has not run, those tests say that they are skipped.
 set -eu
 cd "$(dirname "$0")/../.."
+
+install() {
+    as_root=
+    [ "$(id -u)" -eq 0 ] || as_root=sudo
+    $as_root apt-get update -qq >&2
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
 if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c 'import openai, jsonschema' 2>/dev/null; then
+    python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
     rm -rf .venv
     python3 -m venv .venv
     .venv/bin/pip -q install --disable-pip-version-check -r tests/e2e/requirements.txt
 fi
-if command -v npm >/dev/null 2>&1; then
-    [ -d tests/e2e/clients/node_modules/openai ] || (cd tests/e2e/clients && npm ci --silent)
-else
-    echo "install-clients: no npm here; the Node client's tests will be skipped" >&2
+if [ ! -d tests/e2e/clients/node_modules/openai ]; then
+    command -v npm >/dev/null 2>&1 || install nodejs npm
+    (cd tests/e2e/clients && npm ci --silent)
 fi
