@@ -2,6 +2,7 @@
 
 #include "router/signals/unicode.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -30,6 +31,7 @@ int signal_family_of(struct str type)
 int signal_rule_error(const struct signal_rules *rules, size_t i, const char *key, const char *fmt,
                       ...)
 {
+    assert(fmt); /* with it, gcc sees under UBSan that no caller's format is null */
     const struct node *rule = node_at(rules->list, i);
     const struct node *at = key && rule ? node_get(rule, key) : NULL;
     char path[256], text[512];
