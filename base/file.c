@@ -96,10 +96,7 @@ static int sync_folder_of(const char *path)
     memcpy(folder, path, n);
     folder[n] = '\0';
     CLEANUP(own_close)
-    int fd = open(n       ? folder
-                  : slash ? "/"
-                          : ".",
-                  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(n ? folder : slash ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 

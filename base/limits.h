@@ -17,7 +17,7 @@
 #define LIMIT_LOGIT_BIAS 1024          /* entries of one request */
 #define LIMIT_TOP_LOGPROBS 20          /* OpenAI's own */
 #define LIMIT_CHOICES 16               /* n */
-#define LIMIT_PROMPTS 128 /* prompts of one completion request, times n */
+#define LIMIT_PROMPTS 128              /* prompts of one completion request, times n */
 #define LIMIT_REQUEST_ARENA (1 * GIB)  /* decoded request, plugins, rendering */
 #define LIMIT_SSE_EVENT (8 * MIB)      /* one rendered event */
 #define LIMIT_STREAM_BACKLOG (4 * MIB) /* rendered but unread by a slow client */
