@@ -224,14 +224,7 @@ static void add_choice(struct answer *a, struct choice *c, struct buf *b)
 
 static void chat_whole(struct answer *a, struct buf *b)
 {
-    render_start(b, a, "chat.completion");
-    buf_adds(b, ",\"choices\":[");
-    for (size_t i = 0; i < a->n_choices; i++)
-        add_choice(a, &a->choices[i], b);
-    struct engine_usage u = answer_usage(a);
-    buf_adds(b, "],\"usage\":");
-    render_usage(b, &u);
-    buf_adds(b, ",\"system_fingerprint\":\"rootstock-" ROOTSTOCK_VERSION "\"}");
+    render_whole(b, a, "chat.completion", add_choice);
 }
 
 const struct dialect chat_dialect = {

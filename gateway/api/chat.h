@@ -8,6 +8,6 @@
 extern const struct dialect chat_dialect;
 enum next api_chat(struct request *r);
 
-/* Body → request, without choosing a model: shared with /api/v1/eval and the fuzz target. */
+/* Body → request, without choosing a model: shared with the fuzz target. */
 int chat_decode(struct chat_request *ret, struct str body, struct arena *arena,
                 struct fail *reterr) MUST_USE;

@@ -15,3 +15,9 @@ int decode_tools(struct chat_request *ret, const json_t *body, struct arena *are
                  struct fail *reterr) MUST_USE;
 int decode_metadata(struct chat_request *ret, const json_t *metadata, struct arena *arena,
                     struct fail *reterr) MUST_USE;
+/*
+ * A body that only asks for a route: `text`, or what a chat request has. Without a model it asks
+ * the router to choose.
+ */
+int decode_routable(struct chat_request *ret, struct str text, struct arena *arena,
+                    struct fail *reterr) MUST_USE;

@@ -1,45 +1,10 @@
+/* POST /api/v1/eval: signals and decision without inference (semantic-router.md, appendix A). */
 #include "base/clock.h"
 #include "gateway/api/api.h"
 #include "gateway/api/decode.h"
 #include "gateway/target.h"
 
 #include <errno.h>
-
-/*
- * POST /api/v1/eval: signals and decision without inference (semantic-router.md, appendix A). Takes
- * `text`, or what a chat request has; `model` may be left out.
- */
-static int decode_eval(struct chat_request *ret, struct str text, struct arena *arena,
-                       struct fail *reterr)
-{
-    json_auto_t *body = NULL;
-    int r = json_body(&body, text, reterr);
-    if (r != 0)
-        return r;
-    const json_t *plain = json_object_get(body, "text"), *model = json_object_get(body, "model");
-    ret->n = 1;
-    ret->sampling = SAMPLING_INIT;
-    ret->model = json_is_string(model) && json_string_length(model) ? json_str_copy(arena, model)
-                                                                    : STR("auto");
-    r = decode_tools(ret, body, arena, reterr);
-    if (r == 0)
-        r = decode_metadata(ret, json_object_get(body, "metadata"), arena, reterr);
-    if (r != 0)
-        return r;
-    const json_t *messages = json_object_get(body, "messages");
-    if (messages && !json_is_null(messages))
-        return decode_messages(ret, messages, arena, reterr);
-    if (!json_is_string(plain))
-        return fail_param(reterr, FAIL_invalid_request, "text",
-                          "send 'text' (a string) or 'messages' (an array)");
-    ret->messages = arena_alloc(arena, sizeof(*ret->messages));
-    if (!ret->messages)
-        return json_no_memory(reterr);
-    ret->messages[0] =
-        (struct chat_message){ .role = STR("user"), .content = json_str_copy(arena, plain) };
-    ret->n_messages = 1;
-    return ret->messages[0].content.p ? 0 : json_no_memory(reterr);
-}
 
 static ptrdiff_t count_tokens(void *ctx, struct str text)
 {
@@ -51,7 +16,7 @@ enum next api_eval(struct request *r)
     struct fail fail = { 0 };
     struct chat_request chat = { 0 };
     struct route route = { 0 };
-    int err = decode_eval(&chat, buf_str(&r->body), r->arena, &fail);
+    int err = decode_routable(&chat, buf_str(&r->body), r->arena, &fail);
     if (err != 0)
         return reply_fail(r, &fail);
     const struct core *c = r->state->core;

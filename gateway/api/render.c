@@ -39,3 +39,16 @@ void render_start(struct buf *b, const struct answer *a, const char *object)
              (unsigned long long)a->request->created_s);
     buf_add_json(b, a->model);
 }
+
+void render_whole(struct buf *b, struct answer *a, const char *object,
+                  void (*add_choice)(struct answer *a, struct choice *c, struct buf *b))
+{
+    render_start(b, a, object);
+    buf_adds(b, ",\"choices\":[");
+    for (size_t i = 0; i < a->n_choices; i++)
+        add_choice(a, &a->choices[i], b);
+    struct engine_usage u = answer_usage(a);
+    buf_adds(b, "],\"usage\":");
+    render_usage(b, &u);
+    buf_adds(b, ",\"system_fingerprint\":\"rootstock-" ROOTSTOCK_VERSION "\"}");
+}

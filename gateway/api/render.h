@@ -15,3 +15,6 @@ void render_logprob(struct buf *b, float logprob); /* JSON has no infinity: at l
 void render_finish(struct buf *b, enum finish_reason finish);
 /* {"id":…,"object":…,"created":…,"model":… — without the closing brace. */
 void render_start(struct buf *b, const struct answer *a, const char *object);
+/* A whole answer of that object type; add_choice prints one of the choices, with its comma. */
+void render_whole(struct buf *b, struct answer *a, const char *object,
+                  void (*add_choice)(struct answer *a, struct choice *c, struct buf *b));

@@ -10,44 +10,6 @@
 
 enum { EXPLAIN_BYTES = 64 << 20 };
 
-static int one_message(struct chat_request *ret, const json_t *text, struct arena *arena,
-                       struct fail *reterr)
-{
-    if (!json_is_string(text))
-        return fail_param(reterr, FAIL_invalid_request, "text",
-                          "needs 'text' (a string) or 'messages' (an array)");
-    struct chat_message *m = arena_alloc(arena, sizeof(*m));
-    if (!m)
-        return json_no_memory(reterr);
-    *m = (struct chat_message){ .role = STR("user"), .content = json_str_copy(arena, text) };
-    ret->messages = m;
-    ret->n_messages = 1;
-    return m->content.p ? 0 : json_no_memory(reterr);
-}
-
-/* A chat request, or {"text"}; without a model it asks the router to choose. */
-static int decode_line(struct chat_request *ret, struct str line, struct arena *arena,
-                       struct fail *reterr)
-{
-    json_auto_t *body = NULL;
-    int r = json_body(&body, line, reterr);
-    if (r != 0)
-        return r;
-    const json_t *model = json_object_get(body, "model");
-    const json_t *messages = json_object_get(body, "messages");
-    *ret = (struct chat_request){ .n = 1, .sampling = SAMPLING_INIT, .model = STR("auto") };
-    if (json_is_string(model) && json_string_length(model))
-        ret->model = json_str_copy(arena, model);
-    r = decode_tools(ret, body, arena, reterr);
-    if (r == 0)
-        r = decode_metadata(ret, json_object_get(body, "metadata"), arena, reterr);
-    if (r != 0)
-        return r;
-    if (messages && !json_is_null(messages))
-        return decode_messages(ret, messages, arena, reterr);
-    return one_message(ret, json_object_get(body, "text"), arena, reterr);
-}
-
 /* A model that is named is used; the policy is not asked. */
 static int name_model(const struct router *r, struct str model, struct route *ret,
                       struct fail *reterr)
@@ -69,7 +31,7 @@ static int route_line(const struct router *r, struct str line, bool explain, str
     struct chat_request chat;
     struct route route;
     struct fail fail = { 0 };
-    int e = arena ? decode_line(&chat, line, arena, &fail) : -ENOMEM;
+    int e = arena ? decode_routable(&chat, line, arena, &fail) : -ENOMEM;
     if (e == 0 && !router_is_auto(r, chat.model)) {
         e = name_model(r, chat.model, &route, &fail);
     } else if (e == 0) {
