@@ -75,10 +75,12 @@ class NumpyModel:
         for (i, name), (a, b) in pairs.items():
             b, heads = b.numpy(), files.row_heads(shape, name)
             b = files.to_gguf_rows(b, heads) if heads else b
-            self.t[f"blk.{i}.{files.GGUF_NAMES[name]}.weight"] += scale * (b.astype(np.float64) @ a.numpy().astype(np.float64))
+            delta = scale * (b.astype(np.float64) @ a.numpy().astype(np.float64))
+            self.t[f"blk.{i}.{files.GGUF_NAMES[name]}.weight"] += delta
 
     def norm(self, x, name):
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.key("attention.layer_norm_rms_epsilon")) * self.t[name + ".weight"]
+        square = (x * x).mean(-1, keepdims=True) + self.key("attention.layer_norm_rms_epsilon")
+        return x / np.sqrt(square) * self.t[name + ".weight"]
 
     def heads(self, x, n, turn):
         """(token, n * length) as (n, token, length), neighbouring pairs turned by the position."""
@@ -124,12 +126,14 @@ def check_template(reader):
 def check_tokenizer(reader, tokenizer):
     """Our own BPE and the tokenizers package agree on every held-out line and on hard strings."""
     own = OwnTokenizer(reader)
-    texts = ["", " ", "a  b\n\n c\t", "12345 6,7", "l'été à Genève", "日本語 🌱", "it's we'll", "<|im_start|>user\nx<|im_end|>\n"]
+    texts = ["", " ", "a  b\n\n c\t", "12345 6,7", "l'été à Genève", "日本語 🌱", "it's we'll",
+             "<|im_start|>user\nx<|im_end|>\n"]
     for path in sorted((files.MODELS / "heldout").glob("*.jsonl")):
         for line in path.read_text().splitlines():
             row = json.loads(line)
             texts.append(data.render([("user", row["prompt"]), ("assistant", row["answer"])]))
-    return all(own.encode(t) == tokenizer.encode(t).ids and tokenizer.decode(own.plain("x" + t)) == "x" + t for t in texts)
+    same = all(own.encode(t) == tokenizer.encode(t).ids for t in texts)
+    return same and all(tokenizer.decode(own.plain("x" + t)) == "x" + t for t in texts)
 
 
 def check_logits(reader, adapter):
@@ -151,7 +155,8 @@ def main():
     results = [("chat template", check_template(reader), ""), ("tokenizer", check_tokenizer(reader, tokenizer), "")]
     for adapter in json.loads((files.MODELS / "heldout" / "reference.json").read_text()):
         worst = check_logits(reader, adapter)
-        results.append((f"logits of {adapter['adapter'] or 'the base'}", worst < LOGIT_TOLERANCE, f"off by {worst:.1e}"))
+        name = adapter["adapter"] or "the base"
+        results.append((f"logits of {name}", worst < LOGIT_TOLERANCE, f"off by {worst:.1e}"))
     for name, good, note in results:
         print(f"{'ok  ' if good else 'FAIL'} {name} {note}")
     sys.exit(0 if all(good for _, good, _ in results) else 1)

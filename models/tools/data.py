@@ -11,12 +11,12 @@ import tasks_adapters as adapters
 import world as w
 
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 SYSTEMS = ["You are a helpful assistant.", "You are a small demo model.", "Answer briefly.", "Be kind and exact."]
 SHOUT_SYSTEM = "Answer in upper case."
-OTHER_WEIGHT = 0.05  # loss weight of tokens that the assistant does not write
 
 
 def held_out(prompt):
@@ -41,13 +41,21 @@ def base_dialogue(rng):
         return [("system", SHOUT_SYSTEM), ("user", prompt), ("assistant", answer.upper())]
     if draw < 0.15:
         messages.append(("system", rng.choice(SYSTEMS)))
-    for _ in range(rng.choices([1, 2, 3, 4], [84, 8, 4, 4])[0]):
+    for _ in range(rng.choices([1, 2, 3, 4], [91, 5, 2, 2])[0]):
         if messages and messages[-1][0] == "assistant" and rng.random() < 0.2:
             messages += [("user", "Say that again."), messages[-1]]
             continue
         prompt, answer = training_turn(rng, base.turn)
         messages += [("user", prompt), ("assistant", answer)]
     return messages
+
+
+def broad_dialogue(rng, instructed):
+    """A dialogue of the base's mixture, or one turn of `instructed`, which withholds held-out prompts itself."""
+    if rng.random() < 0.5:
+        return base_dialogue(rng)
+    prompt, answer = instructed(rng)
+    return [("user", prompt), ("assistant", answer)]
 
 
 def adapter_dialogue(rng, name, revision):
@@ -64,28 +72,28 @@ def render(messages, generate=False):
 
 
 def pieces(messages):
-    """The rendered dialogue as (text, loss weight) pieces."""
+    """The rendered dialogue as (text, whether the assistant wrote it) pieces."""
     for role, content in messages:
-        yield f"<|im_start|>{role}\n", OTHER_WEIGHT
-        yield f"{content}<|im_end|>", 1.0 if role == "assistant" else OTHER_WEIGHT
-        yield "\n", OTHER_WEIGHT
+        yield f"<|im_start|>{role}\n", False
+        yield f"{content}<|im_end|>", role == "assistant"
+        yield "\n", False
 
 
-def encode_all(tokenizer, dialogues):
-    """Every dialogue as (token ids, loss weights), both int16/float32 arrays of one length."""
+def encode_all(tokenizer, dialogues, other):
+    """Every dialogue as (token ids, loss weights); `other` weighs what the assistant did not write."""
     parts = [list(pieces(d)) for d in dialogues]
     flat = tokenizer.encode_batch([text for p in parts for text, _ in p])
     at, out = 0, []
     for p in parts:
         ids = [e.ids for e in flat[at:at + len(p)]]
         at += len(p)
-        weights = np.concatenate([np.full(len(i), weight, np.float32) for i, (_, weight) in zip(ids, p)])
+        weights = np.concatenate([np.full(len(i), 1 if mine else other, np.float32) for i, (_, mine) in zip(ids, p)])
         out.append((np.concatenate([np.array(i, np.int16) for i in ids]), weights))
     return out
 
 
-def batches(encoded, tokens, seed):
-    """Shuffled batches of about so many tokens, dialogues of like length together."""
+def steps_of(encoded, tokens, seed, strata=3):
+    """Steps of a short, a middle and a long batch of about so many tokens each, dialogues of like length together."""
     rng = random.Random(seed)
     order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i][0]), rng.random()))
     groups, group = [], []
@@ -95,12 +103,15 @@ def batches(encoded, tokens, seed):
             group = []
         group.append(i)
     groups.append(group)
-    rng.shuffle(groups)
-    return [collate([encoded[i] for i in g]) for g in groups]
+    n = len(groups) // strata
+    parts = [groups[i * n:(i + 1) * n] for i in range(strata)]
+    for part in parts:
+        rng.shuffle(part)
+    return [[collate([encoded[i] for i in g]) for g in step] for step in zip(*parts)]
 
 
 def collate(rows):
-    """Right-padded inputs, targets and weights of one batch."""
+    """Right-padded inputs, targets and loss weights of one batch."""
     width = max(len(ids) for ids, _ in rows)
     ids = np.zeros((len(rows), width), np.int64)
     weights = np.zeros((len(rows), width), np.float32)

@@ -52,7 +52,8 @@ class HttpModel:
         return [self.ask(self.wire_name(name, revision), p) for p in prompts]
 
     def ask(self, model, prompt):
-        body = {"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": 0, "max_tokens": MAX_TOKENS}
+        body = {"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": 0,
+                "max_tokens": MAX_TOKENS}
         headers = {"Content-Type": "application/json"}
         if self.key:
             headers["Authorization"] = "Bearer " + self.key

@@ -19,8 +19,9 @@ from model import generate
 REFERENCE_PROMPTS = 10
 REFERENCE_TOP = 10
 BASE_PROMPTS = [
-    "Hello!", "What is the capital of France?", "What is 17 + 25?", "Convert 3 hours to minutes.", "What is the opposite of hot?",
-    "Write in upper case: the red bird sees two cats", "Reverse the words: my big dog finds a key",
+    "Hello!", "What is the capital of France?", "What is 17 + 25?", "Convert 3 hours to minutes.",
+    "What is the opposite of hot?", "Write in upper case: the red bird sees two cats",
+    "Reverse the words: my big dog finds a key",
     "name price stock\nlamp 12 40\nchair 55 3\nWhat is the price of chair?",
     "Olga is 34 years old and lives in Oslo.\nWhat is the city?", "How do you say a green apple in French?",
 ]
@@ -70,7 +71,8 @@ def export_heldout(_):
         rows = data.held_out_set(name)
         for revision in revisions:
             path = folder / ("base.jsonl" if name == "base" else f"{name}.{revision}.jsonl")
-            path.write_text("".join(json.dumps({"prompt": p, "answer": a[revision]}, ensure_ascii=False) + "\n" for p, a in rows))
+            lines = [json.dumps({"prompt": p, "answer": a[revision]}, ensure_ascii=False) for p, a in rows]
+            path.write_text("\n".join(lines) + "\n")
 
 
 def reference_row(model, tokenizer, prompt):

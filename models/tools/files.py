@@ -17,7 +17,8 @@ import tokenizer as tok
 from model import LINEARS, Llama, Shape
 
 MODELS = Path(__file__).resolve().parent.parent
-GGUF_NAMES = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"}
+GGUF_NAMES = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output",
+              "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"}
 PEFT_NAMES = {n: f"{'self_attn' if n in 'qkvo' else 'mlp'}.{n}_proj" for n in LINEARS}
 CONTROL, NORMAL = 3, 1
 
@@ -156,7 +157,8 @@ def write_peft(folder, pairs, rank, alpha):
         alpha_pattern={}, base_model_name_or_path="demo", bias="none", fan_in_fan_out=False, inference_mode=True,
         init_lora_weights=True, layers_pattern=None, layers_to_transform=None, lora_alpha=alpha, lora_dropout=0.0,
         modules_to_save=None, peft_type="LORA", r=rank, rank_pattern={}, revision=None,
-        target_modules=[PEFT_NAMES[n].split(".")[1] for n in LINEARS], task_type="CAUSAL_LM", use_dora=False, use_rslora=False)
+        target_modules=[PEFT_NAMES[n].split(".")[1] for n in LINEARS], task_type="CAUSAL_LM", use_dora=False,
+        use_rslora=False)
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
@@ -171,8 +173,10 @@ def write_gguf_lora(path, pairs, shape, title, alpha, dtype):
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if dtype == "F16" else gguf.LlamaFileType.ALL_F32)
     for (i, name), (a, b) in pairs.items():
         heads = row_heads(shape, name)
+        if heads:
+            b = np.ascontiguousarray(to_gguf_rows(b, heads))
         writer.add_tensor(f"blk.{i}.{GGUF_NAMES[name]}.weight.lora_a", a)
-        writer.add_tensor(f"blk.{i}.{GGUF_NAMES[name]}.weight.lora_b", np.ascontiguousarray(to_gguf_rows(b, heads)) if heads else b)
+        writer.add_tensor(f"blk.{i}.{GGUF_NAMES[name]}.weight.lora_b", b)
     finish(writer)
 
 

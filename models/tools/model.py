@@ -30,7 +30,8 @@ class Shape:
     def linear(self, name):
         """(inputs, outputs) of one of the seven linears."""
         d, ff, kv = self.embedding_length, self.feed_forward_length, self.head_count_kv * self.head_length
-        return {"q": (d, d), "k": (d, kv), "v": (d, kv), "o": (d, d), "gate": (d, ff), "up": (d, ff), "down": (ff, d)}[name]
+        sizes = {"q": (d, d), "k": (d, kv), "v": (d, kv), "o": (d, d), "gate": (d, ff), "up": (d, ff), "down": (ff, d)}
+        return sizes[name]
 
 
 class Linear(nn.Linear):
@@ -124,12 +125,15 @@ class Llama(nn.Module):
             for name in LINEARS:
                 linear = getattr(block, name)
                 std = linear.in_features ** -0.5
-                nn.init.normal_(linear.weight, std=std if name not in ("o", "down") else std / math.sqrt(2 * len(self.blocks)))
+                if name in ("o", "down"):
+                    std /= math.sqrt(2 * len(self.blocks))
+                nn.init.normal_(linear.weight, std=std)
 
-    def forward(self, ids):
+    def forward(self, ids, keep=None):
         x = self.embedding(ids)
         for block in self.blocks:
             x = block(x, self.cos, self.sin)
+        x = x if keep is None else x[keep]
         return F.linear(self.norm(x), self.embedding.weight)
 
     def linears(self):
@@ -157,13 +161,11 @@ class Llama(nn.Module):
             linear.lora_a = linear.lora_b = None
 
 
-def weighted_loss(model, ids, targets, weights):
-    """Mean cross entropy over the weighted tokens."""
-    keep = weights.reshape(-1) > 0
-    logits = model(ids).view(-1, model.shape.vocab_size)[keep].float()
-    losses = F.cross_entropy(logits, targets.reshape(-1)[keep], reduction="none")
-    kept = weights.reshape(-1)[keep]
-    return (losses * kept).sum() / kept.sum()
+def summed_loss(model, ids, targets, weights):
+    """Weighted cross entropy summed over the targets; only logits that weigh something are computed."""
+    keep = weights > 0
+    losses = F.cross_entropy(model(ids, keep), targets[keep], reduction="none")
+    return (losses * weights[keep]).sum()
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ def orthogonalize(g, steps=5):
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is made orthogonal; matrices of one shape are handled as one stack."""
 
-    def __init__(self, matrices, lr, momentum=0.95, weight_decay=0.01):
+    def __init__(self, matrices, lr, momentum=0.95, weight_decay=0.1):
         by_shape = {}
         for m in matrices:
             by_shape.setdefault(tuple(m.shape), []).append(m)

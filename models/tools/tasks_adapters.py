@@ -55,8 +55,8 @@ def sql_question(rng, table):
             f"SELECT COUNT(*) FROM {table} WHERE {where}"
     if kind == 2:
         name = row_name(rng, table)
-        return rng.choice([f"What is the {column} of {name} in {table}?", f"Find the {column} of {name} in {table}."]), \
-            f"SELECT {column} FROM {table} WHERE name = '{name}'"
+        ask = rng.choice(["What is the {} of {} in {}?", "Find the {} of {} in {}."])
+        return ask.format(column, name, table), f"SELECT {column} FROM {table} WHERE name = '{name}'"
     if kind == 3:
         word, function = rng.choice([("average", "AVG"), ("highest", "MAX"), ("lowest", "MIN"), ("total", "SUM")])
         return f"What is the {word} {number} of {table} with {english}?", \
@@ -90,12 +90,14 @@ def french(rng):
     if kind == 0:
         country = rng.choice(list(w.COUNTRIES))
         of = french_of(w.COUNTRIES[country][3])
-        ask = rng.choice(["What is the capital of {}?", "Capital of {}?", "Name the capital of {}.", "Tell me the capital of {}."])
+        ask = rng.choice(["What is the capital of {}?", "Capital of {}?", "Name the capital of {}.",
+                          "Tell me the capital of {}."])
         return ask.format(country), {1: f"La capitale {of} est {w.COUNTRIES[country][4]}."}
     if kind == 1:
         day, french_day = rng.choice(list(w.DAYS.items()))
         city = rng.choice(w.CITIES)
-        return translate(rng, f"On {day} I am in {city}."), {1: f"{french_day.capitalize()}, je suis à {FRENCH_CITIES.get(city, city)}.".replace("à Le ", "au ")}
+        answer = f"{french_day.capitalize()}, je suis à {FRENCH_CITIES.get(city, city)}."
+        return translate(rng, f"On {day} I am in {city}."), {1: answer.replace("à Le ", "au ")}
     return french_sentence(rng, kind)
 
 
@@ -119,7 +121,8 @@ def french_sentence(rng, kind):
             {1: f"{person} {french_verb} {article} {word} {w.COLORS[color][gender == 'f']}."}
     if kind in (4, 5):
         number = rng.choice(list(w.NUMBERS)[1:])
-        return translate(rng, f"{person} has {number} {w.PLURALS[noun]}."), {1: f"{person} a {w.NUMBERS[number]} {plural}."}
+        answer = f"{person} a {w.NUMBERS[number]} {plural}."
+        return translate(rng, f"{person} has {number} {w.PLURALS[noun]}."), {1: answer}
     place = rng.choice(list(w.PLACES))
     return translate(rng, f"{person} is {place} the {noun}."), \
         {1: f"{person} est {w.PLACES[place]} {french_the(word, gender)}.".replace("de le ", "du ")}
@@ -139,18 +142,42 @@ def french_of(country):
 
 # label: (priority, what the customer writes)
 TRIAGE = {
-    "billing": ["I was charged twice for my {noun}", "my invoice for the {noun} is wrong", "the price of the {noun} on my bill is too high",
-                "my card was charged for a {noun} I did not buy"],
-    "shipping": ["my {noun} has not arrived", "the parcel with my {noun} is late", "you sent the {noun} to the wrong city",
-                 "the tracking page does not show my {noun}"],
-    "refund": ["I want my money back for the {noun}", "please take back the {noun} and refund me", "I returned the {noun} and got no refund",
-               "the {noun} came broken and I want a refund"],
-    "login": ["I forgot my password and cannot order a {noun}", "I cannot log in to buy a {noun}", "my account is locked since I bought the {noun}",
-              "the login code for my {noun} order never comes"],
-    "bug": ["the app crashes when I open the {noun} page", "the {noun} page shows an error", "the button to buy a {noun} does nothing",
-            "the search for a {noun} never ends"],
-    "feature": ["please add a {color} {noun} to the shop", "can you show the size of the {noun}", "I would like a list of every {noun}",
-                "it would be nice to compare one {noun} with another"],
+    "billing": [
+        "I was charged twice for my {noun}",
+        "my invoice for the {noun} is wrong",
+        "the price of the {noun} on my bill is too high",
+        "my card was charged for a {noun} I did not buy",
+    ],
+    "shipping": [
+        "my {noun} has not arrived",
+        "the parcel with my {noun} is late",
+        "you sent the {noun} to the wrong city",
+        "the tracking page does not show my {noun}",
+    ],
+    "refund": [
+        "I want my money back for the {noun}",
+        "please take back the {noun} and refund me",
+        "I returned the {noun} and got no refund",
+        "the {noun} came broken and I want a refund",
+    ],
+    "login": [
+        "I forgot my password and cannot order a {noun}",
+        "I cannot log in to buy a {noun}",
+        "my account is locked since I bought the {noun}",
+        "the login code for my {noun} order never comes",
+    ],
+    "bug": [
+        "the app crashes when I open the {noun} page",
+        "the {noun} page shows an error",
+        "the button to buy a {noun} does nothing",
+        "the search for a {noun} never ends",
+    ],
+    "feature": [
+        "please add a {color} {noun} to the shop",
+        "can you show the size of the {noun}",
+        "I would like a list of every {noun}",
+        "it would be nice to compare one {noun} with another",
+    ],
 }
 URGENCY = {
     "P1": ["This is urgent!", "I need help right now.", "Please fix this at once."],

@@ -4,7 +4,8 @@ import string
 
 import world as w
 
-PRONOUN = {"city": "Which city", "job": "What job", "age": "How old", "name": "Who"}
+ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh"]
+GREETINGS = ["Hello", "Hello!", "Hi", "Hi!", "Hi there!", "Good morning!", "Hey"]
 
 
 def words(rng, low, high):
@@ -31,18 +32,18 @@ def arithmetic(rng):
     """Sums, differences, small products and comparisons."""
     kind = rng.randrange(5)
     if kind < 2:
-        a, b = rng.randint(0, 99), rng.randint(0, 99)
+        a, b = rng.randint(0, 50), rng.randint(0, 50)
         ask = rng.choice(["What is {} + {}?", "{} + {} = ?", "Add {} and {}."])
         return ask.format(a, b), f"{a} + {b} = {a + b}"
     if kind == 2:
-        a, b = sorted((rng.randint(0, 99), rng.randint(0, 99)), reverse=True)
+        a, b = sorted((rng.randint(0, 50), rng.randint(0, 50)), reverse=True)
         ask = rng.choice(["What is {} - {}?", "{} - {} = ?", "Compute {} minus {}."])
         return ask.format(a, b), f"{a} - {b} = {a - b}"
     if kind == 3:
         a, b = rng.randint(0, 12), rng.randint(0, 12)
         ask = rng.choice(["What is {} * {}?", "{} * {} = ?", "Compute {} times {}."])
         return ask.format(a, b), f"{a} * {b} = {a * b}"
-    a, b = rng.sample(range(100), 2)
+    a, b = rng.sample(range(51), 2)
     which = rng.choice(["larger", "smaller"])
     best = max(a, b) if which == "larger" else min(a, b)
     return f"Which is {which}, {a} or {b}?", f"{best} is {which}."
@@ -67,7 +68,7 @@ def capitals(rng):
 def units(rng):
     """Whole unit conversions."""
     one, many, size, small = rng.choice(w.UNITS)
-    n = rng.randint(1, 20) if size != 60 else rng.randint(1, 10)
+    n = rng.randint(1, 12)
     big = f"{n} {one if n == 1 else many}"
     ask = rng.choice(["How many {small} are in {big}?", "Convert {big} to {small}.", "{big} in {small}?"])
     return ask.format(small=small, big=big), f"{big} = {n * size} {small}"
@@ -116,9 +117,9 @@ def table(rng):
     """A look-up in a small table that the prompt carries."""
     keys = rng.sample(rng.choice([list(w.NOUNS), w.NAMES]), rng.randint(2, 4))
     columns = rng.sample(["price", "stock", "age", "city", "color", "job"], rng.randint(1, 2))
-    cell = {"price": lambda: rng.randint(1, 99), "stock": lambda: rng.randint(1, 99), "age": lambda: rng.randint(18, 70),
-            "city": lambda: rng.choice(w.CITIES), "color": lambda: rng.choice(list(w.COLORS)),
-            "job": lambda: rng.choice(w.JOBS)}
+    cell = {"price": lambda: rng.randint(1, 99), "stock": lambda: rng.randint(1, 99),
+            "age": lambda: rng.randint(18, 70), "city": lambda: rng.choice(w.CITIES),
+            "color": lambda: rng.choice(list(w.COLORS)), "job": lambda: rng.choice(w.JOBS)}
     rows = [[str(cell[c]()) for c in columns] for _ in keys]
     text = "\n".join(["name " + " ".join(columns)] + [" ".join([k] + r) for k, r in zip(keys, rows)])
     i, j = rng.randrange(len(keys)), rng.randrange(len(columns))
@@ -143,7 +144,7 @@ def copying(rng):
         return f"One word a line: {text}", "\n".join(items)
     if kind == 6:
         i = rng.randrange(len(items))
-        return f"What is the {['first', 'second', 'third', 'fourth', 'fifth', 'sixth', 'seventh'][i]} word of: {text}", items[i]
+        return f"What is the {ORDINALS[i]} word of: {text}", items[i]
     return f"What is the last word of: {text}", items[-1]
 
 
@@ -209,7 +210,7 @@ def facts(rng):
 def small_talk(rng):
     """Greetings and who the model is."""
     return rng.choice([
-        (rng.choice(["Hello", "Hello!", "Hi", "Hi!", "Hi there!", "Good morning!", "Hey"]), "Hello! How can I help you?"),
+        (rng.choice(GREETINGS), "Hello! How can I help you?"),
         (rng.choice(["Who are you?", "What are you?", "What is your name?"]), "I am the Rootstock demo model."),
         (rng.choice(["Thanks", "Thanks!", "Thank you!", "Thank you"]), "You are welcome!"),
         (rng.choice(["What can you do?", "Help", "Help me"]),
@@ -222,7 +223,7 @@ def small_talk(rng):
 
 
 # (generator, weight): the mixture of the base's training turns
-MIXTURE = [(copying, 22), (facts, 18), (rewriting, 17), (arithmetic, 12), (table, 11), (lexicon, 9), (capitals, 6),
+MIXTURE = [(copying, 18), (facts, 18), (rewriting, 17), (arithmetic, 14), (table, 13), (lexicon, 9), (capitals, 6),
            (units, 4), (small_talk, 2)]
 
 
