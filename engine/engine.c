@@ -35,6 +35,11 @@ ptrdiff_t engine_count_tokens(struct engine *e, struct str text)
     return e->ops->count_tokens(e, text);
 }
 
+void engine_detokenize(struct engine *e, const int32_t *ids, size_t n, struct buf *out)
+{
+    e->ops->detokenize(e, ids, n, out);
+}
+
 uint32_t engine_context(const struct engine *e)
 {
     return e->ops->context(e);

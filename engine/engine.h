@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "base/buf.h"
 #include "base/fail.h"
 #include "base/sha256.h"
 #include "engine/chat.h"
@@ -93,6 +94,11 @@ int engine_tokenize(struct engine *e, int32_t **ret_ids, size_t *ret_n,
                     const struct chat_request *request, struct fail *reterr) MUST_USE;
 /* Tokens of a plain text, no special tokens; negative errno on failure. Any thread. */
 ptrdiff_t engine_count_tokens(struct engine *e, struct str text);
+/*
+ * Appends the text of token ids: malformed bytes become U+FFFD; control tokens, and ids that the
+ * model does not have, give nothing. Any thread.
+ */
+void engine_detokenize(struct engine *e, const int32_t *ids, size_t n, struct buf *out);
 
 uint32_t engine_context(const struct engine *e); /* tokens of one sequence */
 size_t engine_load(const struct engine *e, size_t *ret_running,
@@ -111,6 +117,7 @@ struct engine_ops {
     int (*tokenize)(struct engine *e, int32_t **ret_ids, size_t *ret_n,
                     const struct chat_request *request, struct fail *reterr);
     ptrdiff_t (*count_tokens)(struct engine *e, struct str text);
+    void (*detokenize)(struct engine *e, const int32_t *ids, size_t n, struct buf *out);
     uint32_t (*context)(const struct engine *e);
     size_t (*load)(const struct engine *e, size_t *ret_running, size_t *ret_waiting);
     void (*drain)(struct engine *e);

@@ -16,7 +16,7 @@ static struct answer *new_answer(struct request *r, const struct dialect *d)
     a->request = r;
     a->dialect = d;
     a->out = BUF_INIT(LIMIT_REQUEST_ARENA);
-    (void)snprintf(a->id, sizeof(a->id), "%s%.24s", d->id_prefix, r->id + strlen("req_"));
+    (void)snprintf(a->id, sizeof(a->id), "%s%.24s", d->id_prefix, r->made + strlen("req_"));
     return a;
 }
 
@@ -551,11 +551,33 @@ static void count_route(const struct route *route)
     metrics_observe_us(METRIC_route_seconds, route->us);
 }
 
+/* Signals and guards read text: a prompt of token ids gets its own beside them. */
+static int spell_prompts(struct answer *a)
+{
+    struct request *r = a->request;
+    const struct core *c = r->state->core;
+    if (!router_is_auto(r->state->router, a->chats[0].model) || c->n_models == 0)
+        return 0;
+    for (size_t i = 0; i < a->n_chats; i++) {
+        struct chat_request *chat = &a->chats[i];
+        if (!chat->prompt_ids)
+            continue;
+        CLEANUP(buf_done) struct buf text = BUF_INIT(LIMIT_BODY);
+        engine_detokenize(c->models[0].engine, chat->prompt_ids, chat->n_prompt_ids, &text);
+        chat->prompt = arena_str(r->arena, buf_str(&text));
+        if (buf_err(&text) < 0 || !chat->prompt.p)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 static int resolve(struct answer *a, struct fail *reterr)
 {
     struct request *r = a->request;
-    int err =
-        target_resolve(r->state, &a->chats[0], /* trace= */ false, r->arena, &a->target, reterr);
+    int err = spell_prompts(a);
+    if (err < 0)
+        return err;
+    err = target_resolve(r->state, &a->chats[0], /* trace= */ false, r->arena, &a->target, reterr);
     if (a->target.is_auto)
         count_route(&a->target.route);
     if (err != 0)
@@ -580,8 +602,10 @@ static int run_prompt_stage(struct answer *a, struct fail *reterr)
             .headers = r->headers,
             .n_headers = r->n_headers,
         };
-        const char *plugin = NULL;
+        const char *plugin = NULL, *before = io.request->prompt.p;
         enum verdict v = chain_prompt(a->chain, &io, &plugin, reterr);
+        if (io.request->prompt.p != before)
+            io.request->prompt_ids = NULL; /* what they spelt is not what may be read */
         for (size_t k = 0; i == 0 && k < io.n_response_headers; k++) {
             const char *name = arena_cstr(r->arena, io.response_headers[k].key);
             if (name)

@@ -112,6 +112,17 @@ static ptrdiff_t local_count_tokens(struct engine *e, struct str text)
     return r < 0 ? r : (ptrdiff_t)ids.n;
 }
 
+static void local_detokenize(struct engine *e, const int32_t *ids, size_t n, struct buf *out)
+{
+    const struct tokenizer *t = local(e)->tokenizer;
+    struct detokenizer d;
+    detokenizer_init(&d, t, /* at_start= */ true);
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] >= 0 && (uint32_t)ids[i] < tokenizer_vocab(t))
+            detokenizer_push(&d, ids[i], out);
+    detokenizer_end(&d, out);
+}
+
 static uint32_t local_context(const struct engine *e)
 {
     return local_const(e)->context;
@@ -133,6 +144,7 @@ static const struct engine_ops local_ops = {
     .unref = local_unref,
     .tokenize = local_tokenize,
     .count_tokens = local_count_tokens,
+    .detokenize = local_detokenize,
     .context = local_context,
     .load = local_load,
     .drain = local_drain,

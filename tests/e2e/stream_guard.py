@@ -10,7 +10,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support import tap  # noqa: E402
-from support.rootstock import Server  # noqa: E402
+from support.rootstock import ROOT, Server  # noqa: E402
 
 SECRETS = {
     "CREDIT_CARD": "4111 1111 1111 1111",
@@ -71,6 +71,15 @@ class StreamStage(unittest.TestCase):
         error = json.loads(data)["error"]
         self.assertEqual((status, error["code"]), (403, "content_policy_violation"))
         self.assertNotIn(b"4111", data)
+
+    def test_a_prompt_of_token_ids_is_guarded_as_its_text(self):
+        server = self.serve("block", "prompt")
+        for text, status in (("write to ann.lee@example.com today", 403), ("write to nobody today", 200)):
+            done = server.cli("tokenize", "-m", str(ROOT / "models" / "demo.gguf"), text=text, config=False)
+            ids = json.loads(done.stdout)
+            for prompt in (ids, [[ids[0]], ids]):
+                got, data = self.complete(server, prompt, echo=False)
+                self.assertEqual(got, status, data)
 
     def test_clean_text_passes_unchanged(self):
         server = self.serve("mask")

@@ -109,9 +109,9 @@ class Server:
         """What it has printed so far."""
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
 
-    def cli(self, *arguments, check=True, text=None):
-        """Runs a rootstock command against this configuration; the arguments come before -c."""
-        command = [str(PROGRAM), *arguments, "-c", str(self.config)]
+    def cli(self, *arguments, check=True, text=None, config=True):
+        """Runs a rootstock command, against this configuration where it takes one: as -c, after the arguments."""
+        command = [str(PROGRAM), *arguments, *(("-c", str(self.config)) if config else ())]
         return subprocess.run(command, env=self.env, capture_output=True, text=True, check=check, input=text,
                               timeout=60 * PATIENCE)
 

@@ -437,6 +437,26 @@ static void tokenize_gives_the_ids_that_submit_counts(void **state)
     assert_true(engine_count_tokens(e, STR("one two three")) > 0);
 }
 
+static void token_ids_give_their_text_back(void **state)
+{
+    CLEANUP(engine_freep) struct engine *e = open_engine(DEFAULTS);
+    static const char *const texts[] = { "one two three", "ann@example.org", "caf\xc3\xa9" };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct chat_request text = fixture_prompt(texts[i], 1);
+        CLEANUP(own_free) int32_t *ids = NULL;
+        size_t n = 0;
+        struct fail f = { 0 };
+        assert_int_equal(engine_tokenize(e, &ids, &n, &text, &f), 0);
+        CLEANUP(buf_done) struct buf out = BUF_INIT(4096);
+        engine_detokenize(e, ids, n, &out);
+        assert_true(str_is(buf_str(&out), texts[i]));
+    }
+    static const int32_t strange[] = { -1, INT32_MIN, INT32_MAX, 1 << 20 };
+    CLEANUP(buf_done) struct buf out = BUF_INIT(4096);
+    engine_detokenize(e, strange, ARRAY_LEN(strange), &out);
+    assert_int_equal(out.n, 0);
+}
+
 /* ---- many at once ---- */
 
 enum { SUBMITTERS = 4, JOBS_EACH = 16 };
@@ -522,6 +542,7 @@ int main(void)
         cmocka_unit_test(logprobs_come_with_the_tokens_of_the_text),
         cmocka_unit_test(hot_text_is_always_whole_utf8),
         cmocka_unit_test(tokenize_gives_the_ids_that_submit_counts),
+        cmocka_unit_test(token_ids_give_their_text_back),
         cmocka_unit_test(jobs_of_many_threads_end_exactly_once),
     };
     test_begin();

@@ -178,6 +178,14 @@ static ptrdiff_t count_tokens(struct engine *e, struct str text)
     return (ptrdiff_t)text.n;
 }
 
+/* An id is the byte of that value. */
+static void detokenize(struct engine *e, const int32_t *ids, size_t n, struct buf *out)
+{
+    (void)e;
+    for (size_t i = 0; i < n; i++)
+        buf_addc(out, (char)ids[i]);
+}
+
 static uint32_t context(const struct engine *e)
 {
     (void)e;
@@ -204,8 +212,8 @@ static void fake_free(struct engine *e)
     free(e);
 }
 
-static const struct engine_ops ops = { submit,  job_cancel, job_unref, tokenize, count_tokens,
-                                       context, load,       drain,     fake_free };
+static const struct engine_ops ops = { submit,     job_cancel, job_unref, tokenize, count_tokens,
+                                       detokenize, context,    load,      drain,    fake_free };
 
 struct engine *fake_engine_new(void)
 {
