@@ -12,7 +12,7 @@ enum { HEADERS_MAX = 256 };
 
 struct seen {
     unsigned lengths, codings; /* Content-Length and Transfer-Encoding headers */
-    bool same_length;
+    bool bad_name;             /* of a header: "Content-Length " is read in two ways */
     struct str length, coding, type, encoding, expect, authorization, api_key, request_id,
         asked_headers;
     struct chat_pair *headers;
@@ -50,6 +50,14 @@ static void note(struct seen *s, const char *key, struct str value)
     }
 }
 
+static bool is_token(const char *name)
+{
+    for (const char *c = name; *c; c++)
+        if (!isalnum((unsigned char)*c) && !strchr("!#$%&'*+-.^_`|~", *c))
+            return false;
+    return name[0] != '\0';
+}
+
 static bool is_credential(const char *key)
 {
     return is(key, "Authorization") || is(key, "api-key") || is(key, "x-api-key") ||
@@ -63,6 +71,8 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
     struct seen *s = cls;
     struct str text = str_trim(str_of(value));
     note(s, key, text);
+    if (!is_token(key))
+        s->bad_name = true;
     if (is_credential(key) || s->n == HEADERS_MAX || !s->headers)
         return MHD_YES;
     struct str name = arena_str(s->arena, str_of(key));
@@ -98,6 +108,9 @@ static int check_framing(struct request *r, const struct seen *s, struct framing
 {
     f->is_chunked = s->codings > 0;
     f->expects_100 = str_eq_nocase(s->expect, STR("100-continue"));
+    if (s->bad_name)
+        return fail_set(reterr, FAIL_invalid_request,
+                        "a header's name holds what no name may hold, such as a space");
     if (s->codings && s->lengths)
         return fail_set(reterr, FAIL_invalid_request,
                         "both Content-Length and Transfer-Encoding were sent");

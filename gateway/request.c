@@ -43,7 +43,8 @@ struct request *request_new(struct server *server, struct state *state)
     r->created_s = clock_wall_s();
     r->deadline_ms = CLOCK_NEVER;
     r->reply.body = BUF_INIT(LIMIT_REQUEST_ARENA);
-    make_id(r->id);
+    make_id(r->made);
+    memcpy(r->id, r->made, sizeof(r->made));
     return r;
 }
 

@@ -50,7 +50,8 @@ struct request {
     struct state *state;   /* owned reference: the snapshot it began with */
     struct arena *arena;
     struct MHD_Connection *connection;
-    char id[80];
+    char id[80];                       /* the client's own, else `made` */
+    char made[32];                     /* ours, never the same twice */
     uint64_t accepted_us, received_us; /* head seen; last byte of the body seen */
     uint64_t created_s;                /* Unix time */
     uint64_t waited_us;                /* spent waiting for an adapter */

@@ -17,7 +17,7 @@ void error_print(struct buf *b, const struct fail *fail)
     buf_adds(b, ",\"type\":");
     buf_add_json(b, str_of(fail_type(fail->code)));
     buf_adds(b, ",\"param\":");
-    print_or_null(b, fail->param);
+    print_or_null(b, fail->code == FAIL_model_not_found ? "" : fail->param); /* as OpenAI has it */
     buf_adds(b, ",\"code\":");
     print_or_null(b, code);
     buf_adds(b, "}}");

@@ -39,7 +39,12 @@ int json_body(json_t **ret, struct str text, struct fail *reterr)
     if (!str_utf8_valid(text))
         return fail_set(reterr, FAIL_invalid_request, "the body is not valid UTF-8");
     json_error_t e;
-    json_t *v = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
+    json_t *v = json_loadb(text.p, text.n, flags, &e);
+    if (!v && json_error_code(&e) == json_error_numeric_overflow)
+        /* An integer past 64 bits is no mistake where nobody reads it, and out of range where
+         * somebody does. */
+        v = json_loadb(text.p, text.n, flags | JSON_DECODE_INT_AS_REAL, &e);
     if (!v && json_error_code(&e) == json_error_duplicate_key)
         return fail_set(reterr, FAIL_invalid_request,
                         "the body holds a key twice in one object (line %d, column %d): which of "

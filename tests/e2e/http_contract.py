@@ -66,6 +66,8 @@ class Http(unittest.TestCase):
                 (json.dumps({**CHAT, "messages": []}).encode(), "messages", "empty_array"),
                 (json.dumps({**CHAT, "temperature": "x"}).encode(), "temperature", None),
                 (json.dumps({**CHAT, "n": 0}).encode(), "n", None),
+                (json.dumps({**CHAT, "seed": 2**64}).encode(), "seed", None),
+                (json.dumps({**CHAT, "max_tokens": 2**70}).encode(), "max_tokens", None),
                 (json.dumps({**CHAT, "tool_choice": "required"}).encode(), "tool_choice", "unsupported_parameter"),
                 (json.dumps({**CHAT, "response_format": {"type": "json_object"}}).encode(), "response_format",
                  "unsupported_parameter"),
@@ -79,7 +81,7 @@ class Http(unittest.TestCase):
         for model in ("nope", "demo:nope", "nope:sql", "demo:sql@nope", "demo:sql@sha256:000000000000"):
             with self.subTest(model=model):
                 status, error, _ = self.error("POST", "/v1/chat/completions", {**CHAT, "model": model})
-                self.assertEqual((status, error["code"]), (404, "model_not_found"))
+                self.assertEqual((status, error["param"], error["code"]), (404, None, "model_not_found"))
         for path in ("/", "/v1", "/v1/nope", "/v1/models/nope", "/v1/models/demo:nope"):
             with self.subTest(path=path):
                 self.assertEqual(self.error("GET", path)[0], 404)
@@ -124,7 +126,7 @@ class Http(unittest.TestCase):
     def test_ambiguous_framing_is_400_and_closes(self):
         for lines in (b"Content-Length: 2\r\nTransfer-Encoding: chunked", b"Content-Length: 2\r\nContent-Length: 3",
                       b"Content-Length: 2\r\nContent-Length: 2", b"Content-Length: x", b"Content-Length: -1",
-                      b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"):
+                      b"Transfer-Encoding : chunked", b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"):
             with self.subTest(lines=lines):
                 answer = self.raw(b"POST /v1/completions HTTP/1.1\r\nHost: t\r\n" + lines + b"\r\n\r\n{}" +
                                   b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n")
@@ -158,6 +160,19 @@ class Http(unittest.TestCase):
             self.assertTrue(headers["x-request-id"].startswith("req_"))
         made = {self.server.get("/health")[1]["x-request-id"] for _ in range(20)}
         self.assertEqual(len(made), 20)
+
+    def test_answers_have_ids_of_their_own_whatever_the_request_is_called(self):
+        ids = set()
+        for _ in range(3):
+            ask = {**CHAT, "max_tokens": 1}
+            _, _, data = self.server.request("POST", "/v1/chat/completions", ask, {"x-request-id": "same"})
+            ids.add(json.loads(data)["id"])
+        self.assertEqual({len(i) for i in ids}, {len("chatcmpl-") + 24})
+        self.assertEqual(len(ids), 3)
+
+    def test_numbers_that_nobody_reads_may_be_of_any_size(self):
+        status, _, _ = self.server.request("POST", "/v1/chat/completions", {**CHAT, "max_tokens": 1, "trace": 10**30})
+        self.assertEqual(status, 200)
 
     def test_paths_may_be_absolute_doubled_slashed_or_encoded(self):
         for path in ("/v1/models/", "//v1//models", f"http://127.0.0.1:{self.server.port}/v1/models", "/v1/models?x=1"):

@@ -365,6 +365,8 @@ static void wrong_requests_are_told_so_in_json(void **state)
           "400", "twice" },
         { "POST /v1/completions HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip, chunked\r\n", "400",
           "Transfer-Encoding" },
+        { "POST /v1/completions HTTP/1.1\r\nHost: t\r\nTransfer-Encoding : chunked\r\n", "400",
+          "header's name" },
         { "POST /v1/completions HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n", "400", "empty" },
         { "OPTIONS /v1/completions HTTP/1.1\r\nHost: t\r\nAccess-Control-Request-Headers: x-a\r\n",
           "204", "Access-Control-Allow-Headers: x-a" },
