@@ -343,7 +343,8 @@ static void check_logprobs(void *arg, const struct engine_event *event)
     struct logprob_check *c = arg;
     for (size_t i = 0; i < event->n_tokens; i++, c->n++) {
         const struct engine_token *t = &event->tokens[i];
-        buf_add(&c->bytes, t->chosen.bytes);
+        if (!tokenizer_is_control(c->tokenizer, t->chosen.id)) /* control tokens give no text */
+            buf_add(&c->bytes, t->chosen.bytes);
         CHECK(t->n_top == 4 && t->top[0].logprob >= t->chosen.logprob);
         CHECK(t->top[0].id == t->chosen.id || tokenizer_is_eog(c->tokenizer, t->top[0].id));
         CHECK(top_is_a_distribution(t));
