@@ -90,8 +90,9 @@ struct raw_adapters {
     } residency;
 };
 
-#define RAW struct raw_adapters
-#define IN_PART(part, member) (offsetof(RAW, part.member) - offsetof(RAW, part))
+#define IN_PART(part, member)                                                                      \
+    /* NOLINTNEXTLINE(bugprone-macro-parentheses): offsetof takes names */                         \
+    (offsetof(struct raw_adapters, part.member) - offsetof(struct raw_adapters, part))
 static const struct option catalog_options[] = {
     { "type", OPTION_word, IN_PART(catalog, type), 0, 0, "auto", catalog_choices, NULL, 0,
       "auto: redis when ROOTSTOCK_REDIS_URL is set, else directory" },
@@ -124,13 +125,13 @@ static const struct option residency_options[] = {
     OPT_END,
 };
 static const struct option adapters_options[] = {
-    OPT_SECTION(RAW, catalog, "catalog", catalog_options, "which adapters exist"),
-    OPT_SECTION(RAW, blobs, "blobs", blobs_options, "their files"),
-    OPT_SECTION(RAW, residency, "residency", residency_options, "which of them are in memory"),
+    OPT_SECTION(struct raw_adapters, catalog, "catalog", catalog_options, "which adapters exist"),
+    OPT_SECTION(struct raw_adapters, blobs, "blobs", blobs_options, "their files"),
+    OPT_SECTION(struct raw_adapters, residency, "residency", residency_options,
+                "which of them are in memory"),
     OPT_END,
 };
 #undef IN_PART
-#undef RAW
 
 struct raw_auth {
     struct str keys_env;
@@ -211,8 +212,8 @@ static int resolve(struct str *path, const struct config *c)
 static int read_threads(struct raw_model *raw, const struct node *at, const char *path,
                         struct problems *p)
 {
-    if (str_is(raw->threads, "auto"))
-        return 0;
+    if (!raw->threads.p || str_is(raw->threads, "auto"))
+        return 0; /* it has no text only when its model is no map, which is reported */
     if (num_parse_u64(&raw->m.threads, raw->threads, 0, 1024) == 0)
         return 0;
     const struct node *threads = node_get(at, "threads");
@@ -230,34 +231,44 @@ static bool name_ok(struct str name)
     return true;
 }
 
+static int worse(int a, int b)
+{
+    return a == 0 || (b < 0 && b != -EINVAL) ? b : a;
+}
+
+/* What the table cannot say of engine.models[i]. */
+static int check_model(struct raw_model *from, size_t i, const struct node *at, struct config *c,
+                       struct problems *p)
+{
+    struct config_model *m = &from[i].m;
+    char *path = arena_printf(c->arena, "engine.models[%zu]", i);
+    if (!path)
+        return -ENOMEM;
+    m->cache_type = from[i].kv_cache.type;
+    int r = 0;
+    if (m->name.p && !name_ok(m->name)) /* a missing one is reported */
+        r = node_problem(p, PROBLEM_error, at, path,
+                         "a model's name has 1 to 256 bytes and no blank, ':' or '@'");
+    for (size_t j = 0; j < i && r == 0 && m->name.p; j++)
+        if (str_eq(m->name, from[j].m.name))
+            r = node_problem(p, PROBLEM_error, at, path,
+                             "the name '%.*s' is taken by engine.models[%zu]", STR_ARG(m->name), j);
+    r = worse(r, read_threads(&from[i], at, path, p));
+    return worse(r, resolve(&m->path, c));
+}
+
 static int read_engine(struct config *c, const struct node *n, struct problems *p)
 {
     struct raw_engine raw = { 0 };
     int r = schema_read(&raw, engine_options, n, "engine", c->arena, p);
-    if (r < 0)
+    if (r < 0 && r != -EINVAL)
         return r;
     struct raw_model *from = raw.models.items;
     struct config_model *to = arena_array(c->arena, raw.models.n, sizeof(*to));
     if (!to)
         return -ENOMEM;
-    for (size_t i = 0; i < raw.models.n && r == 0; i++) {
-        const struct node *at = node_at(node_get(n, "models"), i);
-        char *path = arena_printf(c->arena, "engine.models[%zu]", i);
-        if (!path)
-            return -ENOMEM;
-        from[i].m.cache_type = from[i].kv_cache.type;
-        if (!name_ok(from[i].m.name))
-            r = node_problem(p, PROBLEM_error, at, path,
-                             "a model's name has 1 to 256 bytes and no blank, ':' or '@'");
-        for (size_t j = 0; j < i && r == 0; j++)
-            if (str_eq(from[i].m.name, to[j].name))
-                r = node_problem(p, PROBLEM_error, at, path,
-                                 "the name '%.*s' is taken by engine.models[%zu]",
-                                 STR_ARG(to[j].name), j);
-        if (r == 0)
-            r = read_threads(&from[i], at, path, p);
-        if (r == 0)
-            r = resolve(&from[i].m.path, c);
+    for (size_t i = 0; i < raw.models.n; i++) {
+        r = worse(r, check_model(from, i, node_at(node_get(n, "models"), i), c, p));
         to[i] = from[i].m;
     }
     c->engine.models = (struct item_list){ to, raw.models.n };
@@ -347,21 +358,18 @@ static int read_root(struct snapshot *s, struct problems *p)
     struct config *c = &s->c;
     const struct node *root = document_root(s->doc);
     int r = schema_read(&raw, root_options, root, "", c->arena, p);
-    if (r < 0)
-        return r;
     if (raw.version.p && !str_is(raw.version, "v0.3"))
-        return node_problem(p, PROBLEM_error, node_get(root, "version"), "version",
-                            "'%.*s' is not spoken here; write v0.3", STR_ARG(raw.version));
+        r = worse(r, node_problem(p, PROBLEM_error, node_get(root, "version"), "version",
+                                  "'%.*s' is not spoken here; write v0.3", STR_ARG(raw.version)));
     c->listeners = raw.listeners;
     c->providers = raw.providers;
     c->routing = raw.routing;
     c->entrypoints = raw.entrypoints;
     c->recipes = raw.recipes;
     c->global = raw.global;
-    int engine = read_engine(c, raw.engine, p);
-    int adapters = read_adapters(c, raw.adapters, p);
-    int gateway = read_gateway(c, raw.gateway, p);
-    return engine < 0 ? engine : adapters < 0 ? adapters : gateway;
+    r = worse(r, read_engine(c, raw.engine, p));
+    r = worse(r, read_adapters(c, raw.adapters, p));
+    return worse(r, read_gateway(c, raw.gateway, p));
 }
 
 static int name_file(struct config *c, const char *file)
@@ -378,7 +386,7 @@ static int name_file(struct config *c, const char *file)
     return c->file && c->folder ? 0 : -ENOMEM;
 }
 
-/* Takes the document over, also when it fails. */
+/* Takes the document over, also when it fails; -EINVAL: *ret is what could be read. */
 static int build(struct config **ret, const char *file, struct document *doc, struct problems *p)
 {
     struct snapshot *s = calloc(1, sizeof(*s));
@@ -394,24 +402,39 @@ static int build(struct config **ret, const char *file, struct document *doc, st
         r = read_root(s, p);
     if (r == 0 && problems_count(p, PROBLEM_error))
         r = -EINVAL;
-    if (r < 0)
+    if (r < 0 && r != -EINVAL)
         return r;
     *ret = TAKE(c);
-    return 0;
+    return r;
+}
+
+int config_examine(struct config **ret, const char *path, struct problems *p)
+{
+    struct document *doc = NULL;
+    *ret = NULL;
+    int r = document_load(&doc, path, p);
+    return r < 0 ? r : build(ret, path, doc, p);
 }
 
 int config_load(struct config **ret, const char *path, struct problems *p)
 {
-    struct document *doc = NULL;
-    int r = document_load(&doc, path, p);
-    return r < 0 ? r : build(ret, path, doc, p);
+    CLEANUP(config_unrefp) struct config *c = NULL;
+    int r = config_examine(&c, path, p);
+    if (r == 0)
+        *ret = TAKE(c);
+    return r;
 }
 
 int config_parse(struct config **ret, const char *file, struct str text, struct problems *p)
 {
     struct document *doc = NULL;
+    CLEANUP(config_unrefp) struct config *c = NULL;
     int r = document_parse(&doc, file, text, p);
-    return r < 0 ? r : build(ret, file, doc, p);
+    if (r == 0)
+        r = build(&c, file, doc, p);
+    if (r == 0)
+        *ret = TAKE(c);
+    return r;
 }
 
 struct config *config_ref(struct config *c)

@@ -71,6 +71,11 @@ struct config {
 int config_load(struct config **ret, const char *path, struct problems *p) MUST_USE;
 int config_parse(struct config **ret, const char *file, struct str text,
                  struct problems *p) MUST_USE;
+/*
+ * As config_load, but with -EINVAL *ret holds what could be read (NULL when the file is not YAML at
+ * all), so that a checker finds the problems of the other folders too. Never serve such a one.
+ */
+int config_examine(struct config **ret, const char *path, struct problems *p) MUST_USE;
 struct config *config_ref(struct config *c);   /* any thread */
 struct config *config_unref(struct config *c); /* any thread; NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct config *, config_unref);

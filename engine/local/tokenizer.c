@@ -93,6 +93,12 @@ bool tokenizer_is_control(const struct tokenizer *t, int32_t id)
     return k && k->control;
 }
 
+bool tokenizer_is_special(const struct tokenizer *t, int32_t id)
+{
+    const struct token *k = token_of(t, id);
+    return k && (k->control || k->kind == TOKEN_unknown);
+}
+
 struct str tokenizer_token_text(const struct tokenizer *t, int32_t id)
 {
     const struct token *k = token_of(t, id);

@@ -25,6 +25,7 @@ int32_t tokenizer_eos(const struct tokenizer *t); /* -1: none */
 bool tokenizer_adds_bos(const struct tokenizer *t);
 bool tokenizer_is_eog(const struct tokenizer *t, int32_t id); /* eos, eot, <|im_end|>, … */
 bool tokenizer_is_control(const struct tokenizer *t, int32_t id);
+bool tokenizer_is_special(const struct tokenizer *t, int32_t id); /* control, or unknown */
 struct str tokenizer_token_text(const struct tokenizer *t,
                                 int32_t id); /* as stored: "▁the", "Ġthe", "<s>"; borrowed */
 

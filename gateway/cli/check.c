@@ -7,25 +7,41 @@
 #include <errno.h>
 #include <stdio.h>
 
-/* Compiles what the policy names, so that its problems are found too. */
-static void check_policy(const struct config *c, struct problems *p)
+/* The plugins of every decision of a profile, also where the router refuses the policy. */
+static int check_plugins(const struct node *routing, const char *path, struct problems *p)
 {
-    CLEANUP(router_freep) struct router *r = NULL;
-    if (router_new(&r, c, p) < 0)
-        return;
-    for (size_t i = 0; i < router_decisions(r); i++) {
+    const struct node *decisions = node_get(routing, "decisions");
+    int r = 0;
+    for (size_t i = 0; node_at(decisions, i) && (r == 0 || r == -EINVAL); i++) {
         CLEANUP(chain_freep) struct chain *chain = NULL;
-        const char *path = "";
-        const struct node *plugins = router_decision_plugins(r, i, &path);
-        if (chain_new(&chain, plugins, path, p) < 0)
-            continue; /* its problems are in p */
+        char at[96];
+        (void)snprintf(at, sizeof(at), "%s.decisions[%zu].plugins", path, i);
+        r = chain_new(&chain, node_get(node_at(decisions, i), "plugins"), at, p);
     }
+    return r == -EINVAL ? 0 : r; /* its problems are in p */
+}
+
+/* Compiles what the policy names, so that its problems are found too. */
+static int check_policy(const struct config *c, struct problems *p)
+{
+    CLEANUP(router_freep) struct router *router = NULL;
+    int r = router_new(&router, c, p);
+    if (r == 0 || r == -EINVAL)
+        r = check_plugins(c->routing, "routing", p);
+    for (size_t i = 0; r == 0 && node_at(c->recipes, i); i++) {
+        char path[48];
+        (void)snprintf(path, sizeof(path), "recipes[%zu].routing", i);
+        r = check_plugins(node_get(node_at(c->recipes, i), "routing"), path, p);
+    }
+    return r;
 }
 
 static void check_files(const struct config *c, struct problems *p)
 {
     const struct config_model *models = c->engine.models.items;
     for (size_t i = 0; i < c->engine.models.n; i++) {
+        if (!models[i].path.p)
+            continue; /* its absence is reported */
         FILE *f = fopen(models[i].path.p, "rb");
         if (f)
             (void)fclose(f);
@@ -68,11 +84,14 @@ int cli_check(int argc, char **argv)
         (void)fputs("rootstock: name the configuration file with -c FILE\n", stderr);
         return EXIT_MISUSE;
     }
-    int r = config_load(&c, path, p);
-    if (r == 0) {
+    int r = config_examine(&c, path, p);
+    if (c) {
         check_files(c, p);
-        check_policy(c, p);
+        int policy = check_policy(c, p);
+        r = r < 0 ? r : policy;
     }
+    if (r < 0 && problems_len(p) == 0)
+        (void)fprintf(stderr, "rootstock: %s: %s\n", path, strerror(-r));
     if (json)
         problems_print_json(p, &out);
     else

@@ -107,20 +107,21 @@ static int guard_text(const struct chain *chain, struct str text, bool response,
 {
     CLEANUP(arena_freep) struct arena *arena = arena_new(LIMIT_REQUEST_ARENA);
     CLEANUP(buf_done) struct buf result = BUF_INIT(LIMIT_REQUEST_ARENA);
-    struct finding *findings = NULL;
+    struct guarded g = { .text = &result };
     struct fail fail = { 0 };
-    size_t n = 0;
     if (!arena)
         return -ENOMEM;
-    enum verdict v = chain_guard(chain, text, response, arena, &result, &findings, &n, &fail);
+    enum verdict v = chain_guard(chain, text, response, arena, &g, &fail);
     if (buf_err(&result) < 0)
         return buf_err(&result);
-    print_line(v, findings, n, buf_str(&result), &fail, out);
+    print_line(v, g.findings, g.n, buf_str(&result), &fail, out);
     return buf_err(out);
 }
 
-/* One line of input to one line of output; a malformed one is an {"error"}. */
-static int guard_line(const struct chain *chain, struct str line, bool response, struct buf *out)
+/* One line of input to one line of output; a malformed one is an {"error"}, and *ret_why says it.
+ */
+static int guard_line(const struct chain *chain, struct str line, bool response, struct buf *out,
+                      char ret_why[JSON_ERROR_TEXT_LENGTH])
 {
     json_error_t error;
     json_auto_t *body = json_loadb(line.p, line.n, JSON_ALLOW_NUL, &error);
@@ -130,9 +131,10 @@ static int guard_line(const struct chain *chain, struct str line, bool response,
         struct str s = { json_string_value(text), json_string_length(text) };
         return guard_text(chain, s, response, out);
     }
+    (void)snprintf(ret_why, JSON_ERROR_TEXT_LENGTH, "%s",
+                   body ? "a line must be an object with 'text', a string" : error.text);
     buf_adds(out, "{\"error\":");
-    buf_add_json(out,
-                 body ? STR("a line must be an object with 'text', a string") : str_of(error.text));
+    buf_add_json(out, str_of(ret_why));
     buf_adds(out, "}\n");
     return -EINVAL;
 }
@@ -141,12 +143,17 @@ static int guard_all(const struct chain *chain, bool response)
 {
     CLEANUP(buf_done) struct buf out = BUF_INIT(2 * LIMIT_REQUEST_ARENA);
     int status = EXIT_OK;
+    unsigned long long number = 0; /* of the line, from 1 */
     for (struct str line; cli_line(&line);) {
+        char why[JSON_ERROR_TEXT_LENGTH] = "";
+        number++;
         if (str_trim(line).n == 0)
             continue;
-        int r = guard_line(chain, line, response, &out);
+        int r = guard_line(chain, line, response, &out, why);
         if (r < 0)
             status = EXIT_FAILED;
+        if (why[0])
+            (void)fprintf(stderr, "rootstock: line %llu: %s\n", number, why);
         if (r == -ENOMEM || r == -EMSGSIZE) {
             (void)fputs("rootstock: no memory\n", stderr);
             return EXIT_FAILED;

@@ -25,26 +25,26 @@ static int name_model(const struct router *r, struct str model, struct route *re
     return 0;
 }
 
-static int route_line(const struct router *r, struct str line, bool explain, struct buf *out)
+static int route_line(const struct router *r, struct str line, bool explain, struct buf *out,
+                      struct fail *reterr)
 {
     CLEANUP(arena_freep) struct arena *arena = arena_new(LIMIT_REQUEST_ARENA);
     struct chat_request chat;
     struct route route;
-    struct fail fail = { 0 };
-    int e = arena ? decode_routable(&chat, line, arena, &fail) : -ENOMEM;
+    int e = arena ? decode_routable(&chat, line, arena, reterr) : -ENOMEM;
     if (e == 0 && !router_is_auto(r, chat.model)) {
-        e = name_model(r, chat.model, &route, &fail);
+        e = name_model(r, chat.model, &route, reterr);
     } else if (e == 0) {
         struct route_request q = { .chat = &chat, .trace = true }; /* all signals are printed */
-        e = router_route(r, &q, arena, &route, &fail);
+        e = router_route(r, &q, arena, &route, reterr);
     }
     if (e < 0)
-        e = fail_errno(&fail, e, "routing");
+        e = fail_errno(reterr, e, "routing");
     buf_clear(out);
     if (e == 0)
         route_print_line(&route, explain, out);
     else
-        error_print(out, &fail);
+        error_print(out, reterr);
     buf_addc(out, '\n');
     return e == 0 ? 0 : -EINVAL;
 }
@@ -53,11 +53,17 @@ static int route_all(const struct router *r, bool explain)
 {
     CLEANUP(buf_done) struct buf out = BUF_INIT(EXPLAIN_BYTES);
     int status = EXIT_OK;
+    unsigned long long number = 0; /* of the line, from 1 */
     for (struct str line; cli_line(&line);) {
+        struct fail fail = { 0 };
+        number++;
         if (str_trim(line).n == 0)
             continue;
-        if (route_line(r, line, explain, &out) < 0 || buf_err(&out) < 0)
+        if (route_line(r, line, explain, &out, &fail) < 0 || buf_err(&out) < 0) {
+            (void)fprintf(stderr, "rootstock: line %llu: %s\n", number,
+                          buf_err(&out) < 0 ? strerror(-buf_err(&out)) : fail.message);
             status = EXIT_FAILED;
+        }
         if (fwrite(out.p, 1, out.n, stdout) != out.n || fflush(stdout) != 0)
             return EXIT_FAILED;
     }

@@ -20,9 +20,9 @@ static struct tokenizer *load(const char *path)
     struct tokenizer *t = NULL;
     struct fail fail = { 0 };
     int r = gguf_open(&g, path, &fail);
+    if (r == 0)
+        r = tokenizer_new(&t, g, &fail);
     if (r < 0)
-        (void)fail_errno(&fail, r, path);
-    else if (r == 0 && (r = tokenizer_new(&t, g, &fail)) < 0)
         (void)fail_errno(&fail, r, path);
     if (r != 0)
         (void)fprintf(stderr, "rootstock: %s\n", fail.message);
@@ -61,9 +61,10 @@ static int decode_line(const struct job *j, const json_t *ids, struct buf *out)
         json_int_t id = json_integer_value(item);
         if (!json_is_integer(item) || id < 0 || id >= tokenizer_vocab(j->t))
             return refuse(j, "not an array of the model's token ids");
-        if (j->special && tokenizer_is_control(j->t, (int32_t)id)) {
+        if (j->special && tokenizer_is_special(j->t, (int32_t)id)) {
             detokenizer_end(&d, &text);
             tokenizer_decode(j->t, (int32_t)id, true, &text);
+            detokenizer_init(&d, j->t, true); /* the text behind one begins anew */
         } else {
             detokenizer_push(&d, (int32_t)id, &text);
         }

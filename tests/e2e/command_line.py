@@ -57,6 +57,19 @@ class CommandLine(unittest.TestCase):
             self.assertIn(f"{f.name}:5:18: error: gateway.limits.body:", checked.stderr)
             self.assertIn("did you mean 'decisions'?", checked.stderr)
 
+    def test_a_wrong_section_hides_no_problem_of_another(self):
+        text = ("version: v0.3\nengine:\n  models: [{name: m, path: /nowhere.gguf, slots: 0}]\n"
+                "adapters: {catalog: {type: directory, pth: a}}\nrouting:\n  decisions:\n"
+                "    - {name: a, modelRefs: [{model: mm}], plugins: [{type: piii}]}\n")
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
+            f.write(text)
+            f.flush()
+            checked = run("check", "-c", f.name)
+            self.assertEqual(checked.returncode, 1)
+            for told in ("engine.models[0].slots", "adapters.catalog.pth", "did you mean 'm'?", "did you mean 'pii'?",
+                         "/nowhere.gguf"):
+                self.assertIn(told, checked.stderr)
+
     def test_route_answers_a_line_a_request(self):
         prompt = heldout("sql.2")[0]["prompt"]
         asked = [{"text": prompt}, {"model": "auto", "messages": [{"role": "user", "content": prompt}]},
@@ -72,9 +85,13 @@ class CommandLine(unittest.TestCase):
         self.assertGreater(len(json.dumps(explained)), len(json.dumps(routes[0])))
 
     def test_route_refuses_a_bad_line_by_its_number(self):
-        bad = run("route", "-c", str(DEMO), text='{"text": "a"}\nnot json\n')
-        self.assertEqual(bad.returncode, 1)
-        self.assertIn("2", bad.stderr)
+        for command in ("route", "guard"):
+            bad = run(command, "-c", str(DEMO), text='{"text": "a"}\nnot json\n\n{"text": 3}\n')
+            self.assertEqual(bad.returncode, 1)
+            self.assertIn("line 2:", bad.stderr)
+            self.assertIn("line 4:", bad.stderr)
+            self.assertNotIn("line 1:", bad.stderr)
+            self.assertEqual(len(bad.stdout.splitlines()), 3)
 
     def test_guard_finds_and_masks(self):
         text = "write to ann@example.com or pay with 4111 1111 1111 1111"

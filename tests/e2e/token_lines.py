@@ -46,6 +46,12 @@ class Tokenize(unittest.TestCase):
             decoded = tokenize("-m", model, "--json", "--decode", lines=encoded.stdout)
             self.assertEqual([json.loads(l) for l in decoded.stdout.splitlines()], texts)
 
+    def test_decode_with_special_tokens_gives_the_text_back(self):
+        text = "<s>hello</s> <unk> hello"
+        encoded = tokenize("-m", SPM, "--json", "--no-bos", "--parse-special", lines=json.dumps(text) + "\n")
+        decoded = tokenize("-m", SPM, "--json", "--decode", "--parse-special", lines=encoded.stdout)
+        self.assertEqual(json.loads(decoded.stdout), text)
+
     def test_control_tokens_are_shown_with_parse_special_only(self):
         ids = tokenize("-m", BPE, "--parse-special", lines="<|im_end|>hello\n").stdout
         self.assertEqual(tokenize("-m", BPE, "--decode", lines=ids).stdout, "hello\n")

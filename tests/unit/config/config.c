@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static struct config *parse(const char *text, struct problems *p)
 {
@@ -111,6 +112,46 @@ static void mistakes_are_refused_with_their_place(void **state)
     }
 }
 
+static void all_sections_report_though_one_is_wrong(void **state)
+{
+    static const char *const told[] = {
+        "1:10: error: version: 'v9' is not spoken here; write v0.3\n",
+        "2:1: error: nonsense: unknown key",
+        "3:27: error: engine.models[0].slots: 0 is outside",
+        "engine.models[0]: a model's name has",
+        "engine.models[1]: 'path' is missing",
+        "error: adapters.catalog.pth: unknown key; did you mean 'path'?\n",
+        "error: gateway.limits.body: 'huge' is not a size",
+    };
+    static const char text[] = "version: v9\n"
+                               "nonsense: 1\n"
+                               "engine: {models: [{slots: 0, name: 'a:b', path: p}, {name: c}]}\n"
+                               "adapters: {catalog: {pth: x}}\n"
+                               "gateway: {limits: {body: huge}}\n"
+                               "routing: {decisions: []}\n";
+    (void)state;
+    CLEANUP(problems_freep) struct problems *p = problems_new();
+    CLEANUP(buf_done) struct buf b = BUF_INIT(1 * MIB);
+    char path[] = "/tmp/rootstock-config-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
+    (void)close(fd);
+    CLEANUP(config_unrefp) struct config *c = NULL;
+    assert_int_equal(config_examine(&c, path, p), -EINVAL);
+    assert_non_null(c);
+    assert_non_null(c->routing); /* what could be read is there */
+    assert_int_equal(c->engine.models.n, 2);
+    problems_print(p, &b);
+    for (size_t i = 0; i < ARRAY_LEN(told); i++)
+        if (!strstr(b.p, told[i]))
+            fail_msg("not told: %s\nbut: %s", told[i], b.p);
+    CLEANUP(config_unrefp) struct config *served = NULL;
+    assert_int_equal(config_load(&served, path, p), -EINVAL);
+    assert_null(served);
+    (void)unlink(path);
+}
+
 static void the_printed_reference_is_itself_a_configuration(void **state)
 {
     (void)state;
@@ -142,6 +183,7 @@ int main(void)
         cmocka_unit_test(the_policy_language_names_the_listener),
         cmocka_unit_test(the_environment_chooses_redis),
         cmocka_unit_test(mistakes_are_refused_with_their_place),
+        cmocka_unit_test(all_sections_report_though_one_is_wrong),
         cmocka_unit_test(the_printed_reference_is_itself_a_configuration),
         cmocka_unit_test(a_snapshot_lives_as_long_as_its_references),
     };
