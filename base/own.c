@@ -9,7 +9,7 @@ void own_free(void *pointer_to_pointer)
     free(*(void **)pointer_to_pointer);
 }
 
-void own_close(int *fd)
+void own_close(const int *fd)
 {
     if (*fd >= 0)
         (void)close(*fd);

@@ -34,5 +34,5 @@
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
 void own_free(void *pointer_to_pointer); /* CLEANUP(own_free) char *s: free(3) */
-void own_close(int *fd);                 /* CLEANUP(own_close) int fd = -1: close(2) */
+void own_close(const int *fd);           /* CLEANUP(own_close) int fd = -1: close(2) */
 void own_fclose(void *pointer_to_file);  /* CLEANUP(own_fclose) FILE *f: fclose(3) */

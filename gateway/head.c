@@ -220,12 +220,14 @@ static void preflight(struct request *r, const struct seen *s)
 static int check_all(struct request *r, const struct seen *s, const struct framing *f,
                      const char *url, const char *method, struct fail *reterr)
 {
-    const char *allow = NULL;
+    struct api_match found = { 0 };
     int err = check_size(r, reterr);
     if (err == 0)
-        err = api_find(&r->endpoint, r->params, &allow, str_of(url), method, r->arena, reterr);
-    if (allow)
-        reply_header(r, "Allow", str_of(allow));
+        err = api_find(&found, str_of(url), method, r->arena, reterr);
+    r->endpoint = found.endpoint;
+    memcpy(r->params, found.params, sizeof(r->params));
+    if (found.allow)
+        reply_header(r, "Allow", str_of(found.allow));
     if (err == 0 && strcmp(method, "OPTIONS") == 0)
         return 0;
     if (err == 0)

@@ -39,7 +39,7 @@ static int open_one(const struct addrinfo *a)
         bind(fd, a->ai_addr, a->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0)
         return -errno;
     int r = fd;
-    fd = -1;
+    fd = -1; /* NOLINT(clang-analyzer-deadcode.DeadStores): own_close reads it */
     return r;
 }
 

@@ -258,6 +258,7 @@ static enum MHD_Result received(struct request *r)
     return run(r);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the library chose the parameters */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *data,
                                   size_t *n, void **context)
@@ -340,7 +341,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     request_unref(r);
 }
 
-static void on_mhd_log(void *cls, const char *fmt, va_list args)
+static PRINTF_LIKE(2, 0) void on_mhd_log(void *cls, const char *fmt, va_list args)
 {
     (void)cls;
     static struct log_rate rate;

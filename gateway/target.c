@@ -57,7 +57,7 @@ int target_parse(const struct core *c, struct str name, struct target *ret, stru
             return not_found(name, reterr); /* a base that is not served */
     }
     bool empty_selector = t.adapter.selector.n == 0 && name.n && name.p[name.n - 1] == '@';
-    if (t.adapter.adapter.n == 0 || empty_selector || name.n > 2 * LIMIT_NAME ||
+    if (t.adapter.adapter.n == 0 || empty_selector || name.n > (size_t)2 * LIMIT_NAME ||
         !is_printable(name))
         return not_found(name, reterr);
     *ret = t;

@@ -330,11 +330,11 @@ static enum verdict guard_prompt(const struct chain *c, struct str text, struct 
 }
 
 enum verdict chain_guard(const struct chain *c, struct str text, bool response, struct arena *arena,
-                         struct buf *out, struct finding **ret, size_t *ret_n, struct fail *reterr)
+                         struct guarded *ret, struct fail *reterr)
 {
-    int r = find_all(c, text, response, arena, ret, ret_n);
+    int r = find_all(c, text, response, arena, &ret->findings, &ret->n);
     if (r == 0 && !response)
-        return guard_prompt(c, text, arena, out, reterr);
+        return guard_prompt(c, text, arena, ret->text, reterr);
     CLEANUP(chain_run_freep) struct chain_run *run = NULL;
     if (r == 0)
         r = chain_run_new(&run, c);
@@ -342,5 +342,5 @@ enum verdict chain_guard(const struct chain *c, struct str text, bool response, 
         (void)fail_errno(reterr, r, "checking a text");
         return VERDICT_block;
     }
-    return chain_push(run, text, /* end= */ true, out, reterr);
+    return chain_push(run, text, /* end= */ true, ret->text, reterr);
 }

@@ -108,7 +108,13 @@ DEFINE_CLEANUP(struct chain_run *, chain_run_free);
 enum verdict chain_push(struct chain_run *r, struct str text, bool end, struct buf *out,
                         struct fail *reterr);
 
-/* One text through the detectors of a chain: for `rootstock guard`. stage: "prompt" or "response".
+struct guarded {
+    struct buf *text;         /* the caller's: what is left is appended */
+    struct finding *findings; /* in the arena */
+    size_t n;
+};
+
+/* One text through the detectors of a chain, as a prompt or as a response: for `rootstock guard`.
  */
 enum verdict chain_guard(const struct chain *c, struct str text, bool response, struct arena *arena,
-                         struct buf *out, struct finding **ret, size_t *ret_n, struct fail *reterr);
+                         struct guarded *ret, struct fail *reterr);

@@ -53,7 +53,7 @@ static enum verdict insert(const struct system_prompt *self, struct chat_message
         return VERDICT_block;
     }
     memcpy(text, self->text.p, self->text.n);
-    memcpy(text + self->text.n, "\n\n", 2);
+    text[self->text.n] = text[self->text.n + 1] = '\n';
     if (first->content.n)
         memcpy(text + self->text.n + 2, first->content.p, first->content.n);
     first->content = (struct str){ text, first->content.n ? n : self->text.n };

@@ -18,7 +18,8 @@ int evaluation_init(struct evaluation *ret, const struct policy *policy,
                     const struct route_request *request, struct arena *arena) MUST_USE;
 /* Evaluates every family that some decision depends on. */
 void evaluation_all(struct evaluation *e);
-struct verdict evaluation_leaf(void *e, const struct rule *leaf); /* a leaf_fn */
+struct verdict evaluation_leaf(void *ctx,
+                               const struct rule *leaf); /* a leaf_fn; ctx: the evaluation */
 struct signal_value evaluation_signal(struct evaluation *e, size_t i);
 struct signal_value evaluation_output(struct evaluation *e, size_t i);
 

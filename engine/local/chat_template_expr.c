@@ -248,7 +248,7 @@ static struct node *parse_name(struct parser *p)
 
 struct node *parse_primary(struct parser *p)
 {
-    struct node *n = &p->bad;
+    struct node *n;
     switch (p->cur.type) {
     case T_name:
         return parse_name(p);

@@ -262,7 +262,7 @@ static void angles_part(void *arg, uint32_t row, uint32_t member)
     const struct stepper *s = arg;
     uint32_t dims = s->model->shape.rope_dims;
     float *to = s->angles + (size_t)row * dims;
-    for (uint32_t i = 0; i < dims / 2; i++) {
+    for (size_t i = 0; i < dims / 2; i++) {
         double angle = s->entries[row].position * s->model->rope_frequencies[i];
         to[2 * i] = (float)cos(angle);
         to[2 * i + 1] = (float)sin(angle);
@@ -273,7 +273,7 @@ static void rotate(const struct model_shape *m, float *x, uint32_t heads, const 
 {
     uint32_t half = m->rope_dims / 2;
     for (uint32_t h = 0; h < heads; h++, x += m->head_size)
-        for (uint32_t i = 0; i < half; i++) {
+        for (size_t i = 0; i < half; i++) {
             float *a = m->rope_neox ? x + i : x + 2 * i, *b = m->rope_neox ? a + half : a + 1;
             float c = angles[2 * i], s = angles[2 * i + 1], x0 = *a, x1 = *b;
             *a = x0 * c - x1 * s;

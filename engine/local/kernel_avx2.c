@@ -5,9 +5,12 @@
  */
 #include "engine/local/kernel.h"
 
+#include <cpuid.h>
 #include <immintrin.h>
 
 #include "engine/local/kernel_unpack.h"
+
+/* NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result): places within one tile */
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -340,10 +343,18 @@ static void round_f16(float *ret, const float *x, size_t k)
         ret[i] = half_to_float(float_to_half(x[i]));
 }
 
+/* NOLINTEND(bugprone-implicit-widening-of-multiplication-result) */
+
+/* Not every compiler's __builtin_cpu_supports knows the word. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
 static bool usable(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 const struct kernel_set kernels_avx2 = { "avx2", usable, kernels, ARRAY_LEN(kernels), round_f16 };

@@ -143,7 +143,7 @@ static int load_rope(struct loader *l)
         return refuse(l, "rope.dimension_count is %u; it must be even", dims);
     s->rope_dims = dims;
     s->rope_neox = l->arch->rope_neox;
-    l->m->rope_frequencies = calloc(dims / 2, sizeof(double));
+    l->m->rope_frequencies = calloc((size_t)dims / 2 + 1, sizeof(double));
     if (!l->m->rope_frequencies)
         return -ENOMEM;
     for (uint32_t i = 0; i < dims / 2; i++)

@@ -131,10 +131,10 @@ static bool serves(const struct endpoint *e, const char *method)
            (strcmp(method, "HEAD") == 0 && strcmp(e->method, "GET") == 0);
 }
 
-int api_find(const struct endpoint **ret, struct str params[static REQUEST_PARAMS],
-             const char **ret_allow, struct str url, const char *method, struct arena *arena,
+int api_find(struct api_match *ret, struct str url, const char *method, struct arena *arena,
              struct fail *reterr)
 {
+    *ret = (struct api_match){ 0 };
     struct path p;
     int r = split(url, arena, &p);
     if (r == -EINVAL)
@@ -143,10 +143,10 @@ int api_find(const struct endpoint **ret, struct str params[static REQUEST_PARAM
         return fail_errno(reterr, r, "reading the path");
     const struct endpoint *other = NULL;
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(endpoints); i++) {
-        if (!matches(&endpoints[i], &p, arena, params))
+        if (!matches(&endpoints[i], &p, arena, ret->params))
             continue;
         if (serves(&endpoints[i], method)) {
-            *ret = &endpoints[i];
+            ret->endpoint = &endpoints[i];
             return 0;
         }
         other = &endpoints[i];
@@ -154,7 +154,7 @@ int api_find(const struct endpoint **ret, struct str params[static REQUEST_PARAM
     if (!other)
         return fail_set(reterr, FAIL_not_found, "Invalid URL (%.8s " STR_FMT ")", method,
                         STR_ARG(str_head(url, 200)));
-    *ret_allow = strcmp(other->method, "GET") == 0 ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
+    ret->allow = strcmp(other->method, "GET") == 0 ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
     return fail_set(reterr, FAIL_method_not_allowed, "Not allowed to %.16s on " STR_FMT "; use %s",
                     method, STR_ARG(str_head(url, 200)), other->method);
 }

@@ -14,13 +14,17 @@ struct endpoint {
     bool cors;  /* pages of other origins may call it */
 };
 
+struct api_match {
+    const struct endpoint *endpoint;
+    struct str params[REQUEST_PARAMS]; /* decoded, in the arena */
+    const char *allow;                 /* static; set with method_not_allowed */
+};
+
 /*
  * Finds the row of a path as it came on the wire (percent-encoded). 0, or FAILED: not_found,
- * method_not_allowed with *ret_allow (static), invalid_request. Fills `params`, decoded, in
- * the arena. OPTIONS finds any row of the path.
+ * method_not_allowed, invalid_request. OPTIONS finds any row of the path.
  */
-int api_find(const struct endpoint **ret, struct str params[static REQUEST_PARAMS],
-             const char **ret_allow, struct str url, const char *method, struct arena *arena,
+int api_find(struct api_match *ret, struct str url, const char *method, struct arena *arena,
              struct fail *reterr) MUST_USE;
 
 enum next api_health(struct request *r);

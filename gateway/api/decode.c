@@ -129,20 +129,20 @@ static int decode_stream_options(struct chat_request *ret, const json_t *v, stru
     return 0;
 }
 
-int decode_metadata(struct chat_request *ret, const json_t *v, struct arena *arena,
+int decode_metadata(struct chat_request *ret, const json_t *metadata, struct arena *arena,
                     struct fail *reterr)
 {
-    if (!v || json_is_null(v))
+    if (!metadata || json_is_null(metadata))
         return 0;
-    if (!json_is_object(v))
+    if (!json_is_object(metadata))
         return fail_param(reterr, FAIL_invalid_request, "metadata",
-                          "'metadata' must be an object of strings, not %s", json_kind(v));
-    struct chat_pair *pairs = arena_array(arena, json_object_size(v) + 1, sizeof(*pairs));
+                          "'metadata' must be an object of strings, not %s", json_kind(metadata));
+    struct chat_pair *pairs = arena_array(arena, json_object_size(metadata) + 1, sizeof(*pairs));
     if (!pairs)
         return json_no_memory(reterr);
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)v, key, value)
+    json_object_foreach((json_t *)(uintptr_t)metadata, key, value)
     {
         struct str text =
             json_is_string(value) ? json_str_copy(arena, value) : json_text(arena, value);
@@ -384,15 +384,15 @@ static int decode_message(struct chat_message *m, const json_t *v, const struct 
     return decode_content(m, json_object_get(v, "content"), may_lack, w);
 }
 
-int decode_messages(struct chat_request *ret, const json_t *v, struct arena *arena,
+int decode_messages(struct chat_request *ret, const json_t *messages, struct arena *arena,
                     struct fail *reterr)
 {
-    if (!v || json_is_null(v))
+    if (!messages || json_is_null(messages))
         return fail_param(reterr, FAIL_invalid_request, "messages", "'messages' is missing");
-    if (!json_is_array(v))
+    if (!json_is_array(messages))
         return fail_param(reterr, FAIL_invalid_request, "messages",
-                          "'messages' must be an array, not %s", json_kind(v));
-    size_t n = json_array_size(v);
+                          "'messages' must be an array, not %s", json_kind(messages));
+    size_t n = json_array_size(messages);
     if (n == 0)
         return fail_param(reterr, FAIL_empty_array, "messages",
                           "'messages' is an empty array; it must hold at least one message");
@@ -404,7 +404,7 @@ int decode_messages(struct chat_request *ret, const json_t *v, struct arena *are
         return json_no_memory(reterr);
     for (size_t i = 0; i < n; i++) {
         struct where w = { i, arena, reterr };
-        int r = decode_message(&m[i], json_array_get(v, i), &w);
+        int r = decode_message(&m[i], json_array_get(messages, i), &w);
         if (r != 0)
             return r;
     }

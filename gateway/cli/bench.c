@@ -142,7 +142,7 @@ static int run(const struct options *o)
     struct bench b = { .o = o, .m = m.model };
     struct speed v[4] = { { 0 } };
     int r = make(&b, &f);
-    for (int adapted = 0; !r && adapted <= (o->adapters ? 1 : 0); adapted++) {
+    for (size_t adapted = 0; !r && adapted <= (o->adapters ? 1 : 0); adapted++) {
         if (o->pp)
             r = prefill(&b, adapted, &v[adapted * 2]);
         if (!r && o->tg)

@@ -48,15 +48,16 @@ static struct local_job *new_job(struct jobs *g)
 }
 
 /* Prompt ids; `chat` wraps a plain prompt as a user's message. */
-static int encode(struct jobs *g, struct local_job *j, struct chat_request *request)
+static int encode(struct jobs *g, struct local_job *j, const struct chat_request *request)
 {
     struct chat_message one = { .role = STR("user"), .content = request->prompt };
+    struct chat_request wrapped = *request;
     if (g->o->chat && request->is_completion) {
-        request->is_completion = false;
-        request->messages = &one;
-        request->n_messages = 1;
+        wrapped.is_completion = false;
+        wrapped.messages = &one;
+        wrapped.n_messages = 1;
     }
-    return prompter_ids(g->m.prompter, request, &j->prompt, &j->fail);
+    return prompter_ids(g->m.prompter, &wrapped, &j->prompt, &j->fail);
 }
 
 static int set_loras(struct jobs *g, struct local_job *j, const struct lora_choice *choices,

@@ -11,13 +11,13 @@
 #define FAMILY_POINTER(name, key, type, help) [FAMILY_##name] = &family_##name,
 const struct signal_family *const signal_families[FAMILY_N] = { SIGNAL_FAMILIES(FAMILY_POINTER) };
 
-#define FAMILY_KEY(name, key, type, help) [FAMILY_##name] = key,
+#define FAMILY_KEY(name, key, type, help) [FAMILY_##name] = (key),
 const char *const signal_keys[FAMILY_N] = { SIGNAL_FAMILIES(FAMILY_KEY) };
 
-#define FAMILY_TYPE(name, key, type, help) [FAMILY_##name] = type,
+#define FAMILY_TYPE(name, key, type, help) [FAMILY_##name] = (type),
 const char *const signal_types[FAMILY_N] = { SIGNAL_FAMILIES(FAMILY_TYPE) };
 
-#define FAMILY_HELP(name, key, type, help) [FAMILY_##name] = help,
+#define FAMILY_HELP(name, key, type, help) [FAMILY_##name] = (help),
 const char *const signal_helps[FAMILY_N] = { SIGNAL_FAMILIES(FAMILY_HELP) };
 
 int signal_family_of(struct str type)

@@ -216,7 +216,7 @@ static const char *hinted(struct str folded, const char *code, unsigned *ret_own
 static struct str fold_short(struct str text, char space[static 2 * SHORT_BYTES])
 {
     size_t n = 0;
-    for (size_t at = 0; at < text.n && n + 4 < 2 * SHORT_BYTES;)
+    for (size_t at = 0; at < text.n && n + 4 < (size_t)2 * SHORT_BYTES;)
         n += str_utf8_put(space + n, (unsigned)unicode_fold(str_utf8_next(text, &at)));
     return (struct str){ space, n };
 }

@@ -101,27 +101,33 @@ int lexical_fuzzy(struct lexical_text *t, const struct lexical_text *phrase, siz
     return 0;
 }
 
-/* The i-th n-gram begins at a[i - (arity - 1)], blanks standing outside. */
-static bool same_gram(const int *a, size_t na, size_t i, const int *b, size_t nb, size_t j,
+struct code_points {
+    const int *p;
+    size_t n;
+};
+
+/* The i-th n-gram begins at p[i - (arity - 1)], blanks standing outside. */
+static int gram_at(struct code_points a, size_t i, unsigned arity)
+{
+    return i < arity - 1 || i - (arity - 1) >= a.n ? ' ' : a.p[i - (arity - 1)];
+}
+
+static bool same_gram(struct code_points a, size_t i, struct code_points b, size_t j,
                       unsigned arity)
 {
-    for (unsigned k = 0; k < arity; k++) {
-        size_t x = i + k, y = j + k; /* shifted by arity - 1 */
-        int left = x < arity - 1 || x - (arity - 1) >= na ? ' ' : a[x - (arity - 1)];
-        int right = y < arity - 1 || y - (arity - 1) >= nb ? ' ' : b[y - (arity - 1)];
-        if (left != right)
+    for (unsigned k = 0; k < arity; k++)
+        if (gram_at(a, i + k, arity) != gram_at(b, j + k, arity))
             return false;
-    }
     return true;
 }
 
-static double similarity(const int *a, size_t na, const int *b, size_t nb, unsigned arity)
+static double similarity(struct code_points a, struct code_points b, unsigned arity)
 {
     bool used[PHRASE + 16] = { false };
-    size_t grams_a = na + arity - 1, grams_b = nb + arity - 1, shared = 0;
+    size_t grams_a = a.n + arity - 1, grams_b = b.n + arity - 1, shared = 0;
     for (size_t i = 0; i < grams_a; i++)
         for (size_t j = 0; j < grams_b; j++)
-            if (!used[j] && same_gram(a, na, i, b, nb, j, arity)) {
+            if (!used[j] && same_gram(a, i, b, j, arity)) {
                 used[j] = true;
                 shared++;
                 break;
@@ -131,10 +137,10 @@ static double similarity(const int *a, size_t na, const int *b, size_t nb, unsig
 }
 
 /* 1 similar, 0 not, -EOVERFLOW */
-static int similar(struct lexical_text *t, const int *a, size_t na, const int *b, size_t nb,
+static int similar(struct lexical_text *t, struct code_points a, struct code_points b,
                    unsigned arity, double threshold)
 {
-    size_t grams_a = na + arity - 1, grams_b = nb + arity - 1;
+    size_t grams_a = a.n + arity - 1, grams_b = b.n + arity - 1;
     double small = (double)least(grams_a, grams_b), large = (double)(grams_a + grams_b) - small;
     /* were all of the shorter shared: all = large, different = large - small */
     double most = 1 - (large - small) * (large - small) / (large * large);
@@ -142,7 +148,7 @@ static int similar(struct lexical_text *t, const int *a, size_t na, const int *b
         return 0;
     if (!spend(t, grams_a * grams_b))
         return -EOVERFLOW;
-    return similarity(a, na, b, nb, arity) >= threshold;
+    return similarity(a, b, arity) >= threshold;
 }
 
 int lexical_ngram(struct lexical_text *t, const struct lexical_text *phrase, unsigned arity,
@@ -153,15 +159,16 @@ int lexical_ngram(struct lexical_text *t, const struct lexical_text *phrase, uns
     size_t n = k ? join(phrase, 0, k, want) : 0;
     if (n == 0)
         return 0;
+    struct code_points wanted = { want, n };
     int r = 0;
     if (t->n > 0 && t->n <= PHRASE)
-        r = similar(t, want, n, t->cps, t->n, arity, threshold);
+        r = similar(t, wanted, (struct code_points){ t->cps, t->n }, arity, threshold);
     for (size_t i = 0; r == 0 && i + k <= t->n_words; i++) {
         if (!spend(t, 1))
             return -EOVERFLOW;
         size_t m = join(t, i, k, have);
         if (m)
-            r = similar(t, want, n, have, m, arity, threshold);
+            r = similar(t, wanted, (struct code_points){ have, m }, arity, threshold);
     }
     return r;
 }

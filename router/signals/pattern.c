@@ -95,7 +95,7 @@ static int begin(struct pattern_budget *b)
         return -ENOMEM;
     (void)pcre2_set_heap_limit(b->context, HEAP_KIB);
     (void)pcre2_set_callout(b->context, tick, b);
-    b->until_ns = thread_ns() + PATTERN_BUDGET_MS * 1000000u;
+    b->until_ns = thread_ns() + PATTERN_BUDGET_MS * UINT64_C(1000000);
     return 0;
 }
 

@@ -106,11 +106,10 @@ static void past_tense(struct stem *w)
         return;
     w->n = rest;
     size_t any;
-    if (ends(w, "at", &any) || ends(w, "bl", &any) || ends(w, "iz", &any))
-        become(w, w->n, "e");
-    else if (doubled(w, w->n) && !strchr("lsz", w->p[w->n - 1]))
+    bool lost_e = ends(w, "at", &any) || ends(w, "bl", &any) || ends(w, "iz", &any);
+    if (!lost_e && doubled(w, w->n) && !strchr("lsz", w->p[w->n - 1]))
         w->n--;
-    else if (measure(w, w->n) == 1 && short_end(w, w->n))
+    else if (lost_e || (measure(w, w->n) == 1 && short_end(w, w->n)))
         become(w, w->n, "e");
 }
 

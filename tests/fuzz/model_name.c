@@ -18,11 +18,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(t.model || t.adapter.adapter.n);
         assert(str_eq(target_name(&t, a), name));
     }
-    const struct endpoint *e = NULL;
-    struct str params[REQUEST_PARAMS] = { 0 };
-    const char *allow = NULL;
-    if (a && api_find(&e, params, &allow, name, "GET", a, &fail) == 0)
-        assert(e && (!params[0].p || str_utf8_valid(params[0])));
+    struct api_match m;
+    if (a && api_find(&m, name, "GET", a, &fail) == 0)
+        assert(m.endpoint && (!m.params[0].p || str_utf8_valid(m.params[0])));
     (void)arena_free(a);
     return 0;
 }

@@ -101,15 +101,13 @@ static void paths_find_their_endpoint(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         CLEANUP(arena_freep) struct arena *arena = arena_new(1 * MIB);
-        const struct endpoint *e = NULL;
-        struct str params[REQUEST_PARAMS] = { 0 };
-        const char *allow = NULL;
+        struct api_match m;
         struct fail fail = { 0 };
-        if (api_find(&e, params, &allow, str_of(rows[i].url), rows[i].method, arena, &fail) != 0)
+        if (api_find(&m, str_of(rows[i].url), rows[i].method, arena, &fail) != 0)
             fail_msg("%s: %s", rows[i].url, fail.message);
-        assert_string_equal(e->path, rows[i].path);
-        if (rows[i].param && !str_is(params[0], rows[i].param))
-            fail_msg("%s: " STR_FMT, rows[i].url, STR_ARG(params[0]));
+        assert_string_equal(m.endpoint->path, rows[i].path);
+        if (rows[i].param && !str_is(m.params[0], rows[i].param))
+            fail_msg("%s: " STR_FMT, rows[i].url, STR_ARG(m.params[0]));
     }
 }
 
@@ -135,15 +133,13 @@ static void wrong_paths_and_methods_are_told_apart(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         CLEANUP(arena_freep) struct arena *arena = arena_new(1 * MIB);
-        const struct endpoint *e = NULL;
-        struct str params[REQUEST_PARAMS] = { 0 };
-        const char *allow = NULL;
+        struct api_match m;
         struct fail fail = { 0 };
-        int r = api_find(&e, params, &allow, str_of(rows[i].url), rows[i].method, arena, &fail);
+        int r = api_find(&m, str_of(rows[i].url), rows[i].method, arena, &fail);
         if (r != FAILED || fail.code != rows[i].code)
             fail_msg("%s %s: %s", rows[i].method, rows[i].url, fail_word(fail.code));
         if (rows[i].allow)
-            assert_string_equal(allow, rows[i].allow);
+            assert_string_equal(m.allow, rows[i].allow);
     }
 }
 

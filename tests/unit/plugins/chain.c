@@ -317,13 +317,13 @@ static void guard_reports_offsets_in_bytes_of_the_text(void **state)
     CLEANUP(arena_freep) struct arena *arena = arena_new(MIB);
     for (int response = 0; response < 2; response++) {
         CLEANUP(buf_done) struct buf out = BUF_INIT(MIB);
-        struct finding *f = NULL;
-        size_t n = 0;
+        struct guarded g = { .text = &out };
         struct fail fail = { 0 };
-        assert_int_equal(chain_guard(c, STR("\xc3\xa9: a@b.com, 10.0.0.1"), response, arena, &out,
-                                     &f, &n, &fail),
-                         VERDICT_changed);
-        assert_int_equal(n, 2);
+        assert_int_equal(
+            chain_guard(c, STR("\xc3\xa9: a@b.com, 10.0.0.1"), response, arena, &g, &fail),
+            VERDICT_changed);
+        const struct finding *f = g.findings;
+        assert_int_equal(g.n, 2);
         assert_true(str_is(f[0].type, "EMAIL_ADDRESS"));
         assert_int_equal(f[0].start, 4);
         assert_int_equal(f[0].end, 11);
@@ -332,10 +332,9 @@ static void guard_reports_offsets_in_bytes_of_the_text(void **state)
         assert_int_equal(f[1].end, 21);
         assert_true(str_is(buf_str(&out), "\xc3\xa9: [EMAIL_ADDRESS], [IP_ADDRESS]"));
         buf_clear(&out);
-        assert_int_equal(
-            chain_guard(c, STR("ssn 123-45-6789"), response, arena, &out, &f, &n, &fail),
-            VERDICT_block);
-        assert_int_equal(n, 1);
+        assert_int_equal(chain_guard(c, STR("ssn 123-45-6789"), response, arena, &g, &fail),
+                         VERDICT_block);
+        assert_int_equal(g.n, 1);
         assert_true(str_is(buf_str(&out), response ? "ssn " : ""));
     }
 }
