@@ -46,7 +46,7 @@ format: ## reformat our own files
 	@deploy/install-deps.sh dev
 	@git ls-files '*.c' '*.h' | xargs clang-format-14 -i
 
-bench: build ## engine speed on the demo model; tests/perf/README.md lists the others
+bench: build ## engine speed on the demo model; tests/perf/ holds other measurements
 	@$(BUILD)/gateway/rootstock bench -m models/demo.gguf
 
 fuzz: ## libFuzzer on every target, FUZZ_SECONDS each (60)
