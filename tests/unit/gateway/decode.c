@@ -31,7 +31,7 @@ static const struct row bad_chats[] = {
     { "a lone surrogate", CHAT(",\"user\":\"\\ud800\""), BAD, "" },
     { "bytes that are not UTF-8", CHAT(",\"user\":\"\xff\xfe\""), BAD, "" },
     { "an overlong sequence", CHAT(",\"user\":\"\xc0\xaf\""), BAD, "" },
-    { "a number beyond 64 bits", CHAT(",\"seed\":99999999999999999999"), BAD, "" },
+    { "a number beyond 64 bits", CHAT(",\"seed\":99999999999999999999"), BAD, "seed" },
     { "no model", "{" MESSAGES "}", BAD, "model" },
     { "an empty model", "{\"model\":\"\"," MESSAGES "}", BAD, "model" },
     { "a model that is a number", "{\"model\":7," MESSAGES "}", BAD, "model" },
