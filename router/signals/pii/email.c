@@ -250,7 +250,8 @@ static bool spelt_email(struct pii_cursor *c, size_t pos, struct pii_hit *ret)
 static bool quoted_email(struct pii_cursor *c, struct pii_hit *ret)
 {
     size_t pos, next;
-    unsigned blanks = 0, s = pii_peek(c, c->at, &pos);
+    unsigned blanks = 0, s;
+    (void)pii_peek(c, c->at, &pos); /* the quote */
     for (;; pos = next) {
         s = pii_peek(c, pos, &next);
         if (s == '"' || s == SYM_END || s == '\n' || pos - c->at > QUOTED_MAX)
