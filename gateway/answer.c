@@ -266,6 +266,7 @@ static enum next reply_stream(struct answer *a)
 {
     struct request *r = a->request;
     head(a);
+    a->has_head = true;
     r->reply.status = 200;
     r->reply.type = "text/event-stream; charset=utf-8";
     reply_header(r, "Cache-Control", STR("no-cache"));
@@ -332,6 +333,8 @@ ptrdiff_t answer_read(struct request *r, char *into, size_t max)
         enum flow_end end = flow_ended(&r->flow);
         if (end != FLOW_open && end != FLOW_answered)
             return -2;
+        if (a->is_leasing)
+            (void)r->step(r); /* what fails is told by finish_stream */
         take_events(a);
         finish_stream(a);
         if (flow_take_beat(&r->flow) && a->out.n == 0 && !a->out_end)
@@ -370,6 +373,15 @@ static void on_event(void *owner, const struct engine_event *e)
         watch_settle(w, r);
 }
 
+/* Once the head is out, a failure goes into the stream. */
+static enum next refuse(struct answer *a, const struct fail *fail)
+{
+    if (!a->has_head)
+        return reply_fail(a->request, fail);
+    fail_answer(a, fail);
+    return NEXT_wait;
+}
+
 static int submit_choice(struct choice *c, const struct lease *lease, struct fail *reterr)
 {
     struct answer *a = c->answer;
@@ -401,16 +413,21 @@ static int submit_choice(struct choice *c, const struct lease *lease, struct fai
     return 0;
 }
 
+/* From here silence is broken by comments, where the answer is a stream. */
+static void beats_begin(struct answer *a)
+{
+    struct flow *f = &a->request->flow;
+    LOCKED(&f->lock);
+    f->eager = is_stream(a);
+    f->wrote_ms = clock_ms();
+}
+
 static enum next submit(struct answer *a)
 {
     struct request *r = a->request;
     struct lease *lease = a->lease;
     struct fail fail = { 0 };
-    {
-        LOCKED(&r->flow.lock);
-        r->flow.eager = is_stream(a);
-        r->flow.wrote_ms = clock_ms();
-    }
+    beats_begin(a);
     a->overhead_us = clock_us() - r->received_us - r->waited_us;
     flow_job_add(&r->flow);
     (void)request_ref(r); /* of all jobs together */
@@ -424,9 +441,9 @@ static enum next submit(struct answer *a)
         request_unref(r); /* the connection holds another */
     }
     if (err != 0)
-        return reply_fail(r, &fail);
+        return refuse(a, &fail);
     r->step = is_stream(a) ? step_head : step_whole;
-    return r->step(r);
+    return a->has_head ? NEXT_wait : r->step(r);
 }
 
 void answer_cancel(struct answer *a)
@@ -482,7 +499,7 @@ static enum next with_lease(struct answer *a)
     (void)fail_set(&fail, FAIL_model_not_found,
                    "adapter '%s' is for base model '%s', which is not served here",
                    a->revision.adapter, a->revision.base);
-    return reply_fail(r, &fail);
+    return refuse(a, &fail);
 }
 
 static enum next without_lease(struct answer *a, const struct fail *fail)
@@ -490,22 +507,34 @@ static enum next without_lease(struct answer *a, const struct fail *fail)
     struct request *r = a->request;
     if (fail->code != FAIL_timeout || !a->target.model ||
         r->state->config->adapters.on_cold_timeout != COLD_base)
-        return reply_fail(r, fail);
+        return refuse(a, fail);
     a->model = arena_str(r->arena, a->target.model->name); /* say what really answered */
     reply_header(r, "x-rootstock-fallback", STR("base"));
     return submit(a);
 }
 
+static bool lease_came(struct answer *a, struct fail *ret_fail)
+{
+    LOCKED(&a->request->flow.lock);
+    *ret_fail = a->lease_fail;
+    return a->lease_called;
+}
+
+/* Also from answer_read, where a comment broke the silence of a long load. */
 static enum next step_lease(struct request *r)
 {
     struct answer *a = r->answer;
     struct fail fail;
-    {
-        LOCKED(&r->flow.lock);
-        if (!a->lease_called)
-            return r->flow.end == FLOW_open ? NEXT_wait : NEXT_close;
-        fail = a->lease_fail;
+    if (!lease_came(a, &fail)) {
+        if (flow_ended(&r->flow))
+            return NEXT_close;
+        if (a->has_head || !flow_take_beat(&r->flow))
+            return NEXT_wait;
+        buf_adds(&a->out, ": keep-alive\n\n");
+        a->overhead_us = a->lease_since_us - r->received_us;
+        return reply_stream(a);
     }
+    a->is_leasing = false;
     a->wait = lease_wait_free(a->wait);
     r->waited_us += clock_us() - a->lease_since_us;
     if (flow_ended(&r->flow))
@@ -527,6 +556,8 @@ static enum next acquire(struct answer *a)
     struct lease *lease = NULL;
     struct fail fail = { 0 };
     a->lease_since_us = clock_us();
+    a->is_leasing = true;
+    beats_begin(a);
     r->step = step_lease;
     (void)request_ref(r); /* of the wait; dropped where `on_lease` will not come */
     int err = adapters_acquire(r->state->core->adapters, &a->target.adapter, lease_deadline(r),
@@ -534,6 +565,7 @@ static enum next acquire(struct answer *a)
     if (err == ADAPTERS_PENDING)
         return step_lease(r);
     request_unref(r);
+    a->is_leasing = false;
     r->waited_us += clock_us() - a->lease_since_us;
     if (err == 0) {
         a->lease = lease;

@@ -65,6 +65,8 @@ struct answer {
     bool lease_called; /* this and the next under flow.lock */
     struct fail lease_fail;
     uint64_t lease_since_us;
+    bool is_leasing; /* acquired, and not come yet */
+    bool has_head;   /* of a stream: its status and headers are on their way */
     bool has_revision;
     struct adapter_revision revision;
     enum residency residency;

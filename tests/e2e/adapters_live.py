@@ -2,6 +2,7 @@
 import json
 import pathlib
 import shutil
+import signal
 import sys
 import threading
 import unittest
@@ -155,6 +156,44 @@ class RedisCatalog(Cases, unittest.TestCase):
         finally:
             self.redis.start()
             self.server.push_all()
+
+
+class SlowCatalog(unittest.TestCase):
+    """A Redis that is stopped while it is asked for an adapter's bytes, so that the load takes as long as wanted."""
+
+    def setUp(self):
+        self.redis = Redis()
+        self.addCleanup(self.redis.stop)
+        self.server = Server(redis=self.redis, edit=lambda text: text.replace("gateway:", "gateway:\n  keep_alive: 100ms")
+                             .replace("cold_wait: 10s", "cold_wait: 700ms"))
+        self.addCleanup(self.server.stop)
+        shutil.rmtree(self.server.folder / "blobs", ignore_errors=True)
+
+    def stream(self, seconds):
+        """Every byte of a stream whose adapter's load is held up so long."""
+        self.redis.process.send_signal(signal.SIGSTOP)
+        timer = threading.Timer(seconds, self.redis.process.send_signal, (signal.SIGCONT,))
+        timer.start()
+        try:
+            body = {"model": "demo:sql", "stream": True, "max_tokens": 4, "messages": [{"role": "user", "content": "x"}]}
+            return self.server.request("POST", "/v1/chat/completions", body)
+        finally:
+            timer.join()
+
+    def test_comments_break_the_silence_of_a_cold_load(self):
+        status, _, data = self.stream(0.4)
+        self.assertEqual(status, 200)
+        self.assertTrue(data.startswith(b": keep-alive\n\n"), data[:200])
+        self.assertEqual(data.count(b"data: [DONE]"), 1)
+        self.assertIn(b'"role":"assistant"', data)
+
+    def test_a_load_that_fails_after_a_comment_is_told_in_the_stream(self):
+        status, _, data = self.stream(1.2)
+        self.assertEqual(status, 200)
+        last = data.strip().split(b"\n")[-1]
+        self.assertTrue(last.startswith(b'data: {"error":'), data[-300:])
+        self.assertEqual(json.loads(last[6:])["error"]["code"], "timeout")
+        self.assertEqual(self.server.get("/ready")[0], 200)
 
 
 if __name__ == "__main__":
