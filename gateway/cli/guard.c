@@ -124,7 +124,7 @@ static int guard_line(const struct chain *chain, struct str line, bool response,
                       char ret_why[JSON_ERROR_TEXT_LENGTH])
 {
     json_error_t error;
-    json_auto_t *body = json_loadb(line.p, line.n, JSON_ALLOW_NUL, &error);
+    json_auto_t *body = json_loadb(line.p, line.n, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
     const json_t *text = json_object_get(body, "text");
     buf_clear(out);
     if (json_is_string(text)) {

@@ -63,12 +63,15 @@ static int score_window(struct stepper *s, const struct model *m, const struct w
     return 0;
 }
 
-/* Windows of `size` tokens, each beginning with BOS where the model has one. */
+/*
+ * Windows of size - 1 tokens of the text, each behind BOS where the model has one. A model without
+ * BOS gets no token more, so that windows are cut at the same places, as the references are.
+ */
 static int score_ids(struct stepper *s, const struct local_model *m, const struct token_list *ids,
                      struct window w, struct score *ret)
 {
     size_t bos = tokenizer_adds_bos(m->tokenizer) && tokenizer_bos(m->tokenizer) >= 0;
-    size_t step = w.size - bos;
+    size_t step = w.size - 1;
     CLEANUP(own_free) int32_t *window = calloc(w.size, sizeof(*window));
     if (!window)
         return -ENOMEM;
@@ -165,7 +168,7 @@ int cli_perplexity(int argc, char **argv)
         { "--lora", 0, CLI_texts, &o.loras, "FILE[=SCALE]",
           "an adapter: GGUF or PEFT folder; several are added up" },
         { "--window", 0, CLI_uint, &o.window, "N",
-          "tokens of a window, with BOS; 0: the whole text is one (256)" },
+          "tokens of a window, one kept for BOS; 0: the whole text is one (256)" },
         { "--threads", 't', CLI_uint, &o.threads, "N", "0: one a core (0)" },
         { "--json", 0, CLI_flag, &o.json, NULL, "{\"n\", \"nll\" (mean, nats), \"ppl\"}" },
         { 0 },
@@ -178,7 +181,7 @@ int cli_perplexity(int argc, char **argv)
     int go = cli_parse(&cmd, argc, argv, &operands);
     if (go != CLI_GO)
         return go;
-    if (!o.model || !o.file || operands || o.threads > 1024 || o.window == 1 ||
+    if (!o.model || !o.file || operands || o.threads > 1024 || o.window == 1 || o.window == 2 ||
         o.window > LIMIT_CONTEXT) {
         (void)fprintf(stderr,
                       "rootstock: name the model with -m GGUF and the text with -f FILE\n"

@@ -92,6 +92,8 @@ class CommandLine(unittest.TestCase):
             self.assertIn("line 4:", bad.stderr)
             self.assertNotIn("line 1:", bad.stderr)
             self.assertEqual(len(bad.stdout.splitlines()), 3)
+            twice = run(command, "-c", str(DEMO), text='{"text": "a", "text": "b"}\n')
+            self.assertEqual(twice.returncode, 1)
 
     def test_guard_finds_and_masks(self):
         text = "write to ann@example.com or pay with 4111 1111 1111 1111"
@@ -135,6 +137,17 @@ class CommandLine(unittest.TestCase):
             out = lines(run("perplexity", "-m", MODEL, "-f", f.name, "--json"))[0]
             self.assertGreater(out["n"], 3)
             self.assertGreater(out["ppl"], 1)
+
+    def test_perplexity_cuts_windows_alike_with_and_without_bos(self):
+        text = "What is 64 - 61? What is 7 + 5?"
+        bare = lines(run("tokenize", "-m", MODEL, "--json", "--no-bos", text=json.dumps(text) + "\n"))[0]
+        full = lines(run("tokenize", "-m", MODEL, "--json", text=json.dumps(text) + "\n"))[0]
+        windows = -(-len(bare) // 7)
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as f:
+            f.write(text)
+            f.flush()
+            out = lines(run("perplexity", "-m", MODEL, "-f", f.name, "--json", "--window", "8"))[0]
+        self.assertEqual(out["n"], len(bare) - (windows if full == bare else 0))
 
 
 if __name__ == "__main__":
