@@ -174,8 +174,8 @@ static void rubbish_in_its_keys_is_an_error_and_never_a_crash(void **state)
         "LPUSH test:al:demo:sql x",
         "HSET test:r:demo:sql nodigest 1",
         "HSET test:al:demo:sql prod short",
-        "HSET test:al:demo:sql b@d "
-        "0000000000000000000000000000000000000000000000000000000000000000",
+        ("HSET test:al:demo:sql b@d "
+         "0000000000000000000000000000000000000000000000000000000000000000"),
         "HSET test:a:demo:sql epoch minus",
         "HSET test:a:demo:sql n many",
         "HSET test:a:demo:sql examples {[",

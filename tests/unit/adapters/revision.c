@@ -76,8 +76,8 @@ static void a_manifest_that_is_not_canonical_is_refused(void **state)
         "rootstock-adapter 1\n" HEX " 99999999999999999999 a\n",
         "rootstock-adapter 1\n" HEX " 3 a\n\n",
         "rootstock-adapter 1\n" HEX " 03 a\n",
-        "rootstock-adapter 1\n"
-        "BA7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad 3 a\n",
+        ("rootstock-adapter 1\n"
+         "BA7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad 3 a\n"),
     };
     struct manifest m;
     (void)state;

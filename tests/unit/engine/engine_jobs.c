@@ -208,6 +208,7 @@ static void draining_lets_running_ones_finish(void **state)
     request.ignore_eos = true;
     struct engine_spec spec = fixture_spec(&request, NULL, &r);
     CLEANUP(engine_job_unrefp) struct engine_job *job = fixture_submit(e, &spec);
+    assert_non_null(job);
     engine_drain(e);
     struct engine_job *late = NULL;
     struct fail f = { 0 };
@@ -235,10 +236,12 @@ static void a_passed_deadline_fails_with_timeout(void **state)
     struct engine_spec spec = fixture_spec(&request, NULL, &running);
     spec.deadline_ms = clock_ms() + 600;
     CLEANUP(engine_job_unrefp) struct engine_job *job = fixture_submit(e, &spec);
+    assert_non_null(job);
     record_wait_admitted(&running);
     spec.owner = &waiting;
     spec.deadline_ms = clock_ms() + 20;
     CLEANUP(engine_job_unrefp) struct engine_job *other = fixture_submit(e, &spec);
+    assert_non_null(other);
     record_wait(&waiting);
     assert_int_equal(waiting.last, ENGINE_EVENT_failed);
     assert_int_equal(waiting.fail.code, FAIL_timeout);

@@ -100,8 +100,8 @@ static const char *const prompts[] = {
     "Once upon a time, there was a little dog who",
     "Once upon a time, there was a big tree. The tree",
     "What is the capital of France?",
-    "Lily and Tom went to the park to play with the ball. They saw a man who had a very big hat "
-    "and a small cat, and the cat said that",
+    ("Lily and Tom went to the park to play with the ball. They saw a man who had a very big hat "
+     "and a small cat, and the cat said that"),
 };
 
 static inline struct chat_request varied_request(size_t i)

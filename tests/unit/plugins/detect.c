@@ -191,14 +191,14 @@ static const char *const phone_numbers[] = {
     "+65 6123 4567",
     "+852 2123 4567",
     "+62 812-3456-7890",
-    "415\xe2\x80\x91"
-    "555\xe2\x80\x91"
-    "0132", /* non-breaking hyphens */
-    "415\xc2\xa0"
-    "555\xc2\xa0"
-    "0132", /* no-break spaces */
-    "\xef\xbc\x8b"
-    "44 20 7946 0958", /* full-width plus */
+    ("415\xe2\x80\x91"
+     "555\xe2\x80\x91"
+     "0132"), /* non-breaking hyphens */
+    ("415\xc2\xa0"
+     "555\xc2\xa0"
+     "0132"), /* no-break spaces */
+    ("\xef\xbc\x8b"
+     "44 20 7946 0958"), /* full-width plus */
     "\xef\xbc\x94\xef\xbc\x91\xef\xbc\x95-555-0132",
     "415\xe2\x80\x8b-555-0132",
 };
