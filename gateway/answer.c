@@ -128,7 +128,7 @@ static void pass(struct choice *c, struct str text, const struct engine_event *e
         fail_answer(c->answer, &fail);
         return;
     }
-    emit(c, buf_str(&out), /* event= */ NULL);
+    emit(c, buf_str(&out), /* e= */ NULL);
     if (v == VERDICT_changed)
         metrics_add_label(METRIC_plugin_rewrites_total, SERVER_STAGE_stream, 1);
     if (v != VERDICT_block)
@@ -149,7 +149,7 @@ static void begin_choice(struct choice *c)
     if (is_stream(a))
         a->dialect->begin(a, c, &a->out);
     if (a->chats[c->chat].echo && !a->is_canned)
-        pass(c, a->chats[c->chat].prompt, /* event= */ NULL, /* end= */ false);
+        pass(c, a->chats[c->chat].prompt, /* e= */ NULL, /* end= */ false);
 }
 
 static void first_text(struct answer *a)
@@ -668,9 +668,9 @@ static enum next reply_canned(struct answer *a, enum finish_reason finish)
         struct choice *c = &a->choices[i];
         begin_choice(c);
         if (a->is_canned)
-            emit(c, a->canned, /* event= */ NULL);
+            emit(c, a->canned, /* e= */ NULL);
         else
-            pass(c, STR_NULL, /* event= */ NULL, /* end= */ true);
+            pass(c, STR_NULL, /* e= */ NULL, /* end= */ true);
         end_choice(c, finish);
         c->done = true;
         a->n_done++;
