@@ -32,8 +32,8 @@ class Life(unittest.TestCase):
 
     def test_it_says_what_to_try_next(self):
         server = self.serve()
+        wait_for(lambda: "curl" in server.log_text(), 5, "the line to try")  # it is ready a moment before
         text = server.log_text()
-        self.assertIn("curl", text)
         self.assertIn(f"127.0.0.1:{server.port}", text)
 
     def test_a_client_that_leaves_stops_its_decode(self):
