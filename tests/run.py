@@ -44,6 +44,8 @@ def main():
     parser.add_argument("--suite", action="append", default=[])
     args = parser.parse_args()
     command = ["/usr/bin/meson", "test", "-C", args.build, "--no-rebuild", "--print-errorlogs"]
+    if "san" in os.path.basename(args.build):
+        command += ["--timeout-multiplier", "5"]  # sanitizers are slow, and a timing decides nothing
     for suite in args.suite:
         command += ["--suite", suite]
     junit = os.path.join(args.build, "meson-logs", "testlog.junit.xml")
