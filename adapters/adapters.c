@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "adapters/catalog.h"
 #include "base/clock.h"
@@ -479,14 +480,26 @@ int adapters_history(struct adapters *a, struct arena *arena, struct str base, s
 
 /* ---- changing ---- */
 
-static int find_digest(struct adapters *a, struct str base, struct str adapter,
-                       const struct sha256 *digest, struct adapter_revision *ret,
-                       struct fail *reterr)
+enum { FOLLOW_MS = 2000, FOLLOW_PAUSE_US = 5000 };
+
+/*
+ * The revision that was just published. After the catalog was wiped, the local page refuses its low
+ * epochs until the feed has noticed, so a miss is asked again for a while. Blocks.
+ */
+static int find_published(struct adapters *a, struct str base, struct str adapter,
+                          const struct sha256 *digest, struct adapter_revision *ret,
+                          struct fail *reterr)
 {
     char selector[7 + SHA256_HEX + 1] = "sha256:";
     sha256_hex(selector + 7, digest);
     struct adapter_name name = { base, adapter, str_of(selector) };
-    return resolve_here(a, &name, /* ordinals= */ false, ret, reterr);
+    uint64_t until = clock_ms() + FOLLOW_MS;
+    for (;;) {
+        int k = resolve_here(a, &name, /* ordinals= */ false, ret, reterr);
+        if (k != FAILED || clock_ms() >= until)
+            return k;
+        (void)usleep(FOLLOW_PAUSE_US);
+    }
 }
 
 int adapters_push(struct adapters *a, const struct adapter_push *push, struct adapter_revision *ret,
@@ -519,7 +532,7 @@ int adapters_push(struct adapters *a, const struct adapter_push *push, struct ad
                              .digest = manifest_digest(&manifest) };
     if ((k = a->catalog->ops->publish(a->catalog, &p, reterr)) != 0)
         return k;
-    k = find_digest(a, p.base, p.adapter, &p.digest, ret, reterr);
+    k = find_published(a, p.base, p.adapter, &p.digest, ret, reterr);
     if (k == 0 && p.alias.n)
         (void)copy_name(ret->alias, p.alias);
     return k;

@@ -153,11 +153,13 @@ static void a_wiped_redis_is_noticed_and_filled_again(void **state)
 {
     struct site s;
     struct adapter_revision r;
+    struct fail f;
     (void)state;
     open_site(&s, false);
     drop(test_redis_do(&s.redis, "FLUSHALL"));
     assert_string_equal(served(s.a, "sql"), hex_of(&s.one.digest)); /* serves what it knows */
-    assert_int_equal(push(s.a, "demo", "sql", new_peft(9), "prod", &r, NULL), 0);
+    if (push(s.a, "demo", "sql", new_peft(9), "prod", &r, &f) != 0)
+        fail_msg("%s", f.message);
     assert_int_equal(r.ordinal, 1);
     for (unsigned i = 0; i < 400 && strcmp(served(s.a, "sql"), hex_of(&r.digest)) != 0; i++)
         (void)usleep(10000);
