@@ -48,7 +48,22 @@ static inline void mix_with(float *y, const struct mix *m,
 
 #define TYPES(X)                                                                                   \
     X(F32, f32, f32)                                                                               \
-    X(F16, f16, f16) X(BF16, bf16, f32) X(Q8_0, q8_0, f32) X(Q4_0, q4_0, f32) X(Q6_K, q6_k, f32)
+    X(F16, f16, f16)                                                                               \
+    X(BF16, bf16, f32)                                                                             \
+    X(Q8_0, q8_0, f32)                                                                             \
+    X(Q4_0, q4_0, f32)                                                                             \
+    X(Q4_1, q4_1, f32)                                                                             \
+    X(Q5_0, q5_0, f32)                                                                             \
+    X(Q5_1, q5_1, f32)                                                                             \
+    X(Q2_K, q2_k, f32)                                                                             \
+    X(Q3_K, q3_k, f32)                                                                             \
+    X(Q4_K, q4_k, f32)                                                                             \
+    X(Q5_K, q5_k, f32)                                                                             \
+    X(Q6_K, q6_k, f32)                                                                             \
+    X(IQ4_NL, iq4_nl, f32)                                                                         \
+    X(IQ4_XS, iq4_xs, f32)                                                                         \
+    X(TQ1_0, tq1_0, f32)                                                                           \
+    X(TQ2_0, tq2_0, f32)
 
 #define DEFINE_TYPE(TYPE, name, input)                                                             \
     static void unpack_row_##name(float *ret, const void *row, size_t k)                           \

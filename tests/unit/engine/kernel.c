@@ -7,8 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint32_t types[] = { TENSOR_F32,  TENSOR_F16,  TENSOR_BF16,
-                                  TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q6_K };
+static const uint32_t types[] = {
+    TENSOR_F32,  TENSOR_F16,    TENSOR_BF16,   TENSOR_Q8_0,  TENSOR_Q4_0,  TENSOR_Q4_1,
+    TENSOR_Q5_0, TENSOR_Q5_1,   TENSOR_Q2_K,   TENSOR_Q3_K,  TENSOR_Q4_K,  TENSOR_Q5_K,
+    TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS, TENSOR_TQ1_0, TENSOR_TQ2_0,
+};
+
+/* Where a block has its scale, and where its minimum (0: none). */
+static const struct {
+    uint8_t scale, least;
+} halves[] = {
+    [TENSOR_Q4_1] = { 0, 2 },   [TENSOR_Q5_1] = { 0, 2 },   [TENSOR_Q2_K] = { 80, 82 },
+    [TENSOR_Q3_K] = { 108, 0 }, [TENSOR_Q4_K] = { 0, 2 },   [TENSOR_Q5_K] = { 0, 2 },
+    [TENSOR_Q6_K] = { 208, 0 }, [TENSOR_TQ1_0] = { 52, 0 }, [TENSOR_TQ2_0] = { 64, 0 },
+};
 
 static const struct kernel_set *sets[2];
 static size_t n_sets;
@@ -25,12 +37,12 @@ static void random_row(uint8_t *row, uint32_t type, size_t k, uint64_t *seed)
     for (size_t i = 0; i < bytes; i++)
         row[i] = (uint8_t)test_random(seed);
     uint16_t d = (uint16_t)(0x2400 + test_random(seed) % 1024); /* about 2^-6 */
-    if (type == TENSOR_Q4_0 || type == TENSOR_Q8_0)
-        for (size_t i = 0; i < bytes; i += tensor_layout(type)->block_bytes)
-            memcpy(row + i, &d, sizeof(d));
-    if (type == TENSOR_Q6_K)
-        for (size_t i = 0; i < bytes; i += Q6_K_BYTES)
-            memcpy(row + i + 208, &d, sizeof(d));
+    const struct tensor_layout *l = tensor_layout(type);
+    for (size_t i = 0; i < bytes && l->block > 1; i += l->block_bytes) {
+        memcpy(row + i + halves[type].scale, &d, sizeof(d));
+        if (halves[type].least)
+            memcpy(row + i + halves[type].least, &d, sizeof(d));
+    }
     for (size_t i = 0; i < k && type <= TENSOR_F16; i++) {
         float v = uniform(seed);
         kernel_pack(type, row + i * tensor_layout(type)->block_bytes, &v, 1);
@@ -114,6 +126,26 @@ static void every_set_multiplies_within_rounding(void **state)
             free(p->w);
         }
     free(p);
+}
+
+/* To the bit, so that which set runs does not matter to what a file means. */
+static void every_set_reads_the_same_elements(void **state)
+{
+    (void)state;
+    uint64_t seed = 6;
+    for (size_t t = 0; t < ARRAY_LEN(types); t++)
+        for (size_t i = 0; i < ARRAY_LEN(ks); i++) {
+            size_t bytes = kernel_row_bytes(types[t], ks[i]);
+            uint8_t *row = malloc(bytes); /* exact, so that reading past it is seen */
+            random_row(row, types[t], ks[i], &seed);
+            float v[2][MAX_K];
+            for (size_t s = 0; s < n_sets; s++) {
+                kernel_for(sets[s], types[t])->unpack(v[s], row, ks[i]);
+                if (memcmp(v[s], v[0], ks[i] * sizeof(float)) != 0)
+                    fail_msg("%s %s k=%u", sets[s]->name, tensor_layout(types[t])->name, ks[i]);
+            }
+            free(row);
+        }
 }
 
 static void a_row_is_the_same_in_every_batch(void **state)
@@ -266,6 +298,7 @@ int main(void)
         sets[n_sets++] = kernels_best();
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_set_multiplies_within_rounding),
+        cmocka_unit_test(every_set_reads_the_same_elements),
         cmocka_unit_test(a_row_is_the_same_in_every_batch),
         cmocka_unit_test(every_set_mixes_within_rounding),
         cmocka_unit_test(halves_are_read_and_written_exactly),
