@@ -288,7 +288,13 @@ static void quantised_models_continue_as_their_expanded_twins(void **state)
     static const struct model_case cases[] = {
         { "stories260K.q8_0", 2e-2, 2e-3, "ref/dequant" },
         { "stories260K.q4_0", 2e-2, 2e-3, "ref/dequant" },
+        { "stories260K.q5_0", 2e-2, 2e-3, "ref/dequant" },
+        { "stories260K.q6_k", 2e-2, 2e-3, "ref/dequant" },
+        { "stories260K.q4_k_m", 2e-2, 2e-3, "ref/dequant" },
         { "stories260K-wide.q8_0", 2e-2, 2e-3, "ref/dequant" },
+        { "stories260K-wide.q4_k_m", 2e-2, 2e-3, "ref/dequant" },
+        { "stories260K-wide.q5_k_m", 2e-2, 2e-3, "ref/dequant" },
+        { "stories260K-wide.q6_k", 2e-2, 2e-3, "ref/dequant" },
         { "stories260K-wide.q4_0", 2e-2, 2e-3, "ref/dequant" },
         { "stories260K-qwen2.q8_0", 2e-2, 2e-3, "ref/dequant" },
         { "stories260K-qwen2.q4_0", 2e-2, 2e-3, "ref/dequant" },
