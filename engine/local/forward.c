@@ -1,5 +1,6 @@
 /*
- * The graph of the llama family: norm, attention, norm, gated feed-forward.
+ * The graph of the llama family: norm, attention, norm, gated feed-forward; arch.h says what the
+ * members of the family vary.
  *
  * Every sum runs in an order that depends on the model and a row's position only, so neither the
  * other rows of a step nor the number of threads changes a bit of a row's result.
@@ -32,7 +33,7 @@ static float *scratch_of(const struct stepper *s, uint32_t member)
 
 /* ---- linears ---- */
 
-enum finish { FINISH_none, FINISH_swiglu, FINISH_residual };
+enum finish { FINISH_none, FINISH_gated, FINISH_residual };
 
 struct linear_job { /* linears that read the same rows */
     struct stepper *s;
@@ -130,34 +131,57 @@ static void one_linear(const struct linear_job *j, uint32_t i, uint32_t begin, u
     expand(j, i, begin, end);
 }
 
-static void swiglu(const struct linear_job *j, uint32_t begin, uint32_t end)
+static void activate_silu(float *gate, const float *up, uint32_t n)
 {
-    for (uint32_t r = 0; r < j->s->n; r++) {
-        float *gate = j->y[0]->at[r];
-        const float *up = j->y[1]->at[r];
-        for (uint32_t o = begin; o < end; o++)
-            gate[o] = gate[o] / (1.0f + expf(-gate[o])) * up[o];
+    for (uint32_t i = 0; i < n; i++)
+        gate[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+}
+
+static void activate_gelu_tanh(float *gate, const float *up, uint32_t n)
+{
+    const float root = 0.79788456f; /* √(2/π) */
+    for (uint32_t i = 0; i < n; i++) {
+        float x = gate[i];
+        gate[i] = 0.5f * x * (1.0f + tanhf(root * (x + 0.044715f * x * x * x))) * up[i];
     }
+}
+
+static void (*const activations[])(float *gate, const float *up, uint32_t n) = {
+    [ACT_silu] = activate_silu,
+    [ACT_gelu_tanh] = activate_gelu_tanh,
+};
+
+/* Outputs of a linear that are cut into parts: gate and up are one part, the activation needs both.
+ */
+static uint32_t outputs_of(const struct linear_job *j, uint32_t i)
+{
+    return j->finish == FINISH_gated ? j->s->model->shape.ff
+                                     : model_linear(j->s->model, j->layer, j->targets[i])->w.out;
 }
 
 static void linear_part(void *arg, uint32_t part, uint32_t member)
 {
     const struct linear_job *j = arg;
+    const struct stepper *s = j->s;
     uint32_t i = 0, first = 0;
     while (part >= j->part_end[i])
         first = j->part_end[i++];
-    uint32_t out = model_linear(j->s->model, j->layer, j->targets[i])->w.out;
-    uint32_t begin = (part - first) * j->chunk;
+    uint32_t out = outputs_of(j, i), begin = (part - first) * j->chunk;
     uint32_t end = out - begin < j->chunk ? out : begin + j->chunk;
     one_linear(j, i, begin, end, member);
-    if (j->finish == FINISH_swiglu) {
-        one_linear(j, 1, begin, end, member);
-        swiglu(j, begin, end);
+    if (j->finish == FINISH_gated) {
+        if (j->n_linears == 2)
+            one_linear(j, 1, begin, end, member);
+        else
+            one_linear(j, 0, out + begin, out + end, member); /* up follows gate in a fused one */
+        for (uint32_t r = 0; r < s->n; r++)
+            activations[s->model->arch->activation](s->gate.at[r] + begin, s->up.at[r] + begin,
+                                                    end - begin);
     }
     if (j->finish == FINISH_residual)
-        for (uint32_t r = 0; r < j->s->n; r++)
+        for (uint32_t r = 0; r < s->n; r++)
             for (uint32_t o = begin; o < end; o++)
-                j->s->residual.at[r][o] += j->y[0]->at[r][o];
+                s->residual.at[r][o] += j->y[0]->at[r][o];
 }
 
 /* Outputs of a part: several parts a member, each worth taking, whole tiles. */
@@ -216,18 +240,28 @@ static void linears(struct linear_job *j)
         work += (uint64_t)w->in * w->out * s->n;
         outputs += w->out;
     }
-    /* gate and up are one part: the activation needs both */
-    uint32_t cut = j->finish == FINISH_swiglu ? 1 : j->n_linears, parts = 0;
-    j->chunk = chunk_for(s, j->finish == FINISH_swiglu ? outputs / 2 : outputs, work);
+    uint32_t cut = j->finish == FINISH_gated ? 1 : j->n_linears, parts = 0;
+    j->chunk = chunk_for(s, j->finish == FINISH_gated ? outputs / 2 : outputs, work);
     for (uint32_t i = 0; i < cut; i++) {
-        uint32_t out = model_linear(s->model, j->layer, j->targets[i])->w.out;
-        parts += (out + j->chunk - 1) / j->chunk;
+        parts += (outputs_of(j, i) + j->chunk - 1) / j->chunk;
         j->part_end[i] = parts;
     }
     run_parts(s, linear_part, j, parts, work);
 }
 
 /* ---- norms, rotation, attention ---- */
+
+/* y may be x. */
+static void rms_norm(const struct stepper *s, float *y, const float *x, const float *weight,
+                     uint32_t n)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += (double)(x[i] * x[i]);
+    float scale = 1.0f / sqrtf((float)(sum / n) + s->model->shape.rms_eps);
+    for (uint32_t i = 0; i < n; i++)
+        y[i] = x[i] * scale * weight[i];
+}
 
 struct norm_job {
     const struct stepper *s;
@@ -238,15 +272,8 @@ static void norm_part(void *arg, uint32_t row, uint32_t member)
 {
     (void)member;
     const struct norm_job *j = arg;
-    uint32_t n = j->s->model->shape.embed;
-    const float *x = j->s->residual.at[row];
-    float *y = j->s->normed.at[row];
-    double sum = 0;
-    for (uint32_t i = 0; i < n; i++)
-        sum += (double)(x[i] * x[i]);
-    float scale = 1.0f / sqrtf((float)(sum / n) + j->s->model->shape.rms_eps);
-    for (uint32_t i = 0; i < n; i++)
-        y[i] = x[i] * scale * j->weight[i];
+    rms_norm(j->s, j->s->normed.at[row], j->s->residual.at[row], j->weight,
+             j->s->model->shape.embed);
 }
 
 static void norm(struct stepper *s, const float *weight)
@@ -255,18 +282,50 @@ static void norm(struct stepper *s, const float *weight)
     run_parts(s, norm_part, &j, s->n, (uint64_t)s->n * s->model->shape.embed * 2);
 }
 
-/* Cosine and sine of every pair of every row; the same for all layers. */
+static void post_norm_part(void *arg, uint32_t row, uint32_t member)
+{
+    (void)member;
+    const struct norm_job *j = arg;
+    uint32_t n = j->s->model->shape.embed;
+    float *x = j->s->projected.at[row];
+    rms_norm(j->s, x, x, j->weight, n);
+    for (uint32_t i = 0; i < n; i++)
+        j->s->residual.at[row][i] += x[i];
+}
+
+static void post_norm(struct stepper *s, const float *weight)
+{
+    struct norm_job j = { s, weight };
+    run_parts(s, post_norm_part, &j, s->n, (uint64_t)s->n * s->model->shape.embed * 3);
+}
+
+/* Cosine and sine of every pair of every row; the same for all layers of one kind. */
 static void angles_part(void *arg, uint32_t row, uint32_t member)
 {
     (void)member;
     const struct stepper *s = arg;
     uint32_t dims = s->model->shape.rope_dims;
-    float *to = s->angles + (size_t)row * dims;
-    for (size_t i = 0; i < dims / 2; i++) {
-        double angle = s->entries[row].position * s->model->rope_frequencies[i];
-        to[2 * i] = (float)cos(angle);
-        to[2 * i + 1] = (float)sin(angle);
+    for (uint32_t k = 0; k < ROPES && s->model->ropes[k]; k++) {
+        float *to = s->angles + ((size_t)row * ROPES + k) * dims;
+        for (size_t i = 0; i < dims / 2; i++) {
+            double angle = s->entries[row].position * s->model->ropes[k][i];
+            to[2 * i] = (float)cos(angle);
+            to[2 * i + 1] = (float)sin(angle);
+        }
     }
+}
+
+static const float *angles_of(const struct stepper *s, uint32_t layer, uint32_t row)
+{
+    uint32_t k = s->model->layers[layer].local && s->model->ropes[1];
+    return s->angles + ((size_t)row * ROPES + k) * s->model->shape.rope_dims;
+}
+
+static void norm_heads(const struct stepper *s, float *x, uint32_t heads, const float *weight)
+{
+    uint32_t n = s->model->shape.head_size;
+    for (uint32_t h = 0; weight && h < heads; h++, x += n)
+        rms_norm(s, x, x, weight, n);
 }
 
 static void rotate(const struct model_shape *m, float *x, uint32_t heads, const float *angles)
@@ -293,19 +352,31 @@ static void store_part(void *arg, uint32_t row, uint32_t member)
     struct stepper *s = j->s;
     const struct model_shape *m = &s->model->shape;
     const struct step_entry *e = &s->entries[row];
-    const float *angles = s->angles + (size_t)row * m->rope_dims;
+    const float *angles = angles_of(s, j->layer, row);
+    const struct layer *y = &s->model->layers[j->layer];
+    norm_heads(s, s->q.at[row], m->heads, y->norms[NORM_q]);
+    norm_heads(s, s->k.at[row], m->kv_heads, y->norms[NORM_k]);
     rotate(m, s->q.at[row], m->heads, angles);
     rotate(m, s->k.at[row], m->kv_heads, angles);
     cache_put(&s->cache, j->layer, e->slot, e->position, s->k.at[row], s->v.at[row]);
 }
 
-static void softmax(float *x, uint32_t n, float scale)
+static void soft_cap(float *x, uint32_t n, float cap)
 {
-    float most = -INFINITY;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++)
+        x[i] = cap * tanhf(x[i] / cap);
+}
+
+/* Scores to shares; cap 0: none. */
+static void softmax(float *x, uint32_t n, float scale, float cap)
+{
+    for (uint32_t i = 0; i < n; i++)
         x[i] *= scale;
+    if (cap > 0)
+        soft_cap(x, n, cap);
+    float most = -INFINITY;
+    for (uint32_t i = 0; i < n; i++)
         most = x[i] > most ? x[i] : most;
-    }
     double sum = 0;
     for (uint32_t i = 0; i < n; i++) {
         x[i] = expf(x[i] - most);
@@ -314,6 +385,12 @@ static void softmax(float *x, uint32_t n, float scale)
     float inverse = (float)(1.0 / sum);
     for (uint32_t i = 0; i < n; i++)
         x[i] *= inverse;
+}
+
+/* The first position that a row at `position` sees. */
+static uint32_t sees_from(const struct model *m, uint32_t layer, uint32_t position)
+{
+    return m->layers[layer].local && position >= m->window ? position - m->window + 1 : 0;
 }
 
 /* One row and one key-value head with the query heads that share it. */
@@ -325,10 +402,10 @@ static void attend_part(void *arg, uint32_t part, uint32_t member)
     const struct cache *c = &s->cache;
     uint32_t row = part / m->kv_heads, head = part % m->kv_heads, share = m->heads / m->kv_heads;
     const struct step_entry *e = &s->entries[row];
-    uint32_t n = e->position + 1;
+    uint32_t from = sees_from(s->model, j->layer, e->position), n = e->position + 1 - from;
     float *scratch = scratch_of(s, member);
     float *scores = scratch + s->member_floats - share * s->score_floats;
-    size_t at = cache_offset(c, j->layer, e->slot, head, 0);
+    size_t at = cache_offset(c, j->layer, e->slot, head, from);
     for (uint32_t first = 0; first < share; first += 8) {
         const float *q[8];
         float *y[8];
@@ -343,7 +420,7 @@ static void attend_part(void *arg, uint32_t part, uint32_t member)
     for (uint32_t g = 0; g < share; g++) {
         float *p = scores + g * s->score_floats;
         float *to = s->attended.at[row] + (size_t)(head * share + g) * m->head_size;
-        softmax(p, n, 1.0f / sqrtf((float)m->head_size));
+        softmax(p, n, s->model->query_scale, s->model->score_cap);
         memset(to, 0, m->head_size * sizeof(float));
         struct mix values = { p, c->values + at, c->row_bytes, n, m->head_size };
         c->kernel->mix(to, &values);
@@ -357,22 +434,28 @@ static void attention(struct stepper *s, uint32_t layer)
     uint64_t width = (uint64_t)m->heads * m->head_size, work = 0;
     run_parts(s, store_part, &j, s->n, s->n * width * 4);
     for (uint32_t i = 0; i < s->n; i++)
-        work += 2 * width * (s->entries[i].position + 1);
+        work += 2 * width *
+                (s->entries[i].position + 1 - sees_from(s->model, layer, s->entries[i].position));
     run_parts(s, attend_part, &j, s->n * m->kv_heads, work);
 }
 
 /* ---- the step ---- */
 
-static void one_layer(struct stepper *s, uint32_t i)
+static void attention_block(struct stepper *s, uint32_t i)
 {
     const struct layer *y = &s->model->layers[i];
-    norm(s, y->attn_norm);
+    const float *post = y->norms[NORM_post_attn];
+    norm(s, y->norms[NORM_attn]);
     struct linear_job qkv = { .s = s,
                               .layer = i,
                               .n_linears = 3,
                               .targets = { LORA_q, LORA_k, LORA_v },
                               .x = &s->normed,
                               .y = { &s->q, &s->k, &s->v } };
+    if (s->model->arch->fused) {
+        qkv.n_linears = 1;
+        qkv.targets[0] = LORA_qkv;
+    }
     linears(&qkv);
     attention(s, i);
     struct linear_job o = { .s = s,
@@ -381,16 +464,28 @@ static void one_layer(struct stepper *s, uint32_t i)
                             .targets = { LORA_o },
                             .x = &s->attended,
                             .y = { &s->projected },
-                            .finish = FINISH_residual };
+                            .finish = post ? FINISH_none : FINISH_residual };
     linears(&o);
-    norm(s, y->ffn_norm);
+    if (post)
+        post_norm(s, post);
+}
+
+static void feed_forward_block(struct stepper *s, uint32_t i)
+{
+    const struct layer *y = &s->model->layers[i];
+    const float *post = y->norms[NORM_post_ffn];
+    norm(s, y->norms[NORM_ffn]);
     struct linear_job gate_up = { .s = s,
                                   .layer = i,
                                   .n_linears = 2,
                                   .targets = { LORA_gate, LORA_up },
                                   .x = &s->normed,
                                   .y = { &s->gate, &s->up },
-                                  .finish = FINISH_swiglu };
+                                  .finish = FINISH_gated };
+    if (s->model->arch->fused) {
+        gate_up.n_linears = 1;
+        gate_up.targets[0] = LORA_gate_up;
+    }
     linears(&gate_up);
     struct linear_job down = { .s = s,
                                .layer = i,
@@ -398,8 +493,10 @@ static void one_layer(struct stepper *s, uint32_t i)
                                .targets = { LORA_down },
                                .x = &s->gate,
                                .y = { &s->projected },
-                               .finish = FINISH_residual };
+                               .finish = post ? FINISH_none : FINISH_residual };
     linears(&down);
+    if (post)
+        post_norm(s, post);
 }
 
 static void embed_part(void *arg, uint32_t row, uint32_t member)
@@ -409,6 +506,8 @@ static void embed_part(void *arg, uint32_t row, uint32_t member)
     const struct weight *w = &s->model->embedding;
     const uint8_t *from = (const uint8_t *)w->data + (size_t)s->entries[row].token * w->row_bytes;
     w->kernel->unpack(s->residual.at[row], from, w->in);
+    for (uint32_t i = 0; s->model->arch->scaled_embedding && i < w->in; i++)
+        s->residual.at[row][i] *= s->model->embedding_scale;
 }
 
 struct output_job {
@@ -425,15 +524,19 @@ static void output_part(void *arg, uint32_t part, uint32_t member)
     struct matmul m = { w->data,     w->row_bytes,         w->in, s->wanted_rows, s->logits.at,
                         s->n_wanted, scratch_of(s, member) };
     w->kernel->matmul(&m, begin, end);
+    for (uint32_t i = 0; s->model->logit_cap > 0 && i < s->n_wanted; i++)
+        soft_cap(s->logits.at[i] + begin, end - begin, s->model->logit_cap);
 }
 
 void forward(struct stepper *s)
 {
     const struct model *m = s->model;
     run_parts(s, embed_part, s, s->n, (uint64_t)s->n * m->shape.embed);
-    run_parts(s, angles_part, s, s->n, (uint64_t)s->n * m->shape.rope_dims * 8);
-    for (uint32_t i = 0; i < m->shape.layers; i++)
-        one_layer(s, i);
+    run_parts(s, angles_part, s, s->n, (uint64_t)s->n * m->shape.rope_dims * 8 * ROPES);
+    for (uint32_t i = 0; i < m->shape.layers; i++) {
+        attention_block(s, i);
+        feed_forward_block(s, i);
+    }
     if (!s->n_wanted)
         return;
     norm(s, m->output_norm);

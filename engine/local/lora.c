@@ -263,7 +263,8 @@ int lora_synthetic(struct lora **ret, const struct model *m, uint32_t rank, uint
     if (!ranks)
         return -ENOMEM;
     for (size_t i = 0; i < n_pairs; i++)
-        ranks[i] = rank;
+        if (model_has_linear(m, (enum lora_target)(i % LORA_TARGETS)))
+            ranks[i] = rank;
     CLEANUP(lora_freep) struct lora *l = NULL;
     int r = lora_new(&l, m, ranks);
     if (r)

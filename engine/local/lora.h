@@ -11,7 +11,19 @@
 #include "base/sha256.h"
 #include "engine/local/model.h"
 
-enum lora_target { LORA_q, LORA_k, LORA_v, LORA_o, LORA_gate, LORA_up, LORA_down, LORA_TARGETS };
+/* The linears of a layer; a model has the separate ones or the fused ones. */
+enum lora_target {
+    LORA_q,
+    LORA_k,
+    LORA_v,
+    LORA_o,
+    LORA_gate,
+    LORA_up,
+    LORA_down,
+    LORA_qkv,     /* q, k, v in one */
+    LORA_gate_up, /* gate, up in one */
+    LORA_TARGETS
+};
 
 struct lora_pair {
     uint32_t rank;  /* 0: this linear has no adapter */
@@ -39,7 +51,7 @@ DEFINE_CLEANUP(struct lora *, lora_free);
 int lora_sum(struct lora **ret, const struct model *m, const struct lora *const *parts, size_t n,
              struct fail *reterr) MUST_USE;
 
-/* Random small values on every linear: for measuring. */
+/* Random small values on every linear of the model: for measuring. */
 int lora_synthetic(struct lora **ret, const struct model *m, uint32_t rank, uint64_t seed) MUST_USE;
 
 static inline const struct lora_pair *lora_pair(const struct lora *l, uint32_t layer,

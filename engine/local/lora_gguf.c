@@ -66,7 +66,7 @@ static bool parse_base(struct str base, const struct model *m, uint32_t *ret_lay
         return false;
     struct str linear = str_head(tail, tail.n - strlen(".weight"));
     for (int t = 0; t < LORA_TARGETS; t++)
-        if (str_is(linear, linear_names[t].gguf)) {
+        if (model_has_linear(m, (enum lora_target)t) && str_is(linear, linear_names[t].gguf)) {
             *ret_layer = (uint32_t)layer;
             *ret_target = (enum lora_target)t;
             return true;
@@ -80,14 +80,15 @@ static int add_tensor(struct lora_draft *d, const struct gguf *g, const struct g
     bool is_b = str_ends(t->name, STR(".lora_b"));
     uint32_t layer;
     enum lora_target target;
+    char names[128];
     if ((!is_b && !str_ends(t->name, STR(".lora_a"))) ||
-        !parse_base(str_head(t->name, t->name.n - strlen(".lora_a")), d->model, &layer, &target))
+        !parse_base(str_head(t->name, t->name.n - strlen(".lora_a")), d->model, &layer, &target)) {
+        model_linear_names(d->model, /* hf= */ false, names, sizeof(names));
         return refuse(g, reterr,
                       "the tensor '" STR_FMT "' adapts no linear of the base model; served are "
-                      "lora_a and lora_b of attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, "
-                      "ffn_down in %u layers",
-                      STR_ARG(t->name), d->model->shape.layers);
-    char names[128];
+                      "lora_a and lora_b of %s in %u layers",
+                      STR_ARG(t->name), names, d->model->shape.layers);
+    }
     kernel_names(d->model->kernels, names, sizeof(names));
     if (!kernel_for(d->model->kernels, t->type) || t->dims[0] % tensor_layout(t->type)->block)
         return refuse(g, reterr, "the tensor '" STR_FMT "' is of type %s; supported are %s",

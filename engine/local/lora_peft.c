@@ -36,7 +36,7 @@ static bool parse_matrix(struct str name, struct key *ret)
            (str_cut(rest, '.', &adapter, &last) && adapter.n && str_is(last, "weight"));
 }
 
-static bool parse_key(struct str name, uint32_t layers, struct key *ret)
+static bool parse_key(struct str name, const struct model *m, struct key *ret)
 {
     if (str_starts(name, STR("base_model.model.")))
         name = str_sub(name, strlen("base_model.model."));
@@ -45,10 +45,10 @@ static bool parse_key(struct str name, uint32_t layers, struct key *ret)
     struct str number, linear;
     uint64_t layer;
     if (!str_cut(str_sub(ret->module, strlen("model.layers.")), '.', &number, &linear) ||
-        num_parse_u64(&layer, number, 0, layers - 1) < 0)
+        num_parse_u64(&layer, number, 0, m->shape.layers - 1) < 0)
         return false;
     for (int t = 0; t < LORA_TARGETS; t++)
-        if (str_is(linear, linear_names[t].hf)) {
+        if (model_has_linear(m, (enum lora_target)t) && str_is(linear, linear_names[t].hf)) {
             ret->layer = (uint32_t)layer;
             ret->target = (enum lora_target)t;
             return true;
@@ -84,11 +84,14 @@ static int add_tensor(struct lora_draft *d, const struct peft_config *c, const s
                       struct fail *reterr)
 {
     struct key key;
-    if (!parse_key(t->name, d->model->shape.layers, &key))
+    if (!parse_key(t->name, d->model, &key)) {
+        char names[192];
+        model_linear_names(d->model, /* hf= */ true, names, sizeof(names));
         return fail_set(reterr, FAIL_unprocessable_adapter,
                         "%s: the tensor '" STR_FMT "' adapts no linear of the base model; served "
-                        "are lora_A and lora_B of q, k, v, o, gate, up and down_proj in %u layers",
-                        d->file, STR_ARG(str_head(t->name, 128)), d->model->shape.layers);
+                        "are lora_A and lora_B of %s in %u layers",
+                        d->file, STR_ARG(str_head(t->name, 128)), names, d->model->shape.layers);
+    }
     struct lora_matrix x = { .name = t->name, .data = t->data };
     if (matrix_type(t->dtype, &x.type) < 0)
         return fail_set(reterr, FAIL_unprocessable_adapter,
@@ -110,7 +113,7 @@ static int add_tensor(struct lora_draft *d, const struct peft_config *c, const s
         return r;
     struct lora_draft_pair *p = &d->pairs[(size_t)key.layer * LORA_TARGETS + key.target];
     p->scale = scale;
-    p->permute = d->model->hf_rows_permuted && (key.target == LORA_q || key.target == LORA_k);
+    p->permute = d->model->arch->hf_rows_permuted && (key.target == LORA_q || key.target == LORA_k);
     return lora_draft_set(d, key.layer, key.target, key.is_b, &x, reterr);
 }
 

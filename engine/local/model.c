@@ -9,21 +9,56 @@
 #include "base/num.h"
 
 const struct linear_names linear_names[LORA_TARGETS] = {
-    [LORA_q] = { "attn_q", "self_attn.q_proj" },   [LORA_k] = { "attn_k", "self_attn.k_proj" },
-    [LORA_v] = { "attn_v", "self_attn.v_proj" },   [LORA_o] = { "attn_output", "self_attn.o_proj" },
-    [LORA_gate] = { "ffn_gate", "mlp.gate_proj" }, [LORA_up] = { "ffn_up", "mlp.up_proj" },
+    [LORA_q] = { "attn_q", "self_attn.q_proj" },
+    [LORA_k] = { "attn_k", "self_attn.k_proj" },
+    [LORA_v] = { "attn_v", "self_attn.v_proj" },
+    [LORA_o] = { "attn_output", "self_attn.o_proj" },
+    [LORA_gate] = { "ffn_gate", "mlp.gate_proj" },
+    [LORA_up] = { "ffn_up", "mlp.up_proj" },
     [LORA_down] = { "ffn_down", "mlp.down_proj" },
+    [LORA_qkv] = { "attn_qkv", "self_attn.qkv_proj" },
+    [LORA_gate_up] = { "ffn_up", "mlp.gate_up_proj" },
 };
 
-/* Architectures differ in these only. */
-static const struct architecture {
-    const char *name;
-    bool rope_neox;
-    bool hf_rows_permuted; /* the converter reorders q and k rows for interleaved rotation */
-} architectures[] = {
-    { "llama", /* rope_neox= */ false, /* hf_rows_permuted= */ true },
-    { "qwen2", /* rope_neox= */ true, /* hf_rows_permuted= */ false },
+static bool arch_has_linear(const struct architecture *a, enum lora_target t)
+{
+    switch (t) {
+    case LORA_q:
+    case LORA_k:
+    case LORA_v:
+    case LORA_gate:
+    case LORA_up:
+        return !a->fused;
+    case LORA_qkv:
+    case LORA_gate_up:
+        return a->fused;
+    default:
+        return true;
+    }
+}
+
+static const char *const norm_names[NORMS] = {
+    [NORM_attn] = "attn_norm",
+    [NORM_ffn] = "ffn_norm",
+    [NORM_q] = "attn_q_norm",
+    [NORM_k] = "attn_k_norm",
+    [NORM_post_attn] = "post_attention_norm",
+    [NORM_post_ffn] = "post_ffw_norm",
 };
+
+static bool arch_has_norm(const struct architecture *a, enum layer_norm n)
+{
+    switch (n) {
+    case NORM_q:
+    case NORM_k:
+        return a->head_norms;
+    case NORM_post_attn:
+    case NORM_post_ffn:
+        return a->post_norms;
+    default:
+        return true;
+    }
+}
 
 enum {
     MAX_LAYERS = 1024,
@@ -106,49 +141,129 @@ static int find_architecture(struct loader *l)
     struct str name;
     if (!gguf_str(l->m->gguf, "general.architecture", &name))
         return refuse(l, "the key general.architecture is missing");
-    for (size_t i = 0; i < ARRAY_LEN(architectures); i++)
-        if (str_is(name, architectures[i].name))
-            l->arch = &architectures[i];
-    if (!l->arch)
-        return refuse(l, "architecture '" STR_FMT "' is not supported; supported are llama, qwen2",
-                      STR_ARG(name));
+    l->arch = l->m->arch = architecture_find(name);
+    if (!l->arch) {
+        char names[128];
+        architecture_names(names, sizeof(names));
+        return refuse(l, "architecture '" STR_FMT "' is not supported; supported are %s",
+                      STR_ARG(name), names);
+    }
     struct str type;
     if (gguf_str(l->m->gguf, "general.type", &type) && !str_is(type, "model"))
         return refuse(l, "general.type is '" STR_FMT "', not a model", STR_ARG(type));
     return 0;
 }
 
-static int load_rope(struct loader *l)
+/* Long-context factors choose the angles by the length of the text; the keys and values of a cache
+ * would have to be computed again when it grows. */
+static int refuse_long_rope(struct loader *l)
 {
-    struct model_shape *s = &l->m->shape;
-    uint32_t dims = 0;
-    int r = get_uint(l, &dims, "rope.dimension_count", s->head_size, s->head_size);
+    static const char *const tensors[] = { "rope_factors_long.weight",
+                                           "rope_factors_short.weight" };
+    for (size_t i = 0; i < ARRAY_LEN(tensors); i++)
+        if (gguf_tensor(l->m->gguf, tensors[i]))
+            return refuse(l,
+                          "the tensor %s is there; long-context rope factors (longrope) are not "
+                          "supported: use the variant of the model with its original context",
+                          tensors[i]);
+    return 0;
+}
+
+/* What the positions are divided by. */
+static int rope_factor(struct loader *l, float *ret)
+{
+    char name[128];
+    int r = get_float(l, ret, "rope.scale_linear", 1);
     if (!r)
-        r = get_float(l, &s->rope_base, "rope.freq_base", 10000.0f);
-    float factor = 1;
-    if (!r)
-        r = get_float(l, &factor, "rope.scale_linear", 1);
-    if (!r)
-        r = get_float(l, &factor, "rope.scaling.factor", factor);
+        r = get_float(l, ret, "rope.scaling.factor", *ret);
     if (r)
         return r;
-    char name[128];
     struct str scaling = STR("linear");
     if (gguf_str(l->m->gguf, arch_key(l, name, "rope.scaling.type"), &scaling) &&
         !str_is(scaling, "linear") && !str_is(scaling, "none"))
         return refuse(l, "%s is '" STR_FMT "'; supported are none, linear", name, STR_ARG(scaling));
     if (str_is(scaling, "none"))
-        factor = 1;
-    if (dims % 2)
-        return refuse(l, "rope.dimension_count is %u; it must be even", dims);
-    s->rope_dims = dims;
-    s->rope_neox = l->arch->rope_neox;
-    l->m->rope_frequencies = calloc((size_t)dims / 2 + 1, sizeof(double));
-    if (!l->m->rope_frequencies)
+        *ret = 1;
+    return 0;
+}
+
+static int fill_rope(struct loader *l, double **ret, float base, float factor)
+{
+    uint32_t dims = l->m->shape.rope_dims;
+    *ret = calloc((size_t)dims / 2 + 1, sizeof(double));
+    if (!*ret)
         return -ENOMEM;
     for (uint32_t i = 0; i < dims / 2; i++)
-        l->m->rope_frequencies[i] = pow((double)s->rope_base, -2.0 * i / dims) / (double)factor;
+        (*ret)[i] = pow((double)base, -2.0 * i / dims) / (double)factor;
     return 0;
+}
+
+static int load_rope(struct loader *l)
+{
+    struct model_shape *s = &l->m->shape;
+    float factor = 1, local_base = l->arch->local_rope_base;
+    int r = get_uint(l, &s->rope_dims, "rope.dimension_count", s->head_size, s->head_size);
+    if (!r)
+        r = get_float(l, &s->rope_base, "rope.freq_base", 10000.0f);
+    if (!r)
+        r = rope_factor(l, &factor);
+    if (!r)
+        r = refuse_long_rope(l);
+    if (r)
+        return r;
+    if (s->rope_dims % 2)
+        return refuse(l, "rope.dimension_count is %u; it must be even", s->rope_dims);
+    s->rope_neox = l->arch->rope_neox;
+    r = fill_rope(l, &l->m->ropes[0], s->rope_base, factor);
+    if (r || !l->m->window || local_base <= 0)
+        return r;
+    r = get_float(l, &local_base, "rope.freq_base_swa", local_base);
+    return r ? r : fill_rope(l, &l->m->ropes[1], local_base, /* factor= */ 1);
+}
+
+/* Which layers see a window only. */
+static int load_window(struct loader *l)
+{
+    uint32_t period = l->arch->period;
+    if (!period)
+        return 0;
+    char name[128];
+    uint64_t window = l->arch->window;
+    (void)gguf_u64(l->m->gguf, arch_key(l, name, "attention.sliding_window"), &window);
+    if (!window)
+        return 0;
+    int r = get_uint(l, &period, "attention.sliding_window_pattern", MAX_LAYERS, period);
+    if (r)
+        return r;
+    l->m->window = window > UINT32_MAX ? UINT32_MAX : (uint32_t)window;
+    for (uint32_t i = 0; i < l->m->shape.layers; i++)
+        l->m->layers[i].local = period == 1 || i % period != period - 1;
+    return 0;
+}
+
+/* 0 is "none", in the file too. */
+static int get_cap(struct loader *l, float *ret, const char *key, float absent)
+{
+    char name[128];
+    float v = absent;
+    (void)gguf_f32(l->m->gguf, arch_key(l, name, key), &v);
+    if (!isfinite(v) || v < 0)
+        return refuse(l, "%s is %g; it must be finite and not below 0", name, (double)v);
+    *ret = v;
+    return 0;
+}
+
+static int load_scales(struct loader *l)
+{
+    struct model *m = l->m;
+    const struct model_shape *s = &m->shape;
+    float head =
+        s->layers == l->arch->wide_head_layers ? (float)(s->embed / s->heads) : (float)s->head_size;
+    m->embedding_scale = l->arch->scaled_embedding ? sqrtf((float)s->embed) : 1;
+    int r = get_float(l, &m->query_scale, "attention.scale", 1.0f / sqrtf(head));
+    if (!r)
+        r = get_cap(l, &m->score_cap, "attn_logit_softcapping", l->arch->score_cap);
+    return r ? r : get_cap(l, &m->logit_cap, "final_logit_softcapping", l->arch->logit_cap);
 }
 
 /* Keys whose presence changes the graph to one that is not drawn here. */
@@ -200,7 +315,8 @@ static int load_shape(struct loader *l)
     if (value_length != s->head_size)
         return refuse(l, "attention.value_length %u differs from key_length %u, not supported",
                       value_length, s->head_size);
-    return refuse_variants(l);
+    l->m->layers = calloc(s->layers, sizeof(*l->m->layers));
+    return l->m->layers ? refuse_variants(l) : -ENOMEM;
 }
 
 /* ---- tensors ---- */
@@ -294,6 +410,12 @@ static void linear_shape(const struct model_shape *s, enum lora_target t, uint32
     case LORA_up:
         *ret_out = s->ff;
         break;
+    case LORA_qkv:
+        *ret_out = q + 2 * kv;
+        break;
+    case LORA_gate_up:
+        *ret_out = 2 * s->ff;
+        break;
     default:
         *ret_out = s->embed;
     }
@@ -303,14 +425,17 @@ static int load_layer(struct loader *l, uint32_t i)
 {
     struct layer *y = &l->m->layers[i];
     char name[64];
-    (void)snprintf(name, sizeof(name), "blk.%u.attn_norm.weight", i);
-    int r = load_vector(l, &y->attn_norm, name, l->m->shape.embed, /* required= */ true);
-    if (r)
-        return r;
-    (void)snprintf(name, sizeof(name), "blk.%u.ffn_norm.weight", i);
-    r = load_vector(l, &y->ffn_norm, name, l->m->shape.embed, /* required= */ true);
+    int r = 0;
+    for (int n = 0; !r && n < NORMS; n++) {
+        uint32_t size = n == NORM_q || n == NORM_k ? l->m->shape.head_size : l->m->shape.embed;
+        (void)snprintf(name, sizeof(name), "blk.%u.%s.weight", i, norm_names[n]);
+        if (arch_has_norm(l->arch, (enum layer_norm)n))
+            r = load_vector(l, &y->norms[n], name, size, /* required= */ true);
+    }
     for (int t = 0; !r && t < LORA_TARGETS; t++) {
         uint32_t in, out;
+        if (!arch_has_linear(l->arch, (enum lora_target)t))
+            continue;
         linear_shape(&l->m->shape, (enum lora_target)t, &in, &out);
         (void)snprintf(name, sizeof(name), "blk.%u.%s.weight", i, linear_names[t].gguf);
         r = load_weight(l, &y->linears[t].w, name, in, out);
@@ -334,9 +459,27 @@ static int load_rope_factors(struct loader *l)
         if (!isfinite(factors[i]) || factors[i] <= 0)
             return refuse(l, "rope_freqs.weight[%u] is %g; it must be finite and above 0", i,
                           (double)factors[i]);
-        l->m->rope_frequencies[i] /= (double)factors[i];
+        l->m->ropes[0][i] /= (double)factors[i];
     }
     return 0;
+}
+
+/* `name` without "blk.N.". */
+static bool known_in_layer(const struct architecture *a, struct str name)
+{
+    for (int n = 0; n < NORMS; n++) {
+        struct str base = str_of(norm_names[n]);
+        if (arch_has_norm(a, (enum layer_norm)n) && str_starts(name, base) &&
+            str_is(str_sub(name, base.n), ".weight"))
+            return true;
+    }
+    for (int t = 0; t < LORA_TARGETS; t++) {
+        struct str base = str_of(linear_names[t].gguf), tail = str_sub(name, base.n);
+        if (arch_has_linear(a, (enum lora_target)t) && str_starts(name, base) &&
+            (str_is(tail, ".weight") || str_is(tail, ".bias")))
+            return true;
+    }
+    return false;
 }
 
 /* A tensor that nothing reads would mean a graph that is not the file's. */
@@ -352,16 +495,8 @@ static int refuse_unused(struct loader *l)
         char own[64];
         for (uint32_t y = 0; !known && y < l->m->shape.layers; y++) {
             (void)snprintf(own, sizeof(own), "blk.%u.", y);
-            if (!str_starts(name, str_of(own)))
-                continue;
-            struct str rest = str_sub(name, strlen(own));
-            known = str_is(rest, "attn_norm.weight") || str_is(rest, "ffn_norm.weight");
-            for (int t = 0; !known && t < LORA_TARGETS; t++) {
-                struct str base = str_of(linear_names[t].gguf);
-                struct str tail = str_sub(rest, base.n);
-                known =
-                    str_starts(rest, base) && (str_is(tail, ".weight") || str_is(tail, ".bias"));
-            }
+            known = str_starts(name, str_of(own)) &&
+                    known_in_layer(l->arch, str_sub(name, strlen(own)));
         }
         if (!known)
             return refuse(l, "the tensor " STR_FMT " has no place in the %s graph", STR_ARG(name),
@@ -386,9 +521,6 @@ static int load_tensors(struct loader *l)
     if (!r)
         r = load_vector(l, &m->output_norm, "output_norm.weight", m->shape.embed,
                         /* required= */ true);
-    m->layers = calloc(m->shape.layers, sizeof(*m->layers));
-    if (!m->layers)
-        return -ENOMEM;
     for (uint32_t i = 0; !r && i < m->shape.layers; i++)
         r = load_layer(l, i);
     if (!r)
@@ -408,6 +540,10 @@ int model_new(struct model **ret, struct gguf **gguf, struct fail *reterr)
     if (!r)
         r = load_shape(&l);
     if (!r)
+        r = load_window(&l);
+    if (!r)
+        r = load_scales(&l);
+    if (!r)
         r = load_rope(&l);
     if (!r)
         r = load_tensors(&l);
@@ -415,7 +551,6 @@ int model_new(struct model **ret, struct gguf **gguf, struct fail *reterr)
         m->gguf = NULL;
         return r;
     }
-    m->hf_rows_permuted = l.arch->hf_rows_permuted;
     (void)TAKE(*gguf);
     *ret = TAKE(m);
     return 0;
@@ -426,14 +561,15 @@ struct model *model_free(struct model *m)
     if (!m)
         return NULL;
     for (uint32_t i = 0; m->layers && i < m->shape.layers; i++) {
-        free(m->layers[i].attn_norm);
-        free(m->layers[i].ffn_norm);
+        for (int n = 0; n < NORMS; n++)
+            free(m->layers[i].norms[n]);
         for (int t = 0; t < LORA_TARGETS; t++)
             free(m->layers[i].linears[t].bias);
     }
     free(m->layers);
     free(m->output_norm);
-    free(m->rope_frequencies);
+    for (int i = 0; i < ROPES; i++)
+        free(m->ropes[i]);
     gguf_close(m->gguf);
     free(m);
     return NULL;
@@ -447,4 +583,13 @@ const struct model_shape *model_shape(const struct model *m)
 const struct gguf *model_gguf(const struct model *m)
 {
     return m->gguf;
+}
+
+void model_linear_names(const struct model *m, bool hf, char *ret, size_t size)
+{
+    size_t used = 0;
+    for (int t = 0; t < LORA_TARGETS && used < size; t++)
+        if (model_has_linear(m, (enum lora_target)t))
+            used += (size_t)snprintf(ret + used, size - used, "%s%s", used ? ", " : "",
+                                     hf ? linear_names[t].hf : linear_names[t].gguf);
 }

@@ -14,7 +14,7 @@ struct model;
 struct stepper;
 
 struct model_shape {
-    const char *arch; /* "llama", "qwen2" */
+    const char *arch; /* "llama"; the rows of arch.c */
     uint32_t layers, embed, heads, kv_heads, head_size, ff, vocab, context;
     uint32_t rope_dims;
     bool rope_neox; /* pairs (i, i + d/2); else (2i, 2i + 1) */

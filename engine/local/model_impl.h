@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "engine/local/arch.h"
 #include "engine/local/kernel.h"
 #include "engine/local/lora.h"
 #include "engine/local/model.h"
@@ -15,14 +16,19 @@ struct weight {
 };
 
 struct linear {
-    struct weight w;
-    float *bias; /* owned; NULL: none */
+    struct weight w; /* data NULL: the architecture has none */
+    float *bias;     /* owned; NULL: none */
 };
 
+enum layer_norm { NORM_attn, NORM_ffn, NORM_q, NORM_k, NORM_post_attn, NORM_post_ffn, NORMS };
+
 struct layer {
-    float *attn_norm, *ffn_norm; /* owned; `embed` floats */
+    float *norms[NORMS]; /* owned; NULL: the architecture has none */
     struct linear linears[LORA_TARGETS];
+    bool local; /* sees the last `window` positions only */
 };
+
+enum { ROPES = 2 };
 
 struct model {
     struct gguf *gguf; /* owned */
@@ -30,9 +36,13 @@ struct model {
     const struct kernel_set *kernels;
     struct weight embedding, output; /* output may be the embedding: tied */
     float *output_norm;              /* owned */
-    double *rope_frequencies;        /* owned; rope_dims / 2 angles a position */
+    double *ropes[ROPES];            /* owned; rope_dims / 2 angles a position: of all layers, or
+                                        of the others and the local ones; the second may be NULL */
     struct layer *layers;
-    bool hf_rows_permuted; /* q and k rows differ from the order of Hugging Face's checkpoints */
+    const struct architecture *arch;
+    uint32_t window; /* positions that a local layer sees, with its own; 0: no layer is local */
+    float embedding_scale, query_scale;
+    float score_cap, logit_cap; /* soft: c·tanh(x / c); 0: none */
 };
 
 /* How the linears are called. */
@@ -47,3 +57,12 @@ static inline const struct linear *model_linear(const struct model *m, uint32_t 
 {
     return &m->layers[layer].linears[t];
 }
+
+/* Same in all layers. */
+static inline bool model_has_linear(const struct model *m, enum lora_target t)
+{
+    return m->layers[0].linears[t].w.data;
+}
+
+/* "attn_q, attn_k, …" or Hugging Face's names, for messages. */
+void model_linear_names(const struct model *m, bool hf, char *ret, size_t size);

@@ -42,6 +42,17 @@ static void place_rows(struct layout *l, struct rows *r, uint32_t n, size_t widt
         r->at[i] = r->data + i * r->stride;
 }
 
+/* Rows that begin `offset` floats into those of `of`. */
+static void place_view(struct layout *l, struct rows *r, uint32_t n, const struct rows *of,
+                       size_t offset)
+{
+    r->stride = of->stride;
+    r->at = place(l, n, sizeof(*r->at));
+    r->data = of->data ? of->data + offset : NULL;
+    for (uint32_t i = 0; r->data && i < n; i++)
+        r->at[i] = r->data + i * r->stride;
+}
+
 static uint32_t max3(uint32_t a, uint32_t b, uint32_t c)
 {
     uint32_t m = a > b ? a : b;
@@ -54,12 +65,12 @@ static void place_all(struct stepper *s, struct layout *l)
     uint32_t n = s->options.rows, q = m->heads * m->head_size, kv = m->kv_heads * m->head_size;
     place_rows(l, &s->residual, n, m->embed);
     place_rows(l, &s->normed, n, m->embed);
-    place_rows(l, &s->q, n, q);
-    place_rows(l, &s->k, n, kv);
-    place_rows(l, &s->v, n, kv);
+    place_rows(l, &s->q, n, (size_t)q + 2 * kv);
+    place_view(l, &s->k, n, &s->q, q);
+    place_view(l, &s->v, n, &s->q, (size_t)q + kv);
     place_rows(l, &s->attended, n, q);
-    place_rows(l, &s->gate, n, m->ff);
-    place_rows(l, &s->up, n, m->ff);
+    place_rows(l, &s->gate, n, 2 * (size_t)m->ff);
+    place_view(l, &s->up, n, &s->gate, m->ff);
     place_rows(l, &s->projected, n, m->embed);
     place_rows(l, &s->rounded, n, max3(m->embed, m->ff, q));
     for (int i = 0; i < SHARED_INPUTS; i++)
@@ -69,7 +80,7 @@ static void place_all(struct stepper *s, struct layout *l)
     s->logits.data = place(l, (size_t)n * m->vocab, sizeof(float));
     for (uint32_t i = 0; s->logits.data && i < n; i++)
         s->logits.at[i] = s->logits.data + (size_t)i * m->vocab;
-    s->angles = place(l, (size_t)n * m->rope_dims, sizeof(float));
+    s->angles = place(l, (size_t)n * ROPES * m->rope_dims, sizeof(float));
     s->score_floats = ((size_t)s->options.context + 15) & ~(size_t)15;
     s->member_floats =
         KERNEL_SCRATCH(max3(m->embed, m->ff, q)) + m->heads / m->kv_heads * s->score_floats;

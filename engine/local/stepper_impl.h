@@ -35,8 +35,9 @@ struct stepper {
     struct rows residual, normed, q, k, v, attended, gate, up, projected, logits;
     struct rows rounded;            /* a copy of a linear's input, rounded to F16 */
     struct rows low[SHARED_INPUTS]; /* A x, of each linear that shares an input */
-    float *angles;                  /* rows × rope_dims: cosine and sine of each pair */
-    float *member_scratch;          /* team × member_floats */
+    /* k and v lie behind q in its rows, up behind gate: a fused linear writes them in one go */
+    float *angles;         /* rows × ROPES × rope_dims: cosine and sine of each pair */
+    float *member_scratch; /* team × member_floats */
     size_t member_floats;
     size_t score_floats; /* of one query, within a member's scratch */
     struct step_entry *entries;

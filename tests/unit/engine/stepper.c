@@ -7,7 +7,7 @@
 
 enum { TOKENS = 23, SEQUENCES = 5 };
 
-static const char *const archs[] = { "llama", "qwen2" };
+static const char *const archs[] = { "llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3" };
 static const enum cache_type caches[] = { CACHE_f32, CACHE_f16, CACHE_q8_0 };
 
 static int32_t token(size_t sequence, size_t i)
@@ -52,13 +52,15 @@ static void chunks_and_threads_do_not_change_a_bit(void **state)
     static const size_t chunks[] = { 1, 3, 7, TOKENS };
     for (size_t i = 0; i < ARRAY_LEN(archs) * ARRAY_LEN(caches); i++) {
         struct tiny_model t;
-        struct model *m =
-            tiny_model_get(&t, (struct tiny_options){ .arch = archs[i % 2], .seed = i });
-        run_alone(m, caches[i / 2], 0, NULL, TOKENS, 1, alone[0]);
+        struct model *m = tiny_model_get(
+            &t,
+            (struct tiny_options){ .arch = archs[i % ARRAY_LEN(archs)], .seed = i, .window = 9 });
+        enum cache_type cache = caches[i / ARRAY_LEN(archs)];
+        run_alone(m, cache, 0, NULL, TOKENS, 1, alone[0]);
         assert_true(isfinite(alone[0][TOKENS - 1][0]));
         for (size_t c = 0; c < ARRAY_LEN(chunks); c++)
             for (uint32_t threads = 1; threads <= 3; threads += 2) {
-                run_alone(m, caches[i / 2], 0, NULL, chunks[c], threads, other);
+                run_alone(m, cache, 0, NULL, chunks[c], threads, other);
                 assert_memory_equal(other, alone[0], sizeof(other));
             }
         tiny_model_done(&t);
@@ -73,7 +75,7 @@ static void a_mixed_batch_equals_each_sequence_alone(void **state)
         struct tiny_model t;
         struct model *m = tiny_model_get(
             &t, (struct tiny_options){
-                    .arch = archs[i % 2], .type = i < 2 ? TENSOR_F32 : TENSOR_F16, .seed = i });
+                    .arch = archs[i / 2], .type = i % 2 ? TENSOR_F16 : TENSOR_F32, .seed = i });
         struct lora *loras[3];
         for (uint64_t k = 0; k < 3; k++)
             assert_int_equal(lora_synthetic(&loras[k], m, 3 + 5 * (uint32_t)k, k), 0);
@@ -182,6 +184,12 @@ static void models_that_are_not_drawn_here_are_refused_by_name(void **state)
         { { .arch = "llama", .retype = "blk.0.attn_k.weight" }, "blk.0.attn_k.weight" },
         { { .arch = "llama", .extra_tensor = "blk.0.attn_q_norm.weight" }, "attn_q_norm" },
         { { .arch = "llama", .scaling = "yarn" }, "yarn" },
+        { { .arch = "mamba" }, "llama, qwen2, qwen3, gemma2, gemma3, phi3" },
+        { { .arch = "qwen3", .leave_out = "blk.1.attn_k_norm.weight" }, "blk.1.attn_k_norm" },
+        { { .arch = "gemma2", .leave_out = "blk.0.post_ffw_norm.weight" }, "post_ffw_norm" },
+        { { .arch = "gemma2", .extra_tensor = "blk.0.attn_q_norm.weight" }, "attn_q_norm" },
+        { { .arch = "phi3", .misshape = "blk.0.attn_qkv.weight" }, "blk.0.attn_qkv.weight" },
+        { { .arch = "phi3", .extra_tensor = "rope_factors_long.weight" }, "longrope" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct tiny_model t;

@@ -95,27 +95,54 @@ static void tensor(struct writer *w, const char *name, uint32_t cols, uint32_t r
         buf_addc(&w->data, '\0');
 }
 
+static void norm(struct writer *w, int i, const char *name, uint32_t size)
+{
+    char full[64];
+    (void)snprintf(full, sizeof(full), "blk.%d.%s.weight", i, name);
+    tensor(w, full, size, 0, 1);
+}
+
+static void norms(struct writer *w, int i)
+{
+    bool gemma = strncmp(w->o.arch, "gemma", 5) == 0;
+    norm(w, i, "attn_norm", TINY_EMBED);
+    norm(w, i, "ffn_norm", TINY_EMBED);
+    if (gemma) {
+        norm(w, i, "post_attention_norm", TINY_EMBED);
+        norm(w, i, "post_ffw_norm", TINY_EMBED);
+    }
+    if (named(w->o.arch, "qwen3") || named(w->o.arch, "gemma3")) {
+        norm(w, i, "attn_q_norm", TINY_HEAD_SIZE);
+        norm(w, i, "attn_k_norm", TINY_HEAD_SIZE);
+    }
+}
+
 static void layer(struct writer *w, int i)
 {
+    enum { KV = TINY_KV_HEADS * TINY_HEAD_SIZE };
+    enum { SEPARATE = 1, FUSED = 2 };
     static const struct {
         const char *name;
         uint32_t in, out;
+        int kind;  /* where it is: 0 in all */
         bool bias; /* of qwen2 */
     } linears[] = {
-        { "attn_q", TINY_EMBED, TINY_EMBED, true },
-        { "attn_k", TINY_EMBED, TINY_KV_HEADS * TINY_HEAD_SIZE, true },
-        { "attn_v", TINY_EMBED, TINY_KV_HEADS * TINY_HEAD_SIZE, true },
-        { "attn_output", TINY_EMBED, TINY_EMBED, false },
-        { "ffn_gate", TINY_EMBED, TINY_FF, false },
-        { "ffn_up", TINY_EMBED, TINY_FF, false },
-        { "ffn_down", TINY_FF, TINY_EMBED, false },
+        { "attn_q", TINY_EMBED, TINY_EMBED, SEPARATE, true },
+        { "attn_k", TINY_EMBED, KV, SEPARATE, true },
+        { "attn_v", TINY_EMBED, KV, SEPARATE, true },
+        { "attn_qkv", TINY_EMBED, TINY_EMBED + 2 * KV, FUSED, false },
+        { "attn_output", TINY_EMBED, TINY_EMBED, 0, false },
+        { "ffn_gate", TINY_EMBED, TINY_FF, SEPARATE, false },
+        { "ffn_up", TINY_EMBED, TINY_FF, SEPARATE, false },
+        { "ffn_up", TINY_EMBED, 2 * TINY_FF, FUSED, false },
+        { "ffn_down", TINY_FF, TINY_EMBED, 0, false },
     };
+    norms(w, i);
+    int other = named(w->o.arch, "phi3") ? SEPARATE : FUSED;
     char name[64];
-    (void)snprintf(name, sizeof(name), "blk.%d.attn_norm.weight", i);
-    tensor(w, name, TINY_EMBED, 0, 1);
-    (void)snprintf(name, sizeof(name), "blk.%d.ffn_norm.weight", i);
-    tensor(w, name, TINY_EMBED, 0, 1);
     for (size_t k = 0; k < ARRAY_LEN(linears); k++) {
+        if (linears[k].kind == other)
+            continue;
         (void)snprintf(name, sizeof(name), "blk.%d.%s.weight", i, linears[k].name);
         tensor(w, name, linears[k].in, linears[k].out, 0);
         (void)snprintf(name, sizeof(name), "blk.%d.%s.bias", i, linears[k].name);
@@ -134,6 +161,8 @@ static void write_all(struct writer *w)
     key_u32(w, "attention.head_count", TINY_HEADS);
     key_u32(w, "attention.head_count_kv", TINY_KV_HEADS);
     key_f32(w, "attention.layer_norm_rms_epsilon", 1e-5f);
+    if (w->o.window)
+        key_u32(w, "attention.sliding_window", w->o.window);
     if (w->o.scaling) {
         arch_key(w, "rope.scaling.type");
         add_u32(&w->keys, GGUF_string);

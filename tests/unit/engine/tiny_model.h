@@ -15,6 +15,7 @@ struct tiny_options {
     const char *misshape;     /* a tensor with one row too many; NULL: none */
     const char *retype;       /* a tensor of an unsupported type; NULL: none */
     const char *extra_tensor; /* one that no graph knows; NULL: none */
+    uint32_t window;          /* attention.sliding_window; 0: no key */
     const char *scaling;      /* rope.scaling.type; NULL: none */
 };
 
