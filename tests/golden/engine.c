@@ -281,6 +281,24 @@ static void f32_and_f16_models_continue_as_stored(void **state)
     check_cases(cases, sizeof(cases) / sizeof(cases[0]));
 }
 
+/*
+ * Models with random weights, which scripts/gen_random.py writes beside the stored ones: one test a
+ * model, for each is skipped where it was not written.
+ */
+#define RANDOM_MODEL(test, ...)                                                                    \
+    static void test(void **state)                                                                 \
+    {                                                                                              \
+        (void)state;                                                                               \
+        static const struct model_case c = { __VA_ARGS__, "ref" };                                 \
+        check_model(&c);                                                                           \
+    }
+RANDOM_MODEL(a_random_llama_continues_as_stored, "tiny-llama-spm.f16", 2e-2, 2e-3)
+RANDOM_MODEL(a_random_llama3_continues_as_stored, "tiny-llama3.f16", 2e-2, 2e-3)
+RANDOM_MODEL(a_random_qwen2_continues_as_stored, "tiny-qwen2.f16", 2e-2, 2e-3)
+RANDOM_MODEL(a_random_qwen3_continues_as_stored, "tiny-qwen3.f16", 2e-2, 2e-3)
+/* The reference looks the gate's activation up in a table of F16 values. */
+RANDOM_MODEL(a_random_gemma3_continues_as_stored, "tiny-gemma3.f16", 5e-2, 1e-2)
+
 /* Against the same weights expanded to F32: what an exact engine computes. */
 static void quantised_models_continue_as_their_expanded_twins(void **state)
 {
@@ -306,6 +324,11 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(f32_and_f16_models_continue_as_stored),
+        cmocka_unit_test(a_random_llama_continues_as_stored),
+        cmocka_unit_test(a_random_llama3_continues_as_stored),
+        cmocka_unit_test(a_random_qwen2_continues_as_stored),
+        cmocka_unit_test(a_random_qwen3_continues_as_stored),
+        cmocka_unit_test(a_random_gemma3_continues_as_stored),
         cmocka_unit_test(quantised_models_continue_as_their_expanded_twins),
         cmocka_unit_test(perplexity_is_as_stored),
     };
