@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char ring[8][PATH_MAX];
@@ -18,9 +19,44 @@ static char *next_path(void)
     return ring[ring_at++ % ARRAY_LEN(ring)];
 }
 
+/* cmocka 1.1 prints a skipped case as "not ok N # SKIP", which TAP readers count as a failure. */
+static int mend_skips(int from)
+{
+    FILE *lines = fdopen(from, "r");
+    char *line = NULL;
+    size_t cap = 0;
+    while (lines && getline(&line, &cap, lines) > 0) {
+        bool skipped = strncmp(line, "not ok ", 7) == 0 && strstr(line, " # SKIP");
+        (void)fputs(skipped ? line + 4 : line, stdout);
+        (void)fflush(stdout);
+    }
+    return 0;
+}
+
+static pid_t mender;
+
+static void finish_output(void)
+{
+    (void)fflush(stdout);
+    (void)close(STDOUT_FILENO);
+    (void)waitpid(mender, NULL, 0);
+}
+
 void test_begin(void)
 {
+    int ends[2];
     cmocka_set_message_output(CM_OUTPUT_TAP);
+    if (pipe(ends) < 0 || (mender = fork()) < 0)
+        return; /* skipped cases will look like failures, and nothing is hidden */
+    if (mender == 0) {
+        (void)close(ends[1]);
+        _exit(mend_skips(ends[0]));
+    }
+    (void)dup2(ends[1], STDOUT_FILENO);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    (void)setvbuf(stdout, NULL, _IOLBF, 0);
+    (void)atexit(finish_output);
 }
 
 static const char *root(void)
