@@ -257,8 +257,8 @@ static int load_scales(struct loader *l)
 {
     struct model *m = l->m;
     const struct model_shape *s = &m->shape;
-    float head =
-        s->layers == l->arch->wide_head_layers ? (float)(s->embed / s->heads) : (float)s->head_size;
+    bool wide = s->layers == l->arch->wide_head_layers;
+    float head = wide ? (float)s->embed / (float)s->heads : (float)s->head_size;
     m->embedding_scale = l->arch->scaled_embedding ? sqrtf((float)s->embed) : 1;
     int r = get_float(l, &m->query_scale, "attention.scale", 1.0f / sqrtf(head));
     if (!r)

@@ -65,7 +65,7 @@ static void place_all(struct stepper *s, struct layout *l)
     uint32_t n = s->options.rows, q = m->heads * m->head_size, kv = m->kv_heads * m->head_size;
     place_rows(l, &s->residual, n, m->embed);
     place_rows(l, &s->normed, n, m->embed);
-    place_rows(l, &s->q, n, (size_t)q + 2 * kv);
+    place_rows(l, &s->q, n, (size_t)q + (size_t)2 * kv);
     place_view(l, &s->k, n, &s->q, q);
     place_view(l, &s->v, n, &s->q, (size_t)q + kv);
     place_rows(l, &s->attended, n, q);
