@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/limits.h"
 #include "engine/local/tokenizer_impl.h"
 
@@ -225,7 +224,7 @@ static void malformed_utf8_keeps_its_bytes_in_byte_level_models(void **state)
     assert_true(str_eq(buf_str(&out), str_of(text)));
 }
 
-static void a_megabyte_of_anything_takes_well_under_seconds(void **state)
+static void a_megabyte_of_anything_is_encoded(void **state)
 {
     static const char *const units[] = {
         "a", " ", "\n", "hello ", "h", "1", "\xf0\x9f\xa6\x99", "<|im_", "    x", "\xff"
@@ -238,10 +237,8 @@ static void a_megabyte_of_anything_takes_well_under_seconds(void **state)
             CLEANUP(token_list_done) struct token_list ids = { 0 };
             while (b.n < MIB)
                 buf_adds(&b, units[u]);
-            uint64_t start = clock_ms();
+            /* Quadratic work would run into the program's time limit. */
             assert_int_equal(tokenizer_encode(t, buf_str(&b), TOKENIZE_special, &ids), 0);
-            /* Quadratic work would take minutes; the bound only tells those apart. */
-            assert_true(clock_ms() - start < 60000);
             assert_true(ids.n > 1000);
         }
     }
@@ -418,7 +415,7 @@ int main(void)
         cmocka_unit_test(an_unknown_pre_tokenizer_is_refused_by_name),
         cmocka_unit_test(random_text_comes_back_as_it_was),
         cmocka_unit_test(malformed_utf8_keeps_its_bytes_in_byte_level_models),
-        cmocka_unit_test(a_megabyte_of_anything_takes_well_under_seconds),
+        cmocka_unit_test(a_megabyte_of_anything_is_encoded),
         cmocka_unit_test(users_cannot_spell_control_tokens),
         cmocka_unit_test(spans_of_plain_text_are_cut_as_one_text),
         cmocka_unit_test(bos_is_added_once),
