@@ -3,7 +3,7 @@
     python evaluate.py                                           PyTorch on the shipped files
     python evaluate.py --url http://127.0.0.1:8080/v1 --n 20     any OpenAI-compatible server (standard library only)
 
-Over HTTP the adapter's model is demo:<name>@<revision>; --aliases asks by alias (prod, prev) instead.
+Over HTTP the adapter's model is demo:<name>@prod for its newest revision and demo:<name>@prev for the one before.
 """
 
 import argparse
@@ -35,15 +35,13 @@ def read_rows(path, n):
 class HttpModel:
     """Asks a server, one request at a time, greedily."""
 
-    def __init__(self, url, base, key, aliases):
-        self.url, self.base, self.key, self.aliases = url.rstrip("/"), base, key, aliases
+    def __init__(self, url, base, key):
+        self.url, self.base, self.key = url.rstrip("/"), base, key
 
     def wire_name(self, name, revision):
         """The model name on the wire."""
         if name is None:
             return self.base
-        if not self.aliases:
-            return f"{self.base}:{name}@{revision}"
         newest = max(int(p.name) for p in (MODELS / "adapters" / name).iterdir() if p.name.isdigit())
         return f"{self.base}:{name}@{'prod' if revision == newest else 'prev'}"
 
@@ -113,13 +111,12 @@ def main():
     parser.add_argument("--url", help="the server's /v1 address; without it, PyTorch")
     parser.add_argument("--key", help="bearer key for the server")
     parser.add_argument("--base", default="demo", help="wire name of the base (default demo)")
-    parser.add_argument("--aliases", action="store_true", help="ask by alias, not by revision")
     parser.add_argument("--n", type=int, default=200, help="prompts a set (default 200)")
     parser.add_argument("--only", help="one adapter, or 'base'")
     parser.add_argument("--misses", type=int, default=0, help="show so many misses a set")
     parser.add_argument("--json", action="store_true", help="results as JSON")
     args = parser.parse_args()
-    model = HttpModel(args.url, args.base, args.key, args.aliases) if args.url else TorchModel()
+    model = HttpModel(args.url, args.base, args.key) if args.url else TorchModel()
     results = []
     for name, revision, path in held_out_files(args.only):
         rows = read_rows(path, args.n)
