@@ -45,6 +45,7 @@ struct sampling {
     uint32_t top_k;                            /* 0: off */
     float top_p;                               /* 1: off */
     float min_p;                               /* 0: off */
+    float typical_p;                           /* locally typical sampling; 1: off */
     float repeat_penalty;                      /* 1: off; over the last 64 tokens */
     float presence_penalty, frequency_penalty; /* 0: off; over generated tokens */
     uint64_t seed;
@@ -53,7 +54,23 @@ struct sampling {
     size_t n_bias;
 };
 #define SAMPLING_INIT                                                                              \
-    ((struct sampling){ .temperature = 1.0f, .top_p = 1.0f, .repeat_penalty = 1.0f })
+    ((struct sampling){                                                                            \
+        .temperature = 1.0f, .top_p = 1.0f, .typical_p = 1.0f, .repeat_penalty = 1.0f })
+
+/* What the text of an answer must look like. */
+enum chat_format {
+    CHAT_FORMAT_text,
+    CHAT_FORMAT_json_object, /* any JSON object */
+    CHAT_FORMAT_json_schema, /* `format_text` is the schema, as JSON */
+    CHAT_FORMAT_grammar,     /* `format_text` is a grammar (GBNF) */
+};
+
+enum tool_choice {
+    TOOL_CHOICE_auto,
+    TOOL_CHOICE_none,     /* tools are not even told */
+    TOOL_CHOICE_required, /* at least one call, of any tool */
+    TOOL_CHOICE_function, /* one call of `tool_choice_name` */
+};
 
 struct chat_request {
     struct str model;          /* as the client wrote it */
@@ -65,13 +82,19 @@ struct chat_request {
     size_t n_messages;
     const struct chat_tool *tools;
     size_t n_tools;
-    struct str tools_json;      /* the array as sent; empty: none */
+    struct str tools_json; /* the array as sent; empty: none */
+    enum tool_choice tool_choice;
+    struct str tool_choice_name;
+    bool single_tool_call; /* parallel_tool_calls: false */
+    enum chat_format format;
+    struct str format_text;
     struct str template_kwargs; /* JSON object for the chat template; empty: none */
     struct sampling sampling;
     uint32_t max_tokens; /* 0: not given */
     const struct str *stops;
     size_t n_stops;
-    uint32_t n; /* choices, at least 1 */
+    uint32_t n;       /* choices, at least 1 */
+    uint32_t best_of; /* of a completion: sequences to choose from; 0: n */
     bool stream, include_usage, echo, ignore_eos;
     bool logprobs;
     uint32_t top_logprobs;

@@ -1,5 +1,7 @@
 #include "engine/engine.h"
 
+#include <stdlib.h>
+
 const char *finish_reason_word(enum finish_reason r)
 {
     static const char *const words[] = { "stop", "length", "stop", "content_filter", "tool_calls" };
@@ -38,6 +40,47 @@ ptrdiff_t engine_count_tokens(struct engine *e, struct str text)
 void engine_detokenize(struct engine *e, const int32_t *ids, size_t n, struct buf *out)
 {
     e->ops->detokenize(e, ids, n, out);
+}
+
+void embed_result_done(struct embed_result *r)
+{
+    free(r->values);
+    *r = (struct embed_result){ 0 };
+}
+
+/* An engine that lacks the operation says so in one way. */
+static int not_served(const char *what, struct fail *reterr)
+{
+    return fail_param(reterr, FAIL_unsupported_parameter, "model", "this model does not %s", what);
+}
+
+int engine_embed(struct engine *e, const struct embed_input *inputs, size_t n,
+                 struct embed_result *ret, struct fail *reterr)
+{
+    if (!e->ops->embed)
+        return not_served("compute embeddings", reterr);
+    return e->ops->embed(e, inputs, n, ret, reterr);
+}
+
+int engine_classify(struct engine *e, const struct embed_input *inputs, size_t n,
+                    struct embed_result *ret, struct fail *reterr)
+{
+    if (!e->ops->classify)
+        return not_served("classify text", reterr);
+    return e->ops->classify(e, inputs, n, ret, reterr);
+}
+
+int engine_classify_tokens(struct engine *e, struct str text, struct embed_result *ret,
+                           struct token_range **ret_ranges, struct fail *reterr)
+{
+    if (!e->ops->classify_tokens)
+        return not_served("classify tokens", reterr);
+    return e->ops->classify_tokens(e, text, ret, ret_ranges, reterr);
+}
+
+struct str engine_label(const struct engine *e, size_t i)
+{
+    return e->ops->label ? e->ops->label(e, i) : (struct str){ 0 };
 }
 
 uint32_t engine_context(const struct engine *e)

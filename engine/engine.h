@@ -42,10 +42,18 @@ struct engine_token {
 };
 
 enum engine_event_kind {
-    ENGINE_EVENT_admitted, /* left the queue; queue_us is set */
-    ENGINE_EVENT_text,     /* whole UTF-8 characters, never part of a stop string */
+    ENGINE_EVENT_admitted,  /* left the queue; queue_us is set */
+    ENGINE_EVENT_text,      /* whole UTF-8 characters, never part of a stop string */
+    ENGINE_EVENT_reasoning, /* likewise, of the model's thinking, without the marks around it */
+    ENGINE_EVENT_tool_call, /* `call`: a new call, or more of its arguments */
     ENGINE_EVENT_done,
     ENGINE_EVENT_failed,
+};
+
+struct engine_call {
+    uint32_t index;       /* 0, 1, …: of the answer's calls */
+    struct str id, name;  /* of a call's first event; else empty */
+    struct str arguments; /* JSON text, to be appended */
 };
 
 struct engine_event {
@@ -54,6 +62,7 @@ struct engine_event {
     const struct engine_token *tokens; /* those behind the text, when logprobs were asked for; else
                                           only their ids are valid when `want_tokens` was set */
     size_t n_tokens;
+    struct engine_call call;   /* borrowed during the call */
     enum finish_reason finish; /* of done */
     struct engine_usage usage; /* so far; final in done and failed */
     uint64_t queue_us;
@@ -100,6 +109,40 @@ ptrdiff_t engine_count_tokens(struct engine *e, struct str text);
  */
 void engine_detokenize(struct engine *e, const int32_t *ids, size_t n, struct buf *out);
 
+/*
+ * Embeddings and classification: one forward over each input, no sampling. They block until
+ * computed, inputs of concurrent callers share steps, and they may be called from any thread that
+ * may block (not from an event handler).
+ */
+struct embed_input {
+    struct str text;    /* used where ids is NULL */
+    const int32_t *ids; /* token ids, taken as they are */
+    size_t n_ids;
+};
+
+struct embed_result {
+    float *values; /* owned: n rows of `width` */
+    size_t n, width;
+    uint64_t tokens; /* of all inputs */
+};
+void embed_result_done(struct embed_result *r);
+
+/* Vectors of unit length, pooled as the model says (mean, CLS, last token). FAILED:
+ * context_length_exceeded (names the input), a model that cannot embed. */
+int engine_embed(struct engine *e, const struct embed_input *inputs, size_t n,
+                 struct embed_result *ret, struct fail *reterr) MUST_USE;
+/* Raw scores of a sequence-classification head, one row an input. */
+int engine_classify(struct engine *e, const struct embed_input *inputs, size_t n,
+                    struct embed_result *ret, struct fail *reterr) MUST_USE;
+/* Raw scores of a token-classification head for one text: one row a token, with its byte range. */
+struct token_range {
+    uint32_t begin, end; /* bytes of the text; equal for special tokens */
+};
+int engine_classify_tokens(struct engine *e, struct str text, struct embed_result *ret,
+                           struct token_range **ret_ranges, struct fail *reterr) MUST_USE;
+/* The head's label i ("LABEL_0" where the file has no names); empty past the last. */
+struct str engine_label(const struct engine *e, size_t i);
+
 uint32_t engine_context(const struct engine *e); /* tokens of one sequence */
 size_t engine_load(const struct engine *e, size_t *ret_running,
                    size_t *ret_waiting); /* sum of both */
@@ -118,6 +161,14 @@ struct engine_ops {
                     const struct chat_request *request, struct fail *reterr);
     ptrdiff_t (*count_tokens)(struct engine *e, struct str text);
     void (*detokenize)(struct engine *e, const int32_t *ids, size_t n, struct buf *out);
+    /* The four below may be NULL: not served. */
+    int (*embed)(struct engine *e, const struct embed_input *inputs, size_t n,
+                 struct embed_result *ret, struct fail *reterr);
+    int (*classify)(struct engine *e, const struct embed_input *inputs, size_t n,
+                    struct embed_result *ret, struct fail *reterr);
+    int (*classify_tokens)(struct engine *e, struct str text, struct embed_result *ret,
+                           struct token_range **ret_ranges, struct fail *reterr);
+    struct str (*label)(const struct engine *e, size_t i);
     uint32_t (*context)(const struct engine *e);
     size_t (*load)(const struct engine *e, size_t *ret_running, size_t *ret_waiting);
     void (*drain)(struct engine *e);

@@ -175,6 +175,9 @@ static void take_event(struct answer *a, const struct flow_event *f)
         begin_choice(c);
         pass(c, e->text, e, /* end= */ false);
         return;
+    case ENGINE_EVENT_reasoning: /* no engine of ours sends these yet */
+    case ENGINE_EVENT_tool_call:
+        return;
     case ENGINE_EVENT_done:
         c->usage = e->usage;
         c->done = true;
