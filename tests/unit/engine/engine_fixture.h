@@ -150,6 +150,10 @@ static inline void record_event(void *owner, const struct engine_event *event)
         for (size_t i = 0; i < event->n_tokens; i++)
             r->ids[r->n_ids++] = event->tokens[i].chosen.id;
         break;
+    case ENGINE_EVENT_reasoning: /* the story models do not think or call */
+    case ENGINE_EVENT_tool_call:
+        CHECK(false);
+        break;
     case ENGINE_EVENT_done:
         r->finish = event->finish;
         r->n_final++;
