@@ -212,8 +212,18 @@ static void fake_free(struct engine *e)
     free(e);
 }
 
-static const struct engine_ops ops = { submit,     job_cancel, job_unref, tokenize, count_tokens,
-                                       detokenize, context,    load,      drain,    fake_free };
+static const struct engine_ops ops = {
+    .submit = submit,
+    .cancel = job_cancel,
+    .unref = job_unref,
+    .tokenize = tokenize,
+    .count_tokens = count_tokens,
+    .detokenize = detokenize,
+    .context = context,
+    .load = load,
+    .drain = drain,
+    .free = fake_free,
+};
 
 struct engine *fake_engine_new(void)
 {
