@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "base/limits.h"
-#include "base/num.h"
+#include "engine/local/loader.h"
 
 const struct linear_names linear_names[LORA_TARGETS] = {
     [LORA_q] = { "attn_q", "self_attn.q_proj" },
@@ -68,89 +68,22 @@ enum {
     MAX_HEAD_SIZE = MIX_WIDTH, /* of one mix */
 };
 
-struct loader {
-    struct model *m;
-    const struct architecture *arch;
-    struct fail *reterr;
-    size_t used; /* tensors taken */
-};
-
-static int refuse(struct loader *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static int refuse(struct loader *l, const char *fmt, ...)
-{
-    char text[256];
-    va_list args;
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    return fail_set(l->reterr, FAIL_invalid_request, "%s: %s", gguf_name(l->m->gguf), text);
-}
-
-/* ---- metadata ---- */
-
-static const char *arch_key(const struct loader *l, char buf[static 128], const char *key)
-{
-    (void)snprintf(buf, 128, "%s.%s", l->arch->name, key);
-    return buf;
-}
-
-static bool has_key(const struct gguf *g, const char *key)
-{
-    uint64_t u;
-    float f;
-    bool b;
-    struct str s;
-    struct gguf_array a;
-    return gguf_u64(g, key, &u) || gguf_f32(g, key, &f) || gguf_bool(g, key, &b) ||
-           gguf_str(g, key, &s) || gguf_array(g, key, &a);
-}
-
-/* `absent` is the value of a missing key; UINT64_MAX: the key must be there. */
-static int get_uint(struct loader *l, uint32_t *ret, const char *key, uint64_t max, uint64_t absent)
-{
-    char name[128];
-    uint64_t v = absent;
-    if (!gguf_u64(l->m->gguf, arch_key(l, name, key), &v)) {
-        if (has_key(l->m->gguf, name))
-            return refuse(l, "%s is not a single whole number; per-layer values are not supported",
-                          name);
-        if (absent == UINT64_MAX)
-            return refuse(l, "the key %s is missing", name);
-    }
-    if (v < 1 || v > max)
-        return refuse(l, "%s is %llu; supported are 1 to %llu", name, (unsigned long long)v,
-                      (unsigned long long)max);
-    *ret = (uint32_t)v;
-    return 0;
-}
-
-static int get_float(struct loader *l, float *ret, const char *key, float absent)
-{
-    char name[128];
-    float v = absent;
-    if (!gguf_f32(l->m->gguf, arch_key(l, name, key), &v) && isnan(absent))
-        return refuse(l, "the key %s is missing", name);
-    if (!isfinite(v) || v <= 0)
-        return refuse(l, "%s is %g; it must be finite and above 0", name, (double)v);
-    *ret = v;
-    return 0;
-}
-
 static int find_architecture(struct loader *l)
 {
     struct str name;
     if (!gguf_str(l->m->gguf, "general.architecture", &name))
-        return refuse(l, "the key general.architecture is missing");
+        return loader_refuse(l, "the key general.architecture is missing");
     l->arch = l->m->arch = architecture_find(name);
     if (!l->arch) {
         char names[128];
         architecture_names(names, sizeof(names));
-        return refuse(l, "architecture '" STR_FMT "' is not supported; supported are %s",
-                      STR_ARG(name), names);
+        return loader_refuse(l, "architecture '" STR_FMT "' is not supported; supported are %s",
+                             STR_ARG(name), names);
     }
+    l->prefix = l->arch->name;
     struct str type;
     if (gguf_str(l->m->gguf, "general.type", &type) && !str_is(type, "model"))
-        return refuse(l, "general.type is '" STR_FMT "', not a model", STR_ARG(type));
+        return loader_refuse(l, "general.type is '" STR_FMT "', not a model", STR_ARG(type));
     return 0;
 }
 
@@ -162,10 +95,11 @@ static int refuse_long_rope(struct loader *l)
                                            "rope_factors_short.weight" };
     for (size_t i = 0; i < ARRAY_LEN(tensors); i++)
         if (gguf_tensor(l->m->gguf, tensors[i]))
-            return refuse(l,
-                          "the tensor %s is there; long-context rope factors (longrope) are not "
-                          "supported: use the variant of the model with its original context",
-                          tensors[i]);
+            return loader_refuse(
+                l,
+                "the tensor %s is there; long-context rope factors (longrope) are not "
+                "supported: use the variant of the model with its original context",
+                tensors[i]);
     return 0;
 }
 
@@ -173,15 +107,16 @@ static int refuse_long_rope(struct loader *l)
 static int rope_factor(struct loader *l, float *ret)
 {
     char name[128];
-    int r = get_float(l, ret, "rope.scale_linear", 1);
+    int r = loader_float(l, ret, "rope.scale_linear", 1);
     if (!r)
-        r = get_float(l, ret, "rope.scaling.factor", *ret);
+        r = loader_float(l, ret, "rope.scaling.factor", *ret);
     if (r)
         return r;
     struct str scaling = STR("linear");
-    if (gguf_str(l->m->gguf, arch_key(l, name, "rope.scaling.type"), &scaling) &&
+    if (gguf_str(l->m->gguf, loader_key(l, name, "rope.scaling.type"), &scaling) &&
         !str_is(scaling, "linear") && !str_is(scaling, "none"))
-        return refuse(l, "%s is '" STR_FMT "'; supported are none, linear", name, STR_ARG(scaling));
+        return loader_refuse(l, "%s is '" STR_FMT "'; supported are none, linear", name,
+                             STR_ARG(scaling));
     if (str_is(scaling, "none"))
         *ret = 1;
     return 0;
@@ -202,9 +137,9 @@ static int load_rope(struct loader *l)
 {
     struct model_shape *s = &l->m->shape;
     float factor = 1, local_base = l->arch->local_rope_base;
-    int r = get_uint(l, &s->rope_dims, "rope.dimension_count", s->head_size, s->head_size);
+    int r = loader_uint(l, &s->rope_dims, "rope.dimension_count", s->head_size, s->head_size);
     if (!r)
-        r = get_float(l, &s->rope_base, "rope.freq_base", 10000.0f);
+        r = loader_float(l, &s->rope_base, "rope.freq_base", 10000.0f);
     if (!r)
         r = rope_factor(l, &factor);
     if (!r)
@@ -212,12 +147,12 @@ static int load_rope(struct loader *l)
     if (r)
         return r;
     if (s->rope_dims % 2)
-        return refuse(l, "rope.dimension_count is %u; it must be even", s->rope_dims);
+        return loader_refuse(l, "rope.dimension_count is %u; it must be even", s->rope_dims);
     s->rope_neox = l->arch->rope_neox;
     r = fill_rope(l, &l->m->ropes[0], s->rope_base, factor);
     if (r || !l->m->window || local_base <= 0)
         return r;
-    r = get_float(l, &local_base, "rope.freq_base_swa", local_base);
+    r = loader_float(l, &local_base, "rope.freq_base_swa", local_base);
     return r ? r : fill_rope(l, &l->m->ropes[1], local_base, /* factor= */ 1);
 }
 
@@ -229,10 +164,10 @@ static int load_window(struct loader *l)
         return 0;
     char name[128];
     uint64_t window = l->arch->window;
-    (void)gguf_u64(l->m->gguf, arch_key(l, name, "attention.sliding_window"), &window);
+    (void)gguf_u64(l->m->gguf, loader_key(l, name, "attention.sliding_window"), &window);
     if (!window)
         return 0;
-    int r = get_uint(l, &period, "attention.sliding_window_pattern", MAX_LAYERS, period);
+    int r = loader_uint(l, &period, "attention.sliding_window_pattern", MAX_LAYERS, period);
     if (r)
         return r;
     l->m->window = window > UINT32_MAX ? UINT32_MAX : (uint32_t)window;
@@ -246,9 +181,9 @@ static int get_cap(struct loader *l, float *ret, const char *key, float absent)
 {
     char name[128];
     float v = absent;
-    (void)gguf_f32(l->m->gguf, arch_key(l, name, key), &v);
+    (void)gguf_f32(l->m->gguf, loader_key(l, name, key), &v);
     if (!isfinite(v) || v < 0)
-        return refuse(l, "%s is %g; it must be finite and not below 0", name, (double)v);
+        return loader_refuse(l, "%s is %g; it must be finite and not below 0", name, (double)v);
     *ret = v;
     return 0;
 }
@@ -260,7 +195,7 @@ static int load_scales(struct loader *l)
     bool wide = s->layers == l->arch->wide_head_layers;
     float head = wide ? (float)s->embed / (float)s->heads : (float)s->head_size;
     m->embedding_scale = l->arch->scaled_embedding ? sqrtf((float)s->embed) : 1;
-    int r = get_float(l, &m->query_scale, "attention.scale", 1.0f / sqrtf(head));
+    int r = loader_float(l, &m->query_scale, "attention.scale", 1.0f / sqrtf(head));
     if (!r)
         r = get_cap(l, &m->score_cap, "attn_logit_softcapping", l->arch->score_cap);
     return r ? r : get_cap(l, &m->logit_cap, "final_logit_softcapping", l->arch->logit_cap);
@@ -273,12 +208,13 @@ static int refuse_variants(struct loader *l)
     char name[128];
     for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
         uint64_t v = 0;
-        if (gguf_u64(l->m->gguf, arch_key(l, name, counts[i]), &v) && v > 0)
-            return refuse(l, "%s is %llu, which is not supported", name, (unsigned long long)v);
+        if (gguf_u64(l->m->gguf, loader_key(l, name, counts[i]), &v) && v > 0)
+            return loader_refuse(l, "%s is %llu, which is not supported", name,
+                                 (unsigned long long)v);
     }
     bool causal = true;
-    if (gguf_bool(l->m->gguf, arch_key(l, name, "attention.causal"), &causal) && !causal)
-        return refuse(l, "%s is false; only causal attention is supported", name);
+    if (gguf_bool(l->m->gguf, loader_key(l, name, "attention.causal"), &causal) && !causal)
+        return loader_refuse(l, "%s is false; only causal attention is supported", name);
     return 0;
 }
 
@@ -287,111 +223,40 @@ static int load_shape(struct loader *l)
     struct model_shape *s = &l->m->shape;
     const uint64_t required = UINT64_MAX;
     s->arch = l->arch->name;
-    int r = get_uint(l, &s->layers, "block_count", MAX_LAYERS, required);
+    int r = loader_uint(l, &s->layers, "block_count", MAX_LAYERS, required);
     if (!r)
-        r = get_uint(l, &s->embed, "embedding_length", MAX_EMBED, required);
+        r = loader_uint(l, &s->embed, "embedding_length", MAX_EMBED, required);
     if (!r)
-        r = get_uint(l, &s->ff, "feed_forward_length", MAX_FF, required);
+        r = loader_uint(l, &s->ff, "feed_forward_length", MAX_FF, required);
     if (!r)
-        r = get_uint(l, &s->context, "context_length", UINT32_MAX, required);
+        r = loader_uint(l, &s->context, "context_length", UINT32_MAX, required);
     if (!r)
-        r = get_uint(l, &s->heads, "attention.head_count", MAX_HEADS, required);
+        r = loader_uint(l, &s->heads, "attention.head_count", MAX_HEADS, required);
     if (!r)
-        r = get_uint(l, &s->kv_heads, "attention.head_count_kv", s->heads, s->heads);
+        r = loader_uint(l, &s->kv_heads, "attention.head_count_kv", s->heads, s->heads);
     if (!r)
-        r = get_float(l, &s->rms_eps, "attention.layer_norm_rms_epsilon", NAN);
+        r = loader_float(l, &s->rms_eps, "attention.layer_norm_rms_epsilon", NAN);
     if (r)
         return r;
     if (s->heads % s->kv_heads)
-        return refuse(l, "%u attention heads cannot share %u key-value heads evenly", s->heads,
-                      s->kv_heads);
-    r = get_uint(l, &s->head_size, "attention.key_length", MAX_HEAD_SIZE, s->embed / s->heads);
+        return loader_refuse(l, "%u attention heads cannot share %u key-value heads evenly",
+                             s->heads, s->kv_heads);
+    r = loader_uint(l, &s->head_size, "attention.key_length", MAX_HEAD_SIZE, s->embed / s->heads);
     if (r)
         return r;
     uint32_t value_length = 0;
-    r = get_uint(l, &value_length, "attention.value_length", MAX_HEAD_SIZE, s->head_size);
+    r = loader_uint(l, &value_length, "attention.value_length", MAX_HEAD_SIZE, s->head_size);
     if (r)
         return r;
     if (value_length != s->head_size)
-        return refuse(l, "attention.value_length %u differs from key_length %u, not supported",
-                      value_length, s->head_size);
+        return loader_refuse(l,
+                             "attention.value_length %u differs from key_length %u, not supported",
+                             value_length, s->head_size);
     l->m->layers = calloc(s->layers, sizeof(*l->m->layers));
     return l->m->layers ? refuse_variants(l) : -ENOMEM;
 }
 
 /* ---- tensors ---- */
-
-static int take(struct loader *l, const struct gguf_tensor **ret, const char *name, bool required)
-{
-    *ret = gguf_tensor(l->m->gguf, name);
-    if (*ret)
-        l->used++;
-    else if (required)
-        return refuse(l, "the tensor %s is missing", name);
-    return 0;
-}
-
-static int kernel_of(struct loader *l, const struct kernel **ret, const struct gguf_tensor *t)
-{
-    *ret = kernel_for(l->m->kernels, t->type);
-    if (*ret)
-        return 0;
-    char names[128];
-    kernel_names(l->m->kernels, names, sizeof(names));
-    return refuse(l,
-                  "the tensor " STR_FMT " is of type %s, which is not supported; supported are %s",
-                  STR_ARG(t->name), tensor_layout(t->type)->name, names);
-}
-
-static int misshapen(struct loader *l, const struct gguf_tensor *t, uint64_t in, uint64_t out)
-{
-    return refuse(l,
-                  "the tensor " STR_FMT " has shape [%llu, %llu] in %u dimensions; the metadata "
-                  "says [%llu, %llu]",
-                  STR_ARG(t->name), (unsigned long long)t->dims[0], (unsigned long long)t->dims[1],
-                  t->n_dims, (unsigned long long)in, (unsigned long long)out);
-}
-
-/* out 0: as many rows as the tensor has. */
-static int load_weight(struct loader *l, struct weight *ret, const char *name, uint32_t in,
-                       uint32_t out)
-{
-    const struct gguf_tensor *t;
-    int r = take(l, &t, name, /* required= */ true);
-    if (r)
-        return r;
-    struct weight w = { .data = t->data, .in = in, .out = out ? out : (uint32_t)t->dims[1] };
-    r = kernel_of(l, &w.kernel, t);
-    if (r)
-        return r;
-    if (t->dims[0] != in || t->dims[1] != w.out || t->dims[2] != 1 || t->dims[3] != 1)
-        return misshapen(l, t, in, w.out);
-    if (in % tensor_layout(t->type)->block)
-        return misshapen(l, t, in, w.out);
-    w.row_bytes = kernel_row_bytes(t->type, in);
-    *ret = w;
-    return 0;
-}
-
-/* A vector as floats of our own; NULL where it is absent and not required. */
-static int load_vector(struct loader *l, float **ret, const char *name, uint32_t n, bool required)
-{
-    const struct gguf_tensor *t;
-    int r = take(l, &t, name, required);
-    if (r || !t)
-        return r;
-    const struct kernel *k = NULL;
-    r = kernel_of(l, &k, t);
-    if (r)
-        return r;
-    if (t->dims[0] != n || t->dims[1] != 1 || t->dims[2] != 1 || t->dims[3] != 1)
-        return misshapen(l, t, n, 1);
-    *ret = calloc(n, sizeof(float));
-    if (!*ret)
-        return -ENOMEM;
-    k->unpack(*ret, t->data, n);
-    return 0;
-}
 
 static void linear_shape(const struct model_shape *s, enum lora_target t, uint32_t *ret_in,
                          uint32_t *ret_out)
@@ -430,7 +295,7 @@ static int load_layer(struct loader *l, uint32_t i)
         uint32_t size = n == NORM_q || n == NORM_k ? l->m->shape.head_size : l->m->shape.embed;
         (void)snprintf(name, sizeof(name), "blk.%u.%s.weight", i, norm_names[n]);
         if (arch_has_norm(l->arch, (enum layer_norm)n))
-            r = load_vector(l, &y->norms[n], name, size, /* required= */ true);
+            r = loader_vector(l, &y->norms[n], name, size, /* required= */ true);
     }
     for (int t = 0; !r && t < LORA_TARGETS; t++) {
         uint32_t in, out;
@@ -438,11 +303,11 @@ static int load_layer(struct loader *l, uint32_t i)
             continue;
         linear_shape(&l->m->shape, (enum lora_target)t, &in, &out);
         (void)snprintf(name, sizeof(name), "blk.%u.%s.weight", i, linear_names[t].gguf);
-        r = load_weight(l, &y->linears[t].w, name, in, out);
+        r = loader_weight(l, &y->linears[t].w, name, in, out);
         if (r)
             break;
         (void)snprintf(name, sizeof(name), "blk.%u.%s.bias", i, linear_names[t].gguf);
-        r = load_vector(l, &y->linears[t].bias, name, out, /* required= */ false);
+        r = loader_vector(l, &y->linears[t].bias, name, out, /* required= */ false);
     }
     return r;
 }
@@ -452,13 +317,13 @@ static int load_rope_factors(struct loader *l)
 {
     CLEANUP(own_free) float *factors = NULL;
     uint32_t n = l->m->shape.rope_dims / 2;
-    int r = load_vector(l, &factors, "rope_freqs.weight", n, /* required= */ false);
+    int r = loader_vector(l, &factors, "rope_freqs.weight", n, /* required= */ false);
     if (r || !factors)
         return r;
     for (uint32_t i = 0; i < n; i++) {
         if (!isfinite(factors[i]) || factors[i] <= 0)
-            return refuse(l, "rope_freqs.weight[%u] is %g; it must be finite and above 0", i,
-                          (double)factors[i]);
+            return loader_refuse(l, "rope_freqs.weight[%u] is %g; it must be finite and above 0", i,
+                                 (double)factors[i]);
         l->m->ropes[0][i] /= (double)factors[i];
     }
     return 0;
@@ -499,8 +364,8 @@ static int refuse_unused(struct loader *l)
                     known_in_layer(l->arch, str_sub(name, strlen(own)));
         }
         if (!known)
-            return refuse(l, "the tensor " STR_FMT " has no place in the %s graph", STR_ARG(name),
-                          l->arch->name);
+            return loader_refuse(l, "the tensor " STR_FMT " has no place in the %s graph",
+                                 STR_ARG(name), l->arch->name);
     }
     return 0;
 }
@@ -508,19 +373,19 @@ static int refuse_unused(struct loader *l)
 static int load_tensors(struct loader *l)
 {
     struct model *m = l->m;
-    int r = load_weight(l, &m->embedding, "token_embd.weight", m->shape.embed, /* out= */ 0);
+    int r = loader_weight(l, &m->embedding, "token_embd.weight", m->shape.embed, /* out= */ 0);
     if (r)
         return r;
     m->shape.vocab = m->embedding.out;
     if (!m->shape.vocab || m->shape.vocab > LIMIT_VOCAB)
-        return refuse(l, "token_embd.weight has %u rows; supported are 1 to %lu", m->shape.vocab,
-                      LIMIT_VOCAB);
+        return loader_refuse(l, "token_embd.weight has %u rows; supported are 1 to %lu",
+                             m->shape.vocab, LIMIT_VOCAB);
     m->output = m->embedding;
     if (gguf_tensor(m->gguf, "output.weight"))
-        r = load_weight(l, &m->output, "output.weight", m->shape.embed, m->shape.vocab);
+        r = loader_weight(l, &m->output, "output.weight", m->shape.embed, m->shape.vocab);
     if (!r)
-        r = load_vector(l, &m->output_norm, "output_norm.weight", m->shape.embed,
-                        /* required= */ true);
+        r = loader_vector(l, &m->output_norm, "output_norm.weight", m->shape.embed,
+                          /* required= */ true);
     for (uint32_t i = 0; !r && i < m->shape.layers; i++)
         r = load_layer(l, i);
     if (!r)
@@ -535,7 +400,7 @@ int model_new(struct model **ret, struct gguf **gguf, struct fail *reterr)
         return -ENOMEM;
     m->kernels = kernels_best();
     m->gguf = *gguf; /* borrowed until the end */
-    struct loader l = { .m = m, .reterr = reterr };
+    struct loader l = { .gguf = *gguf, .kernels = m->kernels, .m = m, .reterr = reterr };
     int r = find_architecture(&l);
     if (!r)
         r = load_shape(&l);
