@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "engine/local/chat_template.h"
 #include "engine/local/coordinator.h"
+#include "engine/local/embedder.h"
 #include "engine/local/gguf.h"
 #include "engine/local/job.h"
 #include "engine/local/lora.h"
@@ -24,6 +25,7 @@ struct local_engine {
     struct model *model;
     struct stepper *stepper;
     struct coordinator *coordinator;
+    struct embedder *embedder;
     uint32_t vocab; /* ids that can be chosen and given */
     uint32_t context;
 };
@@ -41,7 +43,8 @@ static const struct local_engine *local_const(const struct engine *e)
 static void local_free(struct engine *e)
 {
     struct local_engine *l = local(e);
-    coordinator_free(l->coordinator); /* first: its thread uses all the others */
+    embedder_free(l->embedder); /* first: those within use all the others, like the next's thread */
+    coordinator_free(l->coordinator);
     stepper_free(l->stepper);
     prompter_free(l->prompter);
     tokenizer_free(l->tokenizer);
@@ -123,6 +126,12 @@ static void local_detokenize(struct engine *e, const int32_t *ids, size_t n, str
     detokenizer_end(&d, out);
 }
 
+static int local_embed(struct engine *e, const struct embed_input *inputs, size_t n,
+                       struct embed_result *ret, struct fail *reterr)
+{
+    return embedder_embed(local(e)->embedder, inputs, n, ret, reterr);
+}
+
 static uint32_t local_context(const struct engine *e)
 {
     return local_const(e)->context;
@@ -130,12 +139,21 @@ static uint32_t local_context(const struct engine *e)
 
 static size_t local_load(const struct engine *e, size_t *ret_running, size_t *ret_waiting)
 {
-    return coordinator_load(local_const(e)->coordinator, ret_running, ret_waiting);
+    const struct local_engine *l = local_const(e);
+    size_t running, waiting, embedding, embed_waiting;
+    (void)coordinator_load(l->coordinator, &running, &waiting);
+    embedder_load(l->embedder, &embedding, &embed_waiting);
+    if (ret_running)
+        *ret_running = running + embedding;
+    if (ret_waiting)
+        *ret_waiting = waiting + embed_waiting;
+    return running + embedding + waiting + embed_waiting;
 }
 
 static void local_drain(struct engine *e)
 {
     coordinator_drain(local(e)->coordinator);
+    embedder_drain(local(e)->embedder);
 }
 
 static const struct engine_ops local_ops = {
@@ -145,6 +163,7 @@ static const struct engine_ops local_ops = {
     .tokenize = local_tokenize,
     .count_tokens = local_count_tokens,
     .detokenize = local_detokenize,
+    .embed = local_embed,
     .context = local_context,
     .load = local_load,
     .drain = local_drain,
@@ -217,6 +236,18 @@ static int start(struct local_engine *l, const struct config_model *m, struct fa
         .queue = at_most(m->queue, UINT32_MAX),
     };
     r = coordinator_new(&l->coordinator, &scheduling);
+    struct embedder_options embedding = {
+        .tokenizer = l->tokenizer,
+        .model = l->model,
+        .vocab = l->vocab,
+        .context = l->context,
+        .rows = rows,
+        .threads = options.threads,
+        .calls = m->queue,
+        .cache = options.cache,
+    };
+    if (r == 0)
+        r = embedder_new(&l->embedder, &embedding, reterr);
     if (r == 0)
         log_line(LOG_info, "model_loaded", "name=" STR_FMT " arch=%s slots=%u context=%u rows=%u",
                  STR_ARG(m->name), shape->arch, slots, l->context, rows);

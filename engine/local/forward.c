@@ -541,6 +541,10 @@ void forward(struct stepper *s)
         return;
     norm(s, m->output_norm);
     const struct rows *x = &s->normed;
+    for (uint32_t i = 0; s->options.states && i < s->n_wanted; i++)
+        memcpy(s->logits.at[i], x->at[s->wanted[i]], m->shape.embed * sizeof(float));
+    if (s->options.states)
+        return;
     if (m->output.kernel->input == INPUT_f16) {
         round_rows(s, x, m->shape.embed);
         x = &s->rounded;

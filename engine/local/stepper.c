@@ -76,10 +76,10 @@ static void place_all(struct stepper *s, struct layout *l)
     for (int i = 0; i < SHARED_INPUTS; i++)
         place_rows(l, &s->low[i], n, LIMIT_LORA_RANK);
     place_rows(l, &s->logits, n, 0);
-    s->logits.stride = m->vocab; /* the caller reads them as one array */
-    s->logits.data = place(l, (size_t)n * m->vocab, sizeof(float));
+    s->logits.stride = s->options.states ? m->embed : m->vocab; /* read as one array */
+    s->logits.data = place(l, n * s->logits.stride, sizeof(float));
     for (uint32_t i = 0; s->logits.data && i < n; i++)
-        s->logits.at[i] = s->logits.data + (size_t)i * m->vocab;
+        s->logits.at[i] = s->logits.data + i * s->logits.stride;
     s->angles = place(l, (size_t)n * ROPES * m->rope_dims, sizeof(float));
     s->score_floats = ((size_t)s->options.context + 15) & ~(size_t)15;
     s->member_floats =

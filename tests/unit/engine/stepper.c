@@ -127,6 +127,33 @@ static void logits_come_for_the_rows_that_want_them(void **state)
     tiny_model_done(&t);
 }
 
+static void states_times_the_output_matrix_are_the_logits(void **state)
+{
+    struct tiny_model tiny;
+    struct model *m = tiny_model_get(&tiny, (struct tiny_options){ .arch = "qwen2", .seed = 7 });
+    struct stepper_options o = { .slots = 1, .context = 16, .rows = 8, .threads = 1 };
+    struct step_row rows[5];
+    for (uint32_t i = 0; i < ARRAY_LEN(rows); i++)
+        rows[i] = (struct step_row){ .token = (int32_t)(3 * i), .position = i, .logits = i != 1 };
+    const float *logits, *states;
+    CLEANUP(stepper_freep) struct stepper *plain = NULL, *bare = NULL;
+    assert_int_equal(stepper_new(&plain, m, &o, NULL), 0);
+    o.states = true;
+    assert_int_equal(stepper_new(&bare, m, &o, NULL), 0);
+    assert_int_equal(stepper_run(plain, rows, ARRAY_LEN(rows), &logits), 0);
+    assert_int_equal(stepper_run(bare, rows, ARRAY_LEN(rows), &states), 0);
+    const struct gguf_tensor *t = gguf_tensor(model_gguf(m), "output.weight");
+    const float *w = t ? t->data : gguf_tensor(model_gguf(m), "token_embd.weight")->data;
+    for (size_t row = 0; row < 4; row++)
+        for (size_t out = 0; out < TINY_VOCAB; out++) {
+            double sum = 0;
+            for (size_t k = 0; k < TINY_EMBED; k++)
+                sum += (double)w[out * TINY_EMBED + k] * (double)states[row * TINY_EMBED + k];
+            assert_true(fabs(sum - (double)logits[row * TINY_VOCAB + out]) < 1e-4);
+        }
+    tiny_model_done(&tiny);
+}
+
 static void a_copied_slot_goes_on_like_its_source(void **state)
 {
     (void)state;
@@ -207,6 +234,7 @@ int main(void)
         cmocka_unit_test(chunks_and_threads_do_not_change_a_bit),
         cmocka_unit_test(a_mixed_batch_equals_each_sequence_alone),
         cmocka_unit_test(logits_come_for_the_rows_that_want_them),
+        cmocka_unit_test(states_times_the_output_matrix_are_the_logits),
         cmocka_unit_test(a_copied_slot_goes_on_like_its_source),
         cmocka_unit_test(rows_outside_the_stepper_are_refused),
         cmocka_unit_test(models_that_are_not_drawn_here_are_refused_by_name),

@@ -1,0 +1,205 @@
+#include "engine/local/embedder.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/num.h"
+#include "engine/local/tokenizer.h"
+
+enum { SEQUENCES = 8 }; /* of a decoder, computed together: their caches are paged in when used */
+
+struct embedder {
+    struct embedder_options options;
+    struct embed_decoder *decoder;
+    struct embed_queue *queue;
+    uint32_t width; /* of a vector */
+};
+
+/* The inputs of one call, as ids. */
+struct batch {
+    struct token_list *lists; /* owned; of inputs that came as text */
+    struct embed_task *tasks; /* owned */
+    size_t n;
+    uint64_t tokens;
+};
+
+static void batch_done(struct batch *b)
+{
+    for (size_t i = 0; b->lists && i < b->n; i++)
+        token_list_done(&b->lists[i]);
+    free(b->lists);
+    free(b->tasks);
+}
+
+static int read_pooling(const struct embedder_options *o, enum pooling *ret, struct fail *reterr)
+{
+    const struct gguf *g = model_gguf(o->model);
+    char key[128];
+    uint64_t kind = POOLING_last;
+    (void)snprintf(key, sizeof(key), "%s.pooling_type", model_shape(o->model)->arch);
+    (void)gguf_u64(g, key, &kind);
+    if (kind == POOLING_none || kind == POOLING_rank)
+        kind = POOLING_last;
+    if (kind > POOLING_rank)
+        return fail_set(reterr, FAIL_invalid_request,
+                        "%s: %s is %" PRIu64 "; known are 0 (none), 1 (mean), 2 (first token), 3 "
+                        "(last token), 4 (rank)",
+                        gguf_name(g), key, kind);
+    *ret = (enum pooling)kind;
+    return 0;
+}
+
+int embedder_new(struct embedder **ret, const struct embedder_options *o, struct fail *reterr)
+{
+    CLEANUP(embedder_freep) struct embedder *e = calloc(1, sizeof(*e));
+    if (!e)
+        return -ENOMEM;
+    e->options = *o;
+    e->width = model_shape(o->model)->embed;
+    enum pooling pooling = POOLING_last;
+    int r = read_pooling(o, &pooling, reterr);
+    struct stepper_options steps = {
+        .slots = SEQUENCES,
+        .context = o->context,
+        .rows = o->rows,
+        .threads = o->threads,
+        .cache = o->cache,
+    };
+    if (r == 0)
+        r = embed_decoder_new(&e->decoder, o->model, pooling, &steps);
+    if (r != 0)
+        return r;
+    struct embed_backend backend = embed_decoder_backend(e->decoder);
+    r = embed_queue_new(&e->queue, &backend, o->calls);
+    if (r == 0)
+        *ret = TAKE(e);
+    return r;
+}
+
+struct embedder *embedder_free(struct embedder *e)
+{
+    if (!e)
+        return NULL;
+    embed_queue_free(e->queue); /* first: its callers use the rest */
+    embed_decoder_free(e->decoder);
+    free(e);
+    return NULL;
+}
+
+/* ---- inputs ---- */
+
+static int check_input(const struct embedder *e, const struct embed_task *t, size_t index,
+                       size_t n_ids, struct fail *reterr)
+{
+    if (n_ids == 0)
+        return fail_param(reterr, FAIL_invalid_request, "input",
+                          "input %zu is empty: it has no tokens", index);
+    if (n_ids > e->options.context)
+        return fail_param(reterr, FAIL_context_length_exceeded, "input",
+                          "input %zu has %zu tokens; this model reads at most %" PRIu32
+                          ": shorten it",
+                          index, n_ids, e->options.context);
+    for (size_t i = 0; i < n_ids; i++)
+        if (t->ids[i] < 0 || (uint32_t)t->ids[i] >= e->options.vocab)
+            return fail_param(reterr, FAIL_invalid_request, "input",
+                              "input %zu holds the token id %" PRId32
+                              "; this model's are 0 to %" PRIu32,
+                              index, t->ids[i], e->options.vocab - 1);
+    return 0;
+}
+
+static int read_input(const struct embedder *e, struct batch *b, const struct embed_input *in,
+                      struct fail *reterr)
+{
+    size_t i = b->n++; /* its list is freed from now on */
+    struct embed_task *t = &b->tasks[i];
+    size_t n_ids = in->n_ids;
+    t->ids = in->ids;
+    if (!in->ids) {
+        int r = tokenizer_encode(e->options.tokenizer, in->text, TOKENIZE_bos, &b->lists[i]);
+        if (r < 0)
+            return r;
+        t->ids = b->lists[i].ids;
+        n_ids = b->lists[i].n;
+    }
+    int r = check_input(e, t, i, n_ids, reterr);
+    if (r != 0)
+        return r;
+    t->n = (uint32_t)n_ids;
+    b->tokens += n_ids;
+    return 0;
+}
+
+static int read_inputs(const struct embedder *e, struct batch *b, const struct embed_input *inputs,
+                       size_t n, struct fail *reterr)
+{
+    b->lists = calloc(n ? n : 1, sizeof(*b->lists));
+    b->tasks = calloc(n ? n : 1, sizeof(*b->tasks));
+    if (!b->lists || !b->tasks)
+        return -ENOMEM;
+    int r = 0;
+    while (r == 0 && b->n < n)
+        r = read_input(e, b, &inputs[b->n], reterr);
+    return r;
+}
+
+/* ---- results ---- */
+
+/* A sum of states points where their mean does. A vector of zeros stays. */
+static void unit_length(float *v, uint32_t n)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += (double)v[i] * (double)v[i];
+    double scale = sum > 0 ? 1.0 / sqrt(sum) : 0;
+    for (uint32_t i = 0; i < n; i++)
+        v[i] = (float)((double)v[i] * scale);
+}
+
+static int compute(struct embedder *e, struct batch *b, enum embed_output output, uint32_t width,
+                   struct embed_result *ret, struct fail *reterr)
+{
+    size_t floats;
+    CLEANUP(own_free) float *values = NULL;
+    if (mul_ok(b->n, width, &floats))
+        values = calloc(floats ? floats : 1, sizeof(*values));
+    if (!values)
+        return -ENOMEM;
+    for (size_t i = 0; i < b->n; i++) {
+        b->tasks[i].output = output;
+        b->tasks[i].out = values + i * width;
+    }
+    int r = embed_queue_run(e->queue, b->tasks, b->n, reterr);
+    if (r != 0)
+        return r;
+    *ret = (struct embed_result){ TAKE(values), b->n, width, b->tokens };
+    return 0;
+}
+
+int embedder_embed(struct embedder *e, const struct embed_input *inputs, size_t n,
+                   struct embed_result *ret, struct fail *reterr)
+{
+    CLEANUP(batch_done) struct batch b = { 0 };
+    struct embed_result result = { 0 };
+    int r = read_inputs(e, &b, inputs, n, reterr);
+    if (r == 0)
+        r = compute(e, &b, EMBED_vector, e->width, &result, reterr);
+    if (r != 0)
+        return r < 0 ? fail_errno(reterr, r, "computing embeddings") : r;
+    for (size_t i = 0; i < n; i++)
+        unit_length(result.values + i * e->width, e->width);
+    *ret = result;
+    return 0;
+}
+
+void embedder_drain(struct embedder *e)
+{
+    embed_queue_drain(e->queue);
+}
+
+void embedder_load(struct embedder *e, size_t *ret_running, size_t *ret_waiting)
+{
+    embed_queue_load(e->queue, ret_running, ret_waiting);
+}
