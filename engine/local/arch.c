@@ -8,6 +8,7 @@ static const struct architecture architectures[] = {
     { .name = "llama", .hf_rows_permuted = true },
     { .name = "qwen2", .rope_neox = true },
     { .name = "qwen3", .rope_neox = true, .head_norms = true },
+    { .name = "gemma", .rope_neox = true, .scaled_embedding = true, .activation = ACT_gelu_tanh },
     { .name = "gemma2",
       .rope_neox = true,
       .post_norms = true,

@@ -305,19 +305,20 @@ static void angles_part(void *arg, uint32_t row, uint32_t member)
     (void)member;
     const struct stepper *s = arg;
     uint32_t dims = s->model->shape.rope_dims;
-    for (uint32_t k = 0; k < ROPES && s->model->ropes[k]; k++) {
+    for (uint32_t k = 0; k < ROPES && s->ropes[k]->steps; k++) {
+        const struct rope *rope = s->ropes[k];
         float *to = s->angles + ((size_t)row * ROPES + k) * dims;
         for (size_t i = 0; i < dims / 2; i++) {
-            double angle = s->entries[row].position * s->model->ropes[k][i];
-            to[2 * i] = (float)cos(angle);
-            to[2 * i + 1] = (float)sin(angle);
+            double angle = s->entries[row].position * rope->steps[i];
+            to[2 * i] = rope->magnitude * (float)cos(angle);
+            to[2 * i + 1] = rope->magnitude * (float)sin(angle);
         }
     }
 }
 
 static const float *angles_of(const struct stepper *s, uint32_t layer, uint32_t row)
 {
-    uint32_t k = s->model->layers[layer].local && s->model->ropes[1];
+    uint32_t k = s->model->layers[layer].local && s->ropes[1]->steps;
     return s->angles + ((size_t)row * ROPES + k) * s->model->shape.rope_dims;
 }
 

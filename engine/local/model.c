@@ -87,75 +87,6 @@ static int find_architecture(struct loader *l)
     return 0;
 }
 
-/* Long-context factors choose the angles by the length of the text; the keys and values of a cache
- * would have to be computed again when it grows. */
-static int refuse_long_rope(struct loader *l)
-{
-    static const char *const tensors[] = { "rope_factors_long.weight",
-                                           "rope_factors_short.weight" };
-    for (size_t i = 0; i < ARRAY_LEN(tensors); i++)
-        if (gguf_tensor(l->m->gguf, tensors[i]))
-            return loader_refuse(
-                l,
-                "the tensor %s is there; long-context rope factors (longrope) are not "
-                "supported: use the variant of the model with its original context",
-                tensors[i]);
-    return 0;
-}
-
-/* What the positions are divided by. */
-static int rope_factor(struct loader *l, float *ret)
-{
-    char name[128];
-    int r = loader_float(l, ret, "rope.scale_linear", 1);
-    if (!r)
-        r = loader_float(l, ret, "rope.scaling.factor", *ret);
-    if (r)
-        return r;
-    struct str scaling = STR("linear");
-    if (gguf_str(l->m->gguf, loader_key(l, name, "rope.scaling.type"), &scaling) &&
-        !str_is(scaling, "linear") && !str_is(scaling, "none"))
-        return loader_refuse(l, "%s is '" STR_FMT "'; supported are none, linear", name,
-                             STR_ARG(scaling));
-    if (str_is(scaling, "none"))
-        *ret = 1;
-    return 0;
-}
-
-static int fill_rope(struct loader *l, double **ret, float base, float factor)
-{
-    uint32_t dims = l->m->shape.rope_dims;
-    *ret = calloc((size_t)dims / 2 + 1, sizeof(double));
-    if (!*ret)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < dims / 2; i++)
-        (*ret)[i] = pow((double)base, -2.0 * i / dims) / (double)factor;
-    return 0;
-}
-
-static int load_rope(struct loader *l)
-{
-    struct model_shape *s = &l->m->shape;
-    float factor = 1, local_base = l->arch->local_rope_base;
-    int r = loader_uint(l, &s->rope_dims, "rope.dimension_count", s->head_size, s->head_size);
-    if (!r)
-        r = loader_float(l, &s->rope_base, "rope.freq_base", 10000.0f);
-    if (!r)
-        r = rope_factor(l, &factor);
-    if (!r)
-        r = refuse_long_rope(l);
-    if (r)
-        return r;
-    if (s->rope_dims % 2)
-        return loader_refuse(l, "rope.dimension_count is %u; it must be even", s->rope_dims);
-    s->rope_neox = l->arch->rope_neox;
-    r = fill_rope(l, &l->m->ropes[0], s->rope_base, factor);
-    if (r || !l->m->window || local_base <= 0)
-        return r;
-    r = loader_float(l, &local_base, "rope.freq_base_swa", local_base);
-    return r ? r : fill_rope(l, &l->m->ropes[1], local_base, /* factor= */ 1);
-}
-
 /* Which layers see a window only. */
 static int load_window(struct loader *l)
 {
@@ -312,23 +243,6 @@ static int load_layer(struct loader *l, uint32_t i)
     return r;
 }
 
-/* Llama 3 ships factors that divide the frequencies. */
-static int load_rope_factors(struct loader *l)
-{
-    CLEANUP(own_free) float *factors = NULL;
-    uint32_t n = l->m->shape.rope_dims / 2;
-    int r = loader_vector(l, &factors, "rope_freqs.weight", n, /* required= */ false);
-    if (r || !factors)
-        return r;
-    for (uint32_t i = 0; i < n; i++) {
-        if (!isfinite(factors[i]) || factors[i] <= 0)
-            return loader_refuse(l, "rope_freqs.weight[%u] is %g; it must be finite and above 0", i,
-                                 (double)factors[i]);
-        l->m->ropes[0][i] /= (double)factors[i];
-    }
-    return 0;
-}
-
 /* `name` without "blk.N.". */
 static bool known_in_layer(const struct architecture *a, struct str name)
 {
@@ -347,6 +261,12 @@ static bool known_in_layer(const struct architecture *a, struct str name)
     return false;
 }
 
+static const char *const outside_layers[] = {
+    "token_embd.weight",        "output.weight",
+    "output_norm.weight",       "rope_freqs.weight",
+    "rope_factors_long.weight", "rope_factors_short.weight",
+};
+
 /* A tensor that nothing reads would mean a graph that is not the file's. */
 static int refuse_unused(struct loader *l)
 {
@@ -355,8 +275,9 @@ static int refuse_unused(struct loader *l)
         return 0;
     for (size_t i = 0; i < n; i++) {
         struct str name = gguf_tensor_at(l->m->gguf, i)->name;
-        bool known = str_is(name, "token_embd.weight") || str_is(name, "output.weight") ||
-                     str_is(name, "output_norm.weight") || str_is(name, "rope_freqs.weight");
+        bool known = false;
+        for (size_t k = 0; k < ARRAY_LEN(outside_layers); k++)
+            known = known || str_is(name, outside_layers[k]);
         char own[64];
         for (uint32_t y = 0; !known && y < l->m->shape.layers; y++) {
             (void)snprintf(own, sizeof(own), "blk.%u.", y);
@@ -388,8 +309,6 @@ static int load_tensors(struct loader *l)
                           /* required= */ true);
     for (uint32_t i = 0; !r && i < m->shape.layers; i++)
         r = load_layer(l, i);
-    if (!r)
-        r = load_rope_factors(l);
     return r ? r : refuse_unused(l);
 }
 
@@ -409,7 +328,7 @@ int model_new(struct model **ret, struct gguf **gguf, struct fail *reterr)
     if (!r)
         r = load_scales(&l);
     if (!r)
-        r = load_rope(&l);
+        r = rope_load(&l);
     if (!r)
         r = load_tensors(&l);
     if (r) {
@@ -434,7 +353,8 @@ struct model *model_free(struct model *m)
     free(m->layers);
     free(m->output_norm);
     for (int i = 0; i < ROPES; i++)
-        free(m->ropes[i]);
+        rope_done(&m->ropes[i]);
+    rope_done(&m->long_rope);
     gguf_close(m->gguf);
     free(m);
     return NULL;

@@ -7,6 +7,7 @@
 #include "engine/local/kernel.h"
 #include "engine/local/lora.h"
 #include "engine/local/model.h"
+#include "engine/local/rope.h"
 
 struct weight {
     const void *data; /* out rows of `in` elements; a view into the mapping */
@@ -36,8 +37,11 @@ struct model {
     const struct kernel_set *kernels;
     struct weight embedding, output; /* output may be the embedding: tied */
     float *output_norm;              /* owned */
-    double *ropes[ROPES];            /* owned; rope_dims / 2 angles a position: of all layers, or
-                                        of the others and the local ones; the second may be NULL */
+    struct rope ropes[ROPES];        /* of all layers, or of the others and the local ones; the
+                                        second may have no steps */
+    struct rope long_rope;           /* instead of the first, where sequences may have more than
+                                        long_above positions; may have no steps */
+    uint32_t long_above;
     struct layer *layers;
     const struct architecture *arch;
     uint32_t window; /* positions that a local layer sees, with its own; 0: no layer is local */

@@ -138,6 +138,8 @@ int stepper_new(struct stepper **ret, const struct model *m, const struct steppe
         return -ENOMEM;
     s->model = m;
     s->options = *o;
+    for (uint32_t k = 0; k < ROPES; k++)
+        s->ropes[k] = rope_of(m, k, o->context);
     r = team_new(&s->team, o->threads);
     if (!r)
         r = allocate(s);

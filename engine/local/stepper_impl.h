@@ -36,8 +36,9 @@ struct stepper {
     struct rows rounded;            /* a copy of a linear's input, rounded to F16 */
     struct rows low[SHARED_INPUTS]; /* A x, of each linear that shares an input */
     /* k and v lie behind q in its rows, up behind gate: a fused linear writes them in one go */
-    float *angles;         /* rows × ROPES × rope_dims: cosine and sine of each pair */
-    float *member_scratch; /* team × member_floats */
+    const struct rope *ropes[ROPES]; /* of the model, for this context */
+    float *angles;                   /* rows × ROPES × rope_dims: cosine and sine of each pair */
+    float *member_scratch;           /* team × member_floats */
     size_t member_floats;
     size_t score_floats; /* of one query, within a member's scratch */
     struct step_entry *entries;

@@ -7,7 +7,9 @@
 
 enum { TOKENS = 23, SEQUENCES = 5 };
 
-static const char *const archs[] = { "llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3" };
+static const char *const archs[] = {
+    "llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3"
+};
 static const enum cache_type caches[] = { CACHE_f32, CACHE_f16, CACHE_q8_0 };
 
 static int32_t token(size_t sequence, size_t i)
@@ -210,13 +212,18 @@ static void models_that_are_not_drawn_here_are_refused_by_name(void **state)
         { { .arch = "llama", .misshape = "blk.0.attn_norm.weight" }, "blk.0.attn_norm.weight" },
         { { .arch = "llama", .retype = "blk.0.attn_k.weight" }, "blk.0.attn_k.weight" },
         { { .arch = "llama", .extra_tensor = "blk.0.attn_q_norm.weight" }, "attn_q_norm" },
-        { { .arch = "llama", .scaling = "yarn" }, "yarn" },
-        { { .arch = "mamba" }, "llama, qwen2, qwen3, gemma2, gemma3, phi3" },
+        { { .arch = "llama", .scaling = "dynamic" },
+          "llama.rope.scaling.type is 'dynamic', which is not supported" },
+        { { .arch = "qwen2", .scaling = "longrope" }, "rope_factors_long.weight is missing" },
+        { { .arch = "mamba" }, "llama, qwen2, qwen3, gemma, gemma2, gemma3, phi3" },
         { { .arch = "qwen3", .leave_out = "blk.1.attn_k_norm.weight" }, "blk.1.attn_k_norm" },
         { { .arch = "gemma2", .leave_out = "blk.0.post_ffw_norm.weight" }, "post_ffw_norm" },
         { { .arch = "gemma2", .extra_tensor = "blk.0.attn_q_norm.weight" }, "attn_q_norm" },
         { { .arch = "phi3", .misshape = "blk.0.attn_qkv.weight" }, "blk.0.attn_qkv.weight" },
-        { { .arch = "phi3", .extra_tensor = "rope_factors_long.weight" }, "longrope" },
+        { { .arch = "phi3", .extra_tensor = "rope_factors_long.weight" },
+          "rope_factors_long.weight has shape [48" },
+        { { .arch = "llama", .extra_tensor = "rope_factors_short.weight" },
+          "rope_factors_long.weight is missing" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct tiny_model t;

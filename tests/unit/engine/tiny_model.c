@@ -104,10 +104,10 @@ static void norm(struct writer *w, int i, const char *name, uint32_t size)
 
 static void norms(struct writer *w, int i)
 {
-    bool gemma = strncmp(w->o.arch, "gemma", 5) == 0;
+    bool post = named(w->o.arch, "gemma2") || named(w->o.arch, "gemma3");
     norm(w, i, "attn_norm", TINY_EMBED);
     norm(w, i, "ffn_norm", TINY_EMBED);
-    if (gemma) {
+    if (post) {
         norm(w, i, "post_attention_norm", TINY_EMBED);
         norm(w, i, "post_ffw_norm", TINY_EMBED);
     }
