@@ -56,7 +56,8 @@ DEFINE_CLEANUP(struct stepper *, stepper_free);
  * Computes all rows in one pass over the weights. Rows of one slot stand together, in ascending
  * positions. A row's result does not depend on the other rows or on how a prompt is cut into steps:
  * every sum runs in one fixed order along K. *ret_logits: vocab floats (of a stepper of states:
- * embed) for each row that wanted them, in row order; valid until the next step. 0 or negative errno.
+ * embed) for each row that wanted them, in row order; valid until the next step. 0 or negative
+ * errno.
  */
 int stepper_run(struct stepper *s, const struct step_row *rows, size_t n,
                 const float **ret_logits) MUST_USE;

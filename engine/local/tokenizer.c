@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/num.h"
+#include "engine/engine.h"
 
 /* A stretch of the input: a special token, or text that is still to be cut. */
 struct piece {
@@ -108,21 +109,44 @@ struct str tokenizer_token_text(const struct tokenizer *t, int32_t id)
 void token_list_done(struct token_list *l)
 {
     free(l->ids);
+    free(l->ranges);
     *l = (struct token_list){ 0 };
+}
+
+static int grow_list(struct token_list *l)
+{
+    size_t cap = l->cap ? l->cap * 2 : 64, bytes = 0;
+    int32_t *ids = mul_ok(cap, sizeof(*ids), &bytes) ? realloc(l->ids, bytes) : NULL;
+    if (!ids)
+        return -ENOMEM;
+    l->ids = ids;
+    if (l->ranged) {
+        struct token_range *ranges =
+            mul_ok(cap, sizeof(*ranges), &bytes) ? realloc(l->ranges, bytes) : NULL;
+        if (!ranges)
+            return -ENOMEM;
+        l->ranges = ranges;
+    }
+    l->cap = cap;
+    return 0;
+}
+
+int token_list_add_range(struct token_list *l, int32_t id, size_t begin, size_t end)
+{
+    if (l->n == l->cap) {
+        int r = grow_list(l);
+        if (r < 0)
+            return r;
+    }
+    if (l->ranged)
+        l->ranges[l->n] = (struct token_range){ (uint32_t)begin, (uint32_t)end };
+    l->ids[l->n++] = id;
+    return 0;
 }
 
 int token_list_add(struct token_list *l, int32_t id)
 {
-    if (l->n == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 64, bytes = 0;
-        int32_t *more = mul_ok(cap, sizeof(*more), &bytes) ? realloc(l->ids, bytes) : NULL;
-        if (!more)
-            return -ENOMEM;
-        l->ids = more;
-        l->cap = cap;
-    }
-    l->ids[l->n++] = id;
-    return 0;
+    return token_list_add_range(l, id, 0, 0);
 }
 
 static int add_piece(struct pieces *l, struct piece p)
@@ -205,6 +229,11 @@ static void note_specials(const struct input *in, struct str text)
                 high = mid;
         }
     }
+}
+
+static bool is_continuation(char c) /* of a UTF-8 sequence */
+{
+    return ((unsigned char)c & 0xc0) == 0x80;
 }
 
 static bool is_blank(char c)
@@ -302,7 +331,9 @@ static int encode_pieces(const struct input *in, struct token_list *l)
         const struct piece *p = &in->pieces.p[i];
         struct str text = { in->text.p + p->at, p->n };
         if (p->id >= 0)
-            r = token_list_add(l, p->id);
+            r = token_list_add_range(l, p->id, p->at, p->at + p->n);
+        else if (t->wordpiece)
+            r = wordpiece_text(t, text, p->at, l);
         else if (t->spm)
             r = merger_spm_text(m, text, t->add_space_prefix && after_special);
         else
@@ -334,6 +365,41 @@ int tokenizer_encode(const struct tokenizer *t, struct str text, unsigned flags,
     return encode(t, &span, 1, ends && t->add_bos, ends && t->add_eos, l);
 }
 
+/* Where each token of merged bytes stands: they follow each other through the text. */
+static void find_ranges(const struct tokenizer *t, struct str text, struct token_list *l)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        const struct token *k = &t->tokens[l->ids[i]];
+        struct str bytes = k->control ? k->text : k->bytes;
+        if (!str_starts(str_sub(text, at), bytes) && str_starts(bytes, STR(" ")))
+            bytes = str_sub(bytes, 1); /* the blank that SPM puts in front */
+        size_t end = str_starts(str_sub(text, at), bytes) ? at + bytes.n : at;
+        size_t begin = at;
+        while (begin < end && is_blank(text.p[begin]))
+            begin++;
+        begin = begin < end ? begin : at; /* blanks alone */
+        at = end;
+        while (begin > 0 && begin < end && is_continuation(text.p[begin]))
+            begin--;
+        while (end > begin && end < text.n && is_continuation(text.p[end]))
+            end++;
+        l->ranges[i] = (struct token_range){ (uint32_t)begin, (uint32_t)end };
+    }
+}
+
+int tokenizer_encode_ranges(const struct tokenizer *t, struct str text, unsigned flags,
+                            struct token_list *l)
+{
+    l->ranged = true;
+    if (text.n > UINT32_MAX)
+        return -EMSGSIZE;
+    int r = tokenizer_encode(t, text, flags, l);
+    if (r == 0 && !t->wordpiece)
+        find_ranges(t, text, l);
+    return r;
+}
+
 /* The template wrote BOS itself. */
 static bool begins_with_bos(const struct tokenizer *t, const struct text_span *spans, size_t n)
 {
@@ -361,7 +427,9 @@ void tokenizer_decode(const struct tokenizer *t, int32_t id, bool special, struc
 
 void detokenizer_init(struct detokenizer *d, const struct tokenizer *t, bool at_start)
 {
-    *d = (struct detokenizer){ .t = t, .first = at_start && t->spm && t->add_space_prefix };
+    *d = (struct detokenizer){ .t = t,
+                               .first =
+                                   at_start && (t->wordpiece || (t->spm && t->add_space_prefix)) };
 }
 
 /* Bytes of the whole character at p; 0: it may yet become one; −k: k bytes never will. */

@@ -1,5 +1,6 @@
 /*
- * Tokenizers of GGUF models: SentencePiece (`llama`) and byte-level BPE (`gpt2`).
+ * Tokenizers of GGUF models: SentencePiece (`llama`), byte-level BPE (`gpt2`) and WordPiece
+ * (`bert`).
  *
  * Immutable once built; any thread.
  */
@@ -11,6 +12,7 @@
 
 #include <stdint.h>
 
+struct token_range; /* engine/engine.h */
 struct tokenizer;
 
 /* Copies what it needs; the gguf may be closed. FAILED: unknown model or pre-tokenizer (named), bad
@@ -32,9 +34,12 @@ struct str tokenizer_token_text(const struct tokenizer *t,
 struct token_list {
     int32_t *ids; /* owned: token_list_done */
     size_t n, cap;
+    bool ranged;                /* set before the first token: ranges are kept */
+    struct token_range *ranges; /* owned; bytes of the text; NULL unless ranged */
 };
 void token_list_done(struct token_list *l);
-int token_list_add(struct token_list *l, int32_t id) MUST_USE;
+int token_list_add(struct token_list *l, int32_t id) MUST_USE; /* with an empty range */
+int token_list_add_range(struct token_list *l, int32_t id, size_t begin, size_t end) MUST_USE;
 
 enum {
     TOKENIZE_bos = 1, /* begin with BOS (and end with EOS) where the model says so */
@@ -45,6 +50,10 @@ enum {
 /* Appends the ids of text. 0 or -ENOMEM. */
 int tokenizer_encode(const struct tokenizer *t, struct str text, unsigned flags,
                      struct token_list *l) MUST_USE;
+/* The same into an empty list, with the bytes of the text that each token stands for: whole
+ * characters, without blanks in front; equal ends for BOS, EOS and the like. */
+int tokenizer_encode_ranges(const struct tokenizer *t, struct str text, unsigned flags,
+                            struct token_list *l) MUST_USE;
 
 /* A chat rendering: text of the template (special tokens count) and text of users (they stay text).
  */

@@ -34,7 +34,9 @@ struct merge_rule { /* one slot of an open hash table */
 };
 
 struct tokenizer {
-    bool spm; /* else byte-level BPE */
+    bool spm;                      /* else WordPiece or byte-level BPE */
+    bool wordpiece;                /* else SPM or byte-level BPE */
+    bool lowercase, strip_accents; /* of WordPiece */
     bool add_space_prefix, add_bos, add_eos, ignore_merges;
     bool cut_words; /* SPM: no token has a blank behind another character */
     int32_t bos, eos, unknown;
@@ -69,6 +71,11 @@ struct pre_split *pre_split_free(struct pre_split *p);
 /* Calls `word` with each piece of text in order, and stops at its first result that is not 0. */
 int pre_split_run(const struct pre_split *p, struct str text, int (*word)(void *, struct str),
                   void *arg) MUST_USE;
+
+/* tokenizer_wordpiece.c */
+/* Appends the ids of one stretch of text, which begins `base` bytes into the input. */
+int wordpiece_text(const struct tokenizer *t, struct str text, size_t base,
+                   struct token_list *out) MUST_USE;
 
 /* tokenizer_merge.c */
 /* Slot of the rule for a pair, or the empty one where it would stand. */

@@ -111,7 +111,8 @@ static int index_tokens(struct tokenizer *t, const struct gguf *g, struct fail *
         if (!text.n)
             continue; /* a hole: it can be produced, never matched */
         size_t slot = text_slot(t, text);
-        if (t->index[slot] >= 0)
+        if (t->index[slot] >= 0 &&
+            !t->wordpiece) /* there "x" and "##x" may meet: the last counts */
             return BAD(g, "tokens %d and %u of the vocabulary are spelt alike", t->index[slot], id);
         t->index[slot] = (int32_t)id;
         t->longest = text.n > t->longest ? text.n : t->longest;
@@ -234,7 +235,8 @@ static void decode_tokens(struct tokenizer *t)
             to[0] = (char)byte;
             k->bytes.n = 1;
         } else if (k->kind == TOKEN_normal && !k->control) {
-            k->bytes.n = t->spm ? unescape_spm(to, k->text) : unescape_bpe(to, k->text);
+            k->bytes.n =
+                t->spm || t->wordpiece ? unescape_spm(to, k->text) : unescape_bpe(to, k->text);
         } else if (k->kind != TOKEN_unused && k->kind != TOKEN_undefined) {
             k->bytes = k->text;
         }
@@ -305,10 +307,34 @@ static void mark_special(struct tokenizer *t, const struct gguf *g)
     mark_eog(t, special_id(t, g, "tokenizer.ggml.eom_token_id", -1));
 }
 
+static const char separator_key[] = "tokenizer.ggml.seperator_token_id"; /* spelt so in the files */
+
+/* [CLS] text [SEP]: BOS and EOS of encoders. */
+static int load_wordpiece(struct tokenizer *t, const struct gguf *g, struct fail *reterr)
+{
+    t->lowercase = true;
+    (void)gguf_bool(g, "tokenizer.ggml.normalizer.lowercase", &t->lowercase);
+    t->strip_accents = t->lowercase;
+    (void)gguf_bool(g, "tokenizer.ggml.normalizer.strip_accents", &t->strip_accents);
+    int32_t cls = special_id(t, g, "tokenizer.ggml.cls_token_id", vocab_find(t, STR("[CLS]")));
+    t->bos = special_id(t, g, "tokenizer.ggml.bos_token_id", cls);
+    t->eos = special_id(t, g, separator_key, vocab_find(t, STR("[SEP]")));
+    t->unknown = special_id(t, g, "tokenizer.ggml.unknown_token_id", vocab_find(t, STR("[UNK]")));
+    if (t->bos < 0 || t->eos < 0 || t->unknown < 0)
+        return BAD(g, "a WordPiece vocabulary needs [CLS], [SEP] and [UNK]");
+    t->add_bos = t->add_eos = true;
+    mark_special(t, g);
+    return 0;
+}
+
 static int load_special(struct tokenizer *t, const struct gguf *g, struct fail *reterr)
 {
-    t->bos = special_id(t, g, "tokenizer.ggml.bos_token_id", t->spm ? 1 : -1);
-    t->eos = special_id(t, g, "tokenizer.ggml.eos_token_id", t->spm ? 2 : -1);
+    if (t->wordpiece)
+        return load_wordpiece(t, g, reterr);
+    int32_t cls = special_id(t, g, "tokenizer.ggml.cls_token_id", t->spm ? 1 : -1);
+    int32_t sep = special_id(t, g, separator_key, t->spm ? 2 : -1);
+    t->bos = special_id(t, g, "tokenizer.ggml.bos_token_id", cls);
+    t->eos = special_id(t, g, "tokenizer.ggml.eos_token_id", sep);
     t->unknown = special_id(t, g, "tokenizer.ggml.unknown_token_id", t->spm ? 0 : -1);
     (void)gguf_bool(g, "tokenizer.ggml.add_space_prefix", &t->add_space_prefix);
     bool asked_bos = gguf_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos);
@@ -426,11 +452,15 @@ static int load_kind(struct tokenizer *t, const struct gguf *g, struct fail *ret
         t->add_bos = true;
         return 0;
     }
+    t->wordpiece = str_is(model, "bert");
+    if (t->wordpiece)
+        return 0;
     if (!str_is(model, "gpt2"))
         return BAD(g,
-                   "the tokenizer model '" STR_FMT "'%s is not served; llama (SentencePiece) and "
-                   "gpt2 (byte-level BPE) are",
-                   STR_ARG(str_head(model, 40)), str_is(model, "bert") ? " (WordPiece)" : "");
+                   "the tokenizer model '" STR_FMT "'%s is not served; llama (SentencePiece), "
+                   "gpt2 (byte-level BPE) and bert (WordPiece) are",
+                   STR_ARG(str_head(model, 40)),
+                   str_is(model, "t5") ? " (SentencePiece unigram)" : "");
     (void)gguf_str(g, "tokenizer.ggml.pre", &pre);
     return pre_split_new(t, pre, reterr);
 }
@@ -460,7 +490,7 @@ int vocab_load(struct tokenizer *t, const struct gguf *g, struct fail *reterr)
         r = load_columns(t, g, reterr);
     if (r == 0)
         r = load_special(t, g, reterr);
-    if (r == 0 && !t->spm)
+    if (r == 0 && !t->spm && !t->wordpiece)
         r = load_merges(t, g, reterr);
     if (r != 0)
         return r;

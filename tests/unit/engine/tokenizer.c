@@ -86,9 +86,9 @@ static unsigned check_vectors(const struct tokenizer *t, const char *name, char 
 
 static void equals_the_vectors_of_real_vocabularies(void **state)
 {
-    static const char *const names[] = { "deepseek-coder", "falcon",   "gpt-2", "llama-bpe",
-                                         "llama-spm",      "mpt",      "phi-3", "qwen2",
-                                         "refact",         "starcoder" };
+    static const char *const names[] = { "bert-bge",  "deepseek-coder", "falcon",   "gpt-2",
+                                         "llama-bpe", "llama-spm",      "mpt",      "phi-3",
+                                         "qwen2",     "refact",         "starcoder" };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         char path[128];
         (void)snprintf(path, sizeof(path), "engine/vocab/ggml-vocab-%s.gguf", names[i]);
