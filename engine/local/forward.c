@@ -10,20 +10,9 @@
 #include <assert.h>
 #include <math.h>
 
-enum {
-    PART_WORK = 1 << 17, /* multiply-adds that pay for waking the team: ~10 µs */
-    PART_ALIGN = 8,      /* weight rows of a part: whole tiles */
-};
-
-/* Cuts n parts of `work` multiply-adds in all; small work stays on the calling thread. */
 static void run_parts(struct stepper *s, team_part *run, void *arg, uint32_t n, uint64_t work)
 {
-    if (work >= PART_WORK) {
-        team_run(s->team, run, arg, n);
-        return;
-    }
-    for (uint32_t part = 0; part < n; part++)
-        run(arg, part, /* member= */ 0);
+    team_run_work(s->team, run, arg, n, work);
 }
 
 static float *scratch_of(const struct stepper *s, uint32_t member)
@@ -184,16 +173,6 @@ static void linear_part(void *arg, uint32_t part, uint32_t member)
                 s->residual.at[r][o] += j->y[0]->at[r][o];
 }
 
-/* Outputs of a part: several parts a member, each worth taking, whole tiles. */
-static uint32_t chunk_for(const struct stepper *s, uint64_t outputs, uint64_t work)
-{
-    uint64_t parts = (uint64_t)team_size(s->team) * 4, most = work / (PART_WORK / 4) + 1;
-    if (parts > most)
-        parts = most;
-    uint64_t chunk = (outputs + parts - 1) / parts;
-    return (uint32_t)((chunk + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN);
-}
-
 struct round_job {
     const struct stepper *s;
     const struct rows *x;
@@ -241,7 +220,7 @@ static void linears(struct linear_job *j)
         outputs += w->out;
     }
     uint32_t cut = j->finish == FINISH_gated ? 1 : j->n_linears, parts = 0;
-    j->chunk = chunk_for(s, j->finish == FINISH_gated ? outputs / 2 : outputs, work);
+    j->chunk = team_chunk(s->team, j->finish == FINISH_gated ? outputs / 2 : outputs, work);
     for (uint32_t i = 0; i < cut; i++) {
         parts += (outputs_of(j, i) + j->chunk - 1) / j->chunk;
         j->part_end[i] = parts;
@@ -553,6 +532,6 @@ void forward(struct stepper *s)
     for (uint32_t i = 0; i < s->n_wanted; i++)
         s->wanted_rows[i] = x->at[s->wanted[i]];
     uint64_t work = (uint64_t)m->output.in * m->output.out * s->n_wanted;
-    struct output_job j = { s, chunk_for(s, m->output.out, work) };
+    struct output_job j = { s, team_chunk(s->team, m->output.out, work) };
     run_parts(s, output_part, &j, (m->output.out + j.chunk - 1) / j.chunk, work);
 }

@@ -2,56 +2,11 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <sys/mman.h>
 
 #include "base/limits.h"
 #include "base/num.h"
 
 /* ---- memory ---- */
-
-/* Two passes over one list: the first counts bytes (block NULL), the second hands out. */
-struct layout {
-    uint8_t *block;
-    size_t used;
-    bool overflow;
-};
-
-static void *place(struct layout *l, size_t n, size_t size)
-{
-    size_t bytes, end;
-    if (!mul_ok(n, size, &bytes) || !add_ok(l->used, bytes, &end) || end > SIZE_MAX - 64) {
-        l->overflow = true;
-        return NULL;
-    }
-    void *p = l->block ? l->block + l->used : NULL;
-    l->used = (end + 63) & ~(size_t)63; /* cache lines are not shared */
-    return p;
-}
-
-static void place_rows(struct layout *l, struct rows *r, uint32_t n, size_t width)
-{
-    r->stride = (width + 15) & ~(size_t)15;
-    r->at = place(l, n, sizeof(*r->at));
-    size_t row_bytes;
-    if (!mul_ok(r->stride, sizeof(float), &row_bytes)) {
-        l->overflow = true;
-        return;
-    }
-    r->data = place(l, n, row_bytes);
-    for (uint32_t i = 0; r->data && i < n; i++)
-        r->at[i] = r->data + i * r->stride;
-}
-
-/* Rows that begin `offset` floats into those of `of`. */
-static void place_view(struct layout *l, struct rows *r, uint32_t n, const struct rows *of,
-                       size_t offset)
-{
-    r->stride = of->stride;
-    r->at = place(l, n, sizeof(*r->at));
-    r->data = of->data ? of->data + offset : NULL;
-    for (uint32_t i = 0; r->data && i < n; i++)
-        r->at[i] = r->data + i * r->stride;
-}
 
 static uint32_t max3(uint32_t a, uint32_t b, uint32_t c)
 {
@@ -63,49 +18,44 @@ static void place_all(struct stepper *s, struct layout *l)
 {
     const struct model_shape *m = &s->model->shape;
     uint32_t n = s->options.rows, q = m->heads * m->head_size, kv = m->kv_heads * m->head_size;
-    place_rows(l, &s->residual, n, m->embed);
-    place_rows(l, &s->normed, n, m->embed);
-    place_rows(l, &s->q, n, (size_t)q + (size_t)2 * kv);
-    place_view(l, &s->k, n, &s->q, q);
-    place_view(l, &s->v, n, &s->q, (size_t)q + kv);
-    place_rows(l, &s->attended, n, q);
-    place_rows(l, &s->gate, n, 2 * (size_t)m->ff);
-    place_view(l, &s->up, n, &s->gate, m->ff);
-    place_rows(l, &s->projected, n, m->embed);
-    place_rows(l, &s->rounded, n, max3(m->embed, m->ff, q));
+    layout_rows(l, &s->residual, n, m->embed);
+    layout_rows(l, &s->normed, n, m->embed);
+    layout_rows(l, &s->q, n, (size_t)q + (size_t)2 * kv);
+    layout_view(l, &s->k, n, &s->q, q);
+    layout_view(l, &s->v, n, &s->q, (size_t)q + kv);
+    layout_rows(l, &s->attended, n, q);
+    layout_rows(l, &s->gate, n, 2 * (size_t)m->ff);
+    layout_view(l, &s->up, n, &s->gate, m->ff);
+    layout_rows(l, &s->projected, n, m->embed);
+    layout_rows(l, &s->rounded, n, max3(m->embed, m->ff, q));
     for (int i = 0; i < SHARED_INPUTS; i++)
-        place_rows(l, &s->low[i], n, LIMIT_LORA_RANK);
-    place_rows(l, &s->logits, n, 0);
+        layout_rows(l, &s->low[i], n, LIMIT_LORA_RANK);
+    layout_rows(l, &s->logits, n, 0);
     s->logits.stride = s->options.states ? m->embed : m->vocab; /* read as one array */
-    s->logits.data = place(l, n * s->logits.stride, sizeof(float));
+    s->logits.data = layout_place(l, n * s->logits.stride, sizeof(float));
     for (uint32_t i = 0; s->logits.data && i < n; i++)
         s->logits.at[i] = s->logits.data + i * s->logits.stride;
-    s->angles = place(l, (size_t)n * ROPES * m->rope_dims, sizeof(float));
+    s->angles = layout_place(l, (size_t)n * ROPES * m->rope_dims, sizeof(float));
     s->score_floats = ((size_t)s->options.context + 15) & ~(size_t)15;
     s->member_floats =
         KERNEL_SCRATCH(max3(m->embed, m->ff, q)) + m->heads / m->kv_heads * s->score_floats;
-    s->member_scratch = place(l, team_size(s->team) * s->member_floats, sizeof(float));
-    s->entries = place(l, n, sizeof(*s->entries));
-    s->groups = place(l, n, sizeof(*s->groups));
-    s->group_of = place(l, n, sizeof(*s->group_of));
-    s->wanted = place(l, n, sizeof(*s->wanted));
-    s->wanted_rows = place(l, n, sizeof(*s->wanted_rows));
+    s->member_scratch = layout_place(l, team_size(s->team) * s->member_floats, sizeof(float));
+    s->entries = layout_place(l, n, sizeof(*s->entries));
+    s->groups = layout_place(l, n, sizeof(*s->groups));
+    s->group_of = layout_place(l, n, sizeof(*s->group_of));
+    s->wanted = layout_place(l, n, sizeof(*s->wanted));
+    s->wanted_rows = layout_place(l, n, sizeof(*s->wanted_rows));
+}
+
+static void place_stepper(void *stepper, struct layout *l)
+{
+    place_all(stepper, l);
 }
 
 static int allocate(struct stepper *s)
 {
-    struct layout size = { .block = NULL };
-    place_all(s, &size);
-    if (size.overflow)
-        return -ENOMEM;
-    void *p = mmap(NULL, size.used, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED)
-        return -ENOMEM;
-    s->block = p;
-    s->block_bytes = size.used;
-    struct layout hand_out = { .block = s->block };
-    place_all(s, &hand_out);
-    return cache_init(&s->cache, s->model, &s->options);
+    int r = layout_allocate(&s->block, &s->block_bytes, place_stepper, s);
+    return r < 0 ? r : cache_init(&s->cache, s->model, &s->options);
 }
 
 static int check_options(const struct stepper_options *o, struct fail *reterr)
@@ -155,8 +105,7 @@ struct stepper *stepper_free(struct stepper *s)
         return NULL;
     team_free(s->team);
     cache_done(&s->cache);
-    if (s->block)
-        (void)munmap(s->block, s->block_bytes);
+    layout_free(s->block, s->block_bytes);
     free(s);
     return NULL;
 }

@@ -4,14 +4,9 @@
 #pragma once
 
 #include "engine/local/cache.h"
+#include "engine/local/layout.h"
 #include "engine/local/model_impl.h"
 #include "engine/local/team.h"
-
-struct rows {      /* of floats, one a row of the step */
-    float *data;   /* owned by the stepper's block */
-    float **at;    /* at[i]: row i */
-    size_t stride; /* floats */
-};
 
 struct step_entry { /* a row of the running step, in the order of its adapter */
     int32_t token;

@@ -10,7 +10,10 @@
 
 enum {
     TEAM_MAX = 256,
-    SPINS = 2000, /* some 20 µs: the machine may be shared */
+    PART_WORK = 1 << 17, /* multiply-adds that pay for waking the team: ~10 µs */
+    PART_ALIGN = 8,      /* weight rows of a part: whole tiles */
+    MEMBER_PARTS = 4,    /* of one piece of work, at most: a slow member holds little up */
+    SPINS = 2000,        /* some 20 µs: the machine may be shared */
     PART_BITS = 24,
     PART_MASK = (1 << PART_BITS) - 1,
 };
@@ -132,6 +135,26 @@ void team_run(struct team *t, team_part *run, void *arg, uint32_t n)
     }
     take_parts(t, generation, /* member= */ 0);
     wait_for_parts(t, n);
+}
+
+void team_run_work(struct team *t, team_part *run, void *arg, uint32_t n, uint64_t work)
+{
+    if (work >= PART_WORK) {
+        team_run(t, run, arg, n);
+        return;
+    }
+    for (uint32_t part = 0; part < n; part++)
+        run(arg, part, /* member= */ 0);
+}
+
+uint32_t team_chunk(const struct team *t, uint64_t outputs, uint64_t work)
+{
+    uint64_t parts = (uint64_t)t->size * MEMBER_PARTS;
+    uint64_t most = work / (PART_WORK / MEMBER_PARTS) + 1;
+    if (parts > most)
+        parts = most;
+    uint64_t chunk = (outputs + parts - 1) / parts;
+    return (uint32_t)((chunk + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN);
 }
 
 static uint32_t allowed_cores(cpu_set_t *ret)

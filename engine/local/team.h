@@ -23,3 +23,9 @@ uint32_t team_size(const struct team *t);
 
 /* Runs part 0 … n - 1 and returns when all are done. */
 void team_run(struct team *t, team_part *run, void *arg, uint32_t n);
+/* The same for work of that many multiply-adds in all: where waking the others does not pay, the
+ * caller runs every part. */
+void team_run_work(struct team *t, team_part *run, void *arg, uint32_t n, uint64_t work);
+/* How to cut the outputs of a matrix: outputs of a part, so that a member has several parts, each
+ * worth taking, of whole tiles. */
+uint32_t team_chunk(const struct team *t, uint64_t outputs, uint64_t work);
