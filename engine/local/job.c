@@ -192,7 +192,7 @@ static int push(struct job *j, const float *logits, int32_t id)
 
 int job_advance(struct job *j, const float *logits, const int32_t *banned, size_t n_banned)
 {
-    int32_t id = sampler_pick(j->sampler, logits, banned, j->ignore_eos ? n_banned : 0);
+    int32_t id = sampler_pick(j->sampler, logits, NULL, banned, j->ignore_eos ? n_banned : 0);
     j->last = id;
     j->n_generated++;
     metrics_add(METRIC_completion_tokens_total, 1);

@@ -1,7 +1,8 @@
 /*
- * The order is: logit bias, penalties, temperature, top-k, top-p, min-p, one draw. Bias before
- * penalties and the order of the three cuts are llama.cpp's; temperature comes before the cuts, as
- * the OpenAI API and vLLM have it, so top_p means a share of the distribution that is drawn from.
+ * The order is: what is allowed, logit bias, penalties, temperature, top-k, typical, top-p, min-p,
+ * one draw. Bias before penalties and the order of the cuts are llama.cpp's; temperature comes
+ * before the cuts, as the OpenAI API and vLLM have it, so top_p means a share of the distribution
+ * that is drawn from. Each cut sees what the one before it left: the shares are of that rest.
  *
  * A cut never sorts the vocabulary: candidates that cannot survive are dropped in one pass, the
  * rest become a heap, and only those that are kept are popped.
@@ -18,6 +19,7 @@
 
 enum { REPEAT_WINDOW = 64 };         /* tokens that the repeat penalty looks at */
 static const float least = -9999.0f; /* log-probability of the impossible: JSON has no -inf */
+static const float bias_bans = -100, bias_forces = 100; /* OpenAI: "a ban or exclusive selection" */
 
 struct candidate {
     double weight; /* exp((logit − max) / T) */
@@ -27,6 +29,7 @@ struct candidate {
 struct sampler {
     struct sampling params;       /* `bias` is our own copy */
     struct chat_logit_bias *bias; /* owned */
+    float *forced;                /* n_bias logits of ids that exclude all others; scratch */
     uint32_t vocab;
     uint64_t key, n_drawn;         /* the generator: a key, and a counter of draws */
     int32_t recent[REPEAT_WINDOW]; /* ring */
@@ -66,6 +69,7 @@ struct sampler *sampler_free(struct sampler *s)
     if (!s)
         return NULL;
     free(s->bias);
+    free(s->forced);
     free(s->counts);
     free(s->work);
     free(s->heap);
@@ -92,7 +96,8 @@ static int allocate(struct sampler *s)
 {
     if (s->params.n_bias) {
         s->bias = calloc(s->params.n_bias, sizeof(*s->bias));
-        if (!s->bias)
+        s->forced = calloc(s->params.n_bias, sizeof(*s->forced));
+        if (!s->bias || !s->forced)
             return -ENOMEM;
         memcpy(s->bias, s->params.bias, s->params.n_bias * sizeof(*s->bias));
     }
@@ -167,14 +172,67 @@ static void penalise_counted(struct sampler *s)
                               (float)s->counts[i] * s->params.frequency_penalty);
 }
 
-/* The logits to choose from; fills s->work. */
-static void prepare(struct sampler *s, const float *logits, const int32_t *banned, size_t n_banned)
+static void add_bias(struct sampler *s)
 {
+    for (size_t i = 0; i < s->params.n_bias; i++) {
+        const struct chat_logit_bias *b = &s->bias[i];
+        if (!id_known(s, b->token))
+            continue;
+        float *w = &s->work[b->token];
+        *w = b->bias <= bias_bans ? -INFINITY : tame(*w + b->bias);
+    }
+}
+
+/* Where ids with the largest bias can be chosen at all, nothing else can. */
+static void force(struct sampler *s)
+{
+    bool any = false;
+    for (size_t i = 0; i < s->params.n_bias; i++) {
+        const struct chat_logit_bias *b = &s->bias[i];
+        bool forces = b->bias >= bias_forces && id_known(s, b->token);
+        s->forced[i] = forces ? s->work[b->token] : -INFINITY;
+        any |= s->forced[i] > -INFINITY;
+    }
+    if (!any)
+        return;
     for (uint32_t i = 0; i < s->vocab; i++)
-        s->work[i] = tame(logits[i]);
+        s->work[i] = -INFINITY;
     for (size_t i = 0; i < s->params.n_bias; i++)
-        if (id_known(s, s->bias[i].token))
-            s->work[s->bias[i].token] = tame(s->work[s->bias[i].token] + s->bias[i].bias);
+        if (s->forced[i] > -INFINITY)
+            s->work[s->bias[i].token] = s->forced[i];
+}
+
+enum { WORD_BITS = 32 };
+
+/* Copies the logits of the allowed ids; the others become impossible. Without branches on single
+ * bits, and whole words without a bit are not read. */
+static void copy_allowed(struct sampler *s, const float *logits, const uint32_t *allowed)
+{
+    for (uint32_t at = 0; at < s->vocab; at += WORD_BITS) {
+        uint32_t word = allowed[at / WORD_BITS];
+        uint32_t n = s->vocab - at < WORD_BITS ? s->vocab - at : WORD_BITS;
+        float *out = &s->work[at];
+        const float *in = &logits[at];
+        if (word == 0) {
+            for (uint32_t k = 0; k < n; k++)
+                out[k] = -INFINITY;
+            continue;
+        }
+        for (uint32_t k = 0; k < n; k++)
+            out[k] = word & (UINT32_C(1) << k) ? tame(in[k]) : -INFINITY;
+    }
+}
+
+/* The logits to choose from; fills s->work. */
+static void prepare(struct sampler *s, const float *logits, const uint32_t *allowed,
+                    const int32_t *banned, size_t n_banned)
+{
+    if (allowed)
+        copy_allowed(s, logits, allowed);
+    else
+        for (uint32_t i = 0; i < s->vocab; i++)
+            s->work[i] = tame(logits[i]);
+    add_bias(s);
     if (s->params.repeat_penalty != 1 && s->params.repeat_penalty > 0)
         penalise_recent(s);
     if (s->counts)
@@ -182,6 +240,8 @@ static void prepare(struct sampler *s, const float *logits, const int32_t *banne
     for (size_t i = 0; i < n_banned; i++)
         if (id_known(s, banned[i]))
             s->work[banned[i]] = -INFINITY;
+    if (s->forced)
+        force(s);
 }
 
 /* ---- choosing ---- */
@@ -251,18 +311,27 @@ struct kept { /* the survivors, largest first, read downwards from `first` */
     double total;
 };
 
+/* Weight of a logit: of the largest it is 1. */
+static double weight_of(const struct sampler *s, float logit, float max)
+{
+    if (logit == max)
+        return 1; /* 0 × inf at a tiny temperature */
+    return exp(((double)logit - (double)max) / (double)s->params.temperature);
+}
+
 /* Weights of all ids that are worth it: at least `floor` of the total weight each. */
 static size_t weigh(struct sampler *s, float max, double floor, double *ret_total)
 {
-    double inverse = 1 / (double)s->params.temperature, total = 0;
+    double total = 0;
+    size_t n_possible = 0, n = 0;
     for (uint32_t i = 0; i < s->vocab; i++) {
-        double x = ((double)s->work[i] - (double)max) * inverse;
-        double w = s->work[i] == max ? 1 : exp(x); /* 0 × inf at a tiny temperature */
-        s->heap[i] = (struct candidate){ w, (int32_t)i };
+        if (s->work[i] == -INFINITY)
+            continue;
+        double w = weight_of(s, s->work[i], max);
+        s->heap[n_possible++] = (struct candidate){ w, (int32_t)i };
         total += w;
     }
-    size_t n = 0;
-    for (uint32_t i = 0; i < s->vocab; i++)
+    for (size_t i = 0; i < n_possible; i++)
         if (s->heap[i].weight > 0 && s->heap[i].weight >= floor * total)
             s->heap[n++] = s->heap[i];
     *ret_total = total;
@@ -280,27 +349,54 @@ static struct kept pop_while(struct candidate *heap, size_t n, size_t max_n, dou
     return k;
 }
 
-static void keep_share(struct kept *k, double share) /* the fewest that hold this much */
+static void keep_least(struct kept *k, double share) /* of the largest, which always stays */
 {
-    double sum = 0;
-    for (size_t i = 0; i < k->n; i++) {
-        sum += k->first[-(ptrdiff_t)i].weight;
-        if (sum >= share) {
-            k->n = i + 1;
-            break;
-        }
-    }
-    k->total = sum;
-}
-
-static void keep_least(struct kept *k, double weight) /* the largest always stays */
-{
-    double sum = 0;
+    double sum = 0, weight = share * k->first->weight;
     size_t n = 0;
     while (n < k->n && (n == 0 || k->first[-(ptrdiff_t)n].weight >= weight))
         sum += k->first[-(ptrdiff_t)n++].weight;
     k->n = n;
     k->total = sum;
+}
+
+/* What survived so far: n candidates at the head of the heap, in no order. */
+struct rest {
+    size_t n;
+    double total;
+};
+
+/* What was kept moves to the head. */
+static struct rest settle(struct sampler *s, const struct kept *k)
+{
+    memmove(s->heap, k->first - (ptrdiff_t)(k->n - 1), k->n * sizeof(*s->heap));
+    return (struct rest){ k->n, k->total };
+}
+
+/*
+ * Locally typical sampling (Meister, Pimentel, Wiher, Cotterell 2022): of the ids whose surprise
+ * (-ln p) is nearest to the expected one (the entropy), the fewest that hold `share` of the mass.
+ * At least one stays; of two equally near ones the lower id comes first.
+ */
+static struct rest keep_typical(struct sampler *s, struct rest r, double share, float max)
+{
+    double log_total = log(r.total), entropy = 0;
+    for (size_t i = 0; i < r.n; i++) {
+        double p = s->heap[i].weight / r.total;
+        entropy += p > 0 ? -p * log(p) : 0;
+    }
+    for (size_t i = 0; i < r.n; i++) { /* the heap's largest: the nearest */
+        double surprise = log_total - log(s->heap[i].weight);
+        s->heap[i].weight = -fabs(surprise - entropy);
+    }
+    heapify(s->heap, r.n);
+    struct kept k = { .first = s->heap + r.n - 1 };
+    for (size_t left = r.n; left > 0 && (k.n == 0 || k.total < share * r.total); k.n++) {
+        (void)pop(s->heap, &left);
+        struct candidate *c = &s->heap[left];
+        c->weight = weight_of(s, s->work[c->id], max);
+        k.total += c->weight;
+    }
+    return settle(s, &k);
 }
 
 static int32_t draw_kept(struct sampler *s, const struct kept *k)
@@ -328,44 +424,54 @@ static int32_t draw_any(struct sampler *s, size_t n, double total)
 static int32_t sample(struct sampler *s, float max)
 {
     const struct sampling *p = &s->params;
-    bool cut_k = p->top_k > 0 && p->top_k < s->vocab;
-    bool cut_p = p->top_p < 1;
-    bool cut_min = p->min_p > 0;
-    double total;
+    bool cut_k = p->top_k > 0 && p->top_k < s->vocab, cut_typical = p->typical_p < 1;
+    bool cut_p = p->top_p<1, cut_min = p->min_p> 0;
 
     /* Together, those below (1 − top_p) / vocab hold less than 1 − top_p: none is in the nucleus.
-     * With top-k the nucleus is a share of the k largest, so nothing can be told beforehand. */
+     * With an earlier cut the nucleus is a share of what that leaves: nothing is told beforehand.
+     */
     double share = fmax((double)p->top_p, 0);
-    double floor = cut_p && !cut_k ? (1 - share) / (2.0 * s->vocab) : 0; /* 2: rounding */
-    size_t n = weigh(s, max, floor, &total);
+    bool is_first = !cut_k && !cut_typical;
+    struct rest r;
+    r.n = weigh(s, max, cut_p && is_first ? (1 - share) / (2.0 * s->vocab) : 0, /* 2: rounding */
+                &r.total);
+    if (cut_k) {
+        struct kept k = pop_while(s->heap, r.n, p->top_k, INFINITY);
+        r = settle(s, &k);
+    }
+    if (cut_typical)
+        r = keep_typical(s, r, fmax((double)p->typical_p, 0), max);
     if (!cut_k && !cut_p && !cut_min)
-        return draw_any(s, n, total);
-
-    struct kept k =
-        pop_while(s->heap, n, cut_k ? p->top_k : n, cut_p && !cut_k ? share * total : INFINITY);
-    if (cut_p && cut_k)
-        keep_share(&k, share * k.total);
+        return draw_any(s, r.n, r.total);
+    struct kept k = pop_while(s->heap, r.n, r.n, cut_p ? share * r.total : INFINITY);
     if (cut_min)
-        keep_least(&k, (double)p->min_p); /* the largest weighs 1 */
+        keep_least(&k, (double)p->min_p);
     return draw_kept(s, &k);
 }
 
-static int32_t first_allowed(const struct sampler *s, const int32_t *banned, size_t n_banned)
+/* Where every logit is impossible: the first id that may be chosen; -1: none may. */
+static int32_t first_allowed(const struct sampler *s, const uint32_t *allowed,
+                             const int32_t *banned, size_t n_banned)
 {
-    for (uint32_t i = 0; i < s->vocab; i++)
-        if (!is_banned((int32_t)i, banned, n_banned))
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        bool is_in = !allowed || (allowed[i / WORD_BITS] >> i % WORD_BITS & 1);
+        if (is_in && !is_banned((int32_t)i, banned, n_banned))
             return (int32_t)i;
-    return 0;
+    }
+    return -1;
 }
 
-int32_t sampler_pick(struct sampler *s, const float *logits, const int32_t *banned, size_t n_banned)
+int32_t sampler_pick(struct sampler *s, const float *logits, const uint32_t *allowed,
+                     const int32_t *banned, size_t n_banned)
 {
-    prepare(s, logits, banned, n_banned);
+    prepare(s, logits, allowed, banned, n_banned);
     int32_t id = largest(s);
     if (id < 0)
-        id = first_allowed(s, banned, n_banned);
+        id = first_allowed(s, allowed, banned, n_banned);
     else if (!is_greedy(s))
         id = sample(s, s->work[id]);
+    if (id < 0)
+        return id;
 
     s->recent[s->n_recent % REPEAT_WINDOW] = id;
     s->n_recent = s->n_recent + 1 < 2 * REPEAT_WINDOW ? s->n_recent + 1 : REPEAT_WINDOW;

@@ -1,6 +1,7 @@
 /*
- * Picks the next token from logits: bias and penalties, then temperature, top-k, top-p, min-p, then
- * one random draw. Same seed, same text, whatever else is in the batch.
+ * Picks the next token from logits: what a grammar allows, bias and penalties, then temperature,
+ * top-k, typical, top-p, min-p, then one random draw. Same seed, same text, whatever else is in the
+ * batch.
  *
  * One sampler a sequence; one thread at a time.
  */
@@ -16,9 +17,12 @@ int sampler_new(struct sampler **ret, const struct sampling *p, uint32_t choice,
 struct sampler *sampler_free(struct sampler *s);
 DEFINE_CLEANUP(struct sampler *, sampler_free);
 
-/* Chooses; remembers it for the penalties. The `banned` ids cannot be chosen (ignore_eos). */
-int32_t sampler_pick(struct sampler *s, const float *logits, const int32_t *banned,
-                     size_t n_banned);
+/*
+ * Chooses; remembers it for the penalties. Only ids whose bit (id % 32 of word id / 32) is set in
+ * `allowed` can be chosen (NULL: all), and none of the `banned` ones. -1: nothing can.
+ */
+int32_t sampler_pick(struct sampler *s, const float *logits, const uint32_t *allowed,
+                     const int32_t *banned, size_t n_banned);
 
 /* Natural-log probability of id and the n_top most likely ids, of the raw logits (OpenAI's
  * logprobs). */

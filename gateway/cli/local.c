@@ -298,7 +298,7 @@ static int take_token(struct batch *b, struct seat *s, const float *logits)
     if (r < 0)
         return r;
     if (j->ids.n < j->wanted) {
-        int32_t id = sampler_pick(s->sampler, logits, NULL, 0);
+        int32_t id = sampler_pick(s->sampler, logits, NULL, NULL, 0);
         if (tokenizer_is_eog(b->run->m->tokenizer, id)) {
             j->stopped = true;
             leave_seat(b, s);

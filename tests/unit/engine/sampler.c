@@ -32,7 +32,7 @@ static struct sampler *make(const struct sampling *p, uint32_t vocab, const int3
 
 static int32_t pick(struct sampler *s, const float *logits)
 {
-    return sampler_pick(s, logits, NULL, 0);
+    return sampler_pick(s, logits, NULL, NULL, 0);
 }
 
 /* ---- greedy, by hand ---- */
@@ -61,7 +61,7 @@ static void greedy_takes_the_first_of_the_largest(void **state)
 
 static void bias_adds_before_the_choice(void **state)
 {
-    struct chat_logit_bias bias[] = { { 2, 100 }, { 7, 100 }, { -1, 100 }, { 0, -100 } };
+    struct chat_logit_bias bias[] = { { 2, 60 }, { 7, 60 }, { -1, 60 }, { 0, -99 } };
     struct sampling p = greedy();
     p.bias = bias;
     p.n_bias = ARRAY_LEN(bias);
@@ -69,6 +69,94 @@ static void bias_adds_before_the_choice(void **state)
     bias[0].bias = 0; /* it copied them */
     assert_int_equal(pick(s, (float[]){ 9, 5, -50, 1 }), 2);
     assert_int_equal(pick(s, (float[]){ 9, 5, -200, 1 }), 1);
+    assert_int_equal(pick(s, (float[]){ 200, 5, -200, 1 }), 0); /* 101: only biased */
+}
+
+static void bias_of_a_hundred_bans_or_forces(void **state)
+{
+    static const struct {
+        struct chat_logit_bias bias[3];
+        float logits[4];
+        uint32_t allowed; /* bits */
+        int32_t want;
+    } rows[] = {
+        { { { 0, -100 } }, { 500, 1, 2, 1 }, 0xf, 2 },
+        { { { 1, 100 } }, { 500, -500, 2, 1 }, 0xf, 1 },
+        { { { 1, 100 }, { 3, 100 } }, { 500, 1, 2, 4 }, 0xf, 3 },
+        { { { 1, 100 }, { 2, -100 } }, { 500, 1, 900, 4 }, 0xf, 1 },
+        { { { 1, 100 } }, { 500, -INFINITY, 2, 1 }, 0xf, 0 }, /* impossible: it forces nothing */
+        { { { 1, 100 } }, { 500, 1, 2, 1 }, 0xd, 0 },         /* not allowed: likewise */
+        { { { 9, 100 } }, { 500, 1, 2, 1 }, 0xf, 0 },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct sampling kinds[] = { greedy(), seeded(i) };
+        for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+            struct sampling p = kinds[k];
+            p.temperature = k ? 0.001f : 0; /* draws, but never the second best */
+            p.bias = rows[i].bias;
+            p.n_bias = 3; /* the rest are zeros: no bias */
+            CLEANUP(sampler_freep) struct sampler *s = make(&p, 4, NULL, 0);
+            int32_t got = sampler_pick(s, rows[i].logits, &rows[i].allowed, NULL, 0);
+            if (got != rows[i].want)
+                fail_msg("row %zu, kind %zu: %d", i, k, got);
+        }
+    }
+}
+
+/* ---- what a grammar allows ---- */
+
+static void only_allowed_ids_are_chosen(void **state)
+{
+    enum { VOCAB = 77 }; /* the last word of the mask is not full */
+    uint64_t random = 3;
+    for (int round = 0; round < 300; round++) {
+        uint32_t allowed[3] = { 0 };
+        float logits[VOCAB];
+        for (int i = 0; i < VOCAB; i++) {
+            logits[i] = (float)(test_random(&random) % 1000) / 100;
+            if (test_random(&random) % 9 == 0 || i == round % VOCAB)
+                allowed[i / 32] |= 1u << i % 32;
+        }
+        allowed[2] |= ~0u << (VOCAB - 64); /* bits past the vocabulary mean nothing */
+        int32_t best = -1;
+        for (int i = 0; i < VOCAB; i++)
+            if (allowed[i / 32] >> i % 32 & 1 && (best < 0 || logits[i] > logits[best]))
+                best = i;
+        struct sampling kinds[] = { greedy(), seeded(1), seeded(2), seeded(3) };
+        kinds[2].top_k = 3;
+        kinds[3].top_p = 0.5f;
+        for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+            CLEANUP(sampler_freep) struct sampler *s = make(&kinds[k], VOCAB, NULL, 0);
+            for (int n = 0; n < 20; n++) {
+                int32_t id = sampler_pick(s, logits, allowed, NULL, 0);
+                assert_in_range(id, 0, VOCAB - 1);
+                assert_true(allowed[id / 32] >> id % 32 & 1);
+                assert_true(k > 0 || id == best);
+            }
+        }
+    }
+}
+
+static void nothing_allowed_is_said(void **state)
+{
+    static const float logits[3] = { 3, 2, NAN };
+    static const struct {
+        uint32_t allowed;
+        int32_t banned[2];
+        size_t n_banned;
+        int32_t want;
+    } rows[] = {
+        { 0, { 0 }, 0, -1 }, { 3, { 0, 1 }, 2, -1 }, { 8, { 0 }, 0, -1 }, /* past the vocabulary */
+        { 4, { 0 }, 0, 2 }, /* NaN, but the only one */
+        { 3, { 0 }, 1, 1 },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct sampling p = seeded(1);
+        CLEANUP(sampler_freep) struct sampler *s = make(&p, 3, NULL, 0);
+        assert_int_equal(
+            sampler_pick(s, logits, &rows[i].allowed, rows[i].banned, rows[i].n_banned),
+            rows[i].want);
+    }
 }
 
 static void repeat_penalty_divides_gains_and_multiplies_losses(void **state)
@@ -149,9 +237,9 @@ static void banned_ids_are_never_chosen(void **state)
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
         CLEANUP(sampler_freep) struct sampler *s = make(&kinds[k], 4, NULL, 0);
         for (int i = 0; i < 200; i++) {
-            int32_t id = sampler_pick(s, (float[]){ 50, 1, 1, 50 }, banned, 4);
+            int32_t id = sampler_pick(s, (float[]){ 50, 1, 1, 50 }, NULL, banned, 4);
             assert_true(id == 1 || id == 2);
-            id = sampler_pick(s, (float[]){ 50, NAN, NAN, 50 }, all, 3);
+            id = sampler_pick(s, (float[]){ 50, NAN, NAN, 50 }, NULL, all, 3);
             assert_int_equal(id, 2); /* all others are banned, this one is NaN */
         }
     }
@@ -167,7 +255,8 @@ static void cuts_keep_exactly_the_ids_they_should(void **state)
         float temperature;
         uint32_t top_k;
         float top_p, min_p;
-        unsigned want; /* a bit an id */
+        unsigned want;   /* a bit an id */
+        float typical_p; /* 0: off */
     } rows[] = {
         { 1, 0, 1, 0, 0x1f },
         { 1, 1, 1, 0, 0x01 },
@@ -194,6 +283,24 @@ static void cuts_keep_exactly_the_ids_they_should(void **state)
         { 2, 0, 1, 0.6f, 0x03 }, /* roots: 1 0.71 0.5 0.35 0.35 */
         { 1e-30f, 0, 1, 0, 0x01 },
         { 1e-45f, 0, 0.9f, 0, 0x01 },
+        /* entropy 1.2997; from it 0.6065 0.0867 0.7798 1.4729 1.4729: ids 1 0 2 3 4 */
+        { 1, 0, 1, 0, 0x02, 1e-6f },
+        { 1, 0, 1, 0, 0x02, 0.24f },
+        { 1, 0, 1, 0, 0x03, 0.26f },
+        { 1, 0, 1, 0, 0x03, 0.74f },
+        { 1, 0, 1, 0, 0x07, 0.76f },
+        { 1, 0, 1, 0, 0x0f, 0.90f }, /* 0.875 is not enough; the lower of two equals */
+        { 1, 0, 1, 0, 0x1f, 0.95f },
+        { 1, 0, 1, 0, 0x1f, 7 },
+        { 1, 2, 1, 0, 0x01, 0.5f }, /* of 2/3 1/3, entropy 0.637: 0.231 0.462 */
+        { 1, 2, 1, 0, 0x03, 0.7f },
+        { 1, 0, 0.5f, 0, 0x01, 0.26f }, /* of 0.5 0.25: the first holds 2/3 */
+        { 1, 0, 0.7f, 0, 0x03, 0.26f },
+        { 1, 0, 1, 0.9f, 0x02, 0.2f }, /* the largest that is left */
+        { 1, 0, 1, 0.6f, 0x01, 0.26f },
+        /* squares 0.7442 0.1860 0.0465 0.0116 0.0116, entropy 0.7796: 0.484 0.902 … */
+        { 0.5f, 0, 1, 0, 0x01, 0.7f },
+        { 0.5f, 0, 1, 0, 0x03, 0.75f },
     };
     float logits[5];
     for (int i = 0; i < 5; i++)
@@ -204,6 +311,7 @@ static void cuts_keep_exactly_the_ids_they_should(void **state)
         p.top_k = rows[i].top_k;
         p.top_p = rows[i].top_p;
         p.min_p = rows[i].min_p;
+        p.typical_p = rows[i].typical_p > 0 ? rows[i].typical_p : 1;
         CLEANUP(sampler_freep) struct sampler *s = make(&p, 5, NULL, 0);
         unsigned seen = 0;
         for (int n = 0; n < 500; n++)
@@ -230,6 +338,41 @@ static int by_share(const void *a, const void *b)
 
 enum { PROPERTY_VOCAB = 300 };
 
+struct surprising {
+    struct sorted it;
+    long double off; /* of its surprise from the entropy */
+};
+
+static int by_typicality(const void *a, const void *b)
+{
+    const struct surprising *x = a, *y = b;
+    if (x->off != y->off)
+        return x->off < y->off ? -1 : 1;
+    return x->it.id < y->it.id ? -1 : 1;
+}
+
+/* The fewest typical ones that hold the share, largest first again. */
+static size_t cut_to_typical(struct sorted *all, size_t n, long double share)
+{
+    struct surprising list[PROPERTY_VOCAB];
+    long double total = 0, entropy = 0, sum = 0;
+    for (size_t i = 0; i < n; i++)
+        total += all[i].p;
+    for (size_t i = 0; i < n; i++)
+        entropy -= all[i].p / total * logl(all[i].p / total);
+    for (size_t i = 0; i < n; i++)
+        list[i] = (struct surprising){ all[i], fabsl(-logl(all[i].p / total) - entropy) };
+    qsort(list, n, sizeof(*list), by_typicality);
+    size_t kept = 0;
+    while (kept < n && (kept == 0 || sum < share * total)) {
+        sum += list[kept].it.p;
+        all[kept] = list[kept].it;
+        kept++;
+    }
+    qsort(all, kept, sizeof(*all), by_share);
+    return kept;
+}
+
 static size_t sort_and_cut(struct sorted *all, const float *logits, const struct sampling *p)
 {
     long double total = 0;
@@ -239,11 +382,11 @@ static size_t sort_and_cut(struct sorted *all, const float *logits, const struct
     }
     qsort(all, PROPERTY_VOCAB, sizeof(*all), by_share);
     size_t n = p->top_k && p->top_k < PROPERTY_VOCAB ? p->top_k : PROPERTY_VOCAB;
-    if (p->top_k) {
-        total = 0;
-        for (size_t i = 0; i < n; i++)
-            total += all[i].p;
-    }
+    if (p->typical_p < 1)
+        n = cut_to_typical(all, n, p->typical_p);
+    total = 0;
+    for (size_t i = 0; i < n; i++)
+        total += all[i].p;
     long double sum = 0;
     for (size_t i = 0; p->top_p < 1 && i < n; i++) {
         sum += all[i].p;
@@ -273,6 +416,7 @@ static void random_cuts_agree_with_a_full_sort(void **state)
         p.top_k = round % 3 ? 0 : 1 + (uint32_t)(test_random(&random) % 40);
         p.top_p = round % 2 ? 1 : 0.2f + 0.8f * unit(&random);
         p.min_p = round % 5 ? 0 : 0.3f * unit(&random);
+        p.typical_p = round % 4 ? 1 : 0.1f + 0.9f * unit(&random);
         struct sorted all[PROPERTY_VOCAB];
         size_t n = sort_and_cut(all, logits, &p);
         CLEANUP(sampler_freep) struct sampler *s = make(&p, PROPERTY_VOCAB, NULL, 0);
@@ -406,6 +550,7 @@ static void strange_logits_give_a_token_and_no_crash(void **state)
         p.top_k = (uint32_t)(round % 4);
         p.top_p = (float[]){ 1, 0.5f, 0, -3, NAN }[round % 5];
         p.min_p = (float[]){ 0, 0.1f, NAN }[round % 3];
+        p.typical_p = (float[]){ 1, 0.4f, 0, -3, NAN, INFINITY, 1e-45f }[round % 7];
         p.repeat_penalty = (float[]){ 1, 1.5f, 0, NAN }[round % 4];
         p.frequency_penalty = (float[]){ 0, 2 }[round % 2];
         CLEANUP(sampler_freep) struct sampler *s = make(&p, ARRAY_LEN(logits), (int32_t[]){ 1 }, 1);
@@ -462,6 +607,9 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_takes_the_first_of_the_largest),
         cmocka_unit_test(bias_adds_before_the_choice),
+        cmocka_unit_test(bias_of_a_hundred_bans_or_forces),
+        cmocka_unit_test(only_allowed_ids_are_chosen),
+        cmocka_unit_test(nothing_allowed_is_said),
         cmocka_unit_test(repeat_penalty_divides_gains_and_multiplies_losses),
         cmocka_unit_test(repeat_penalty_looks_back_64_tokens),
         cmocka_unit_test(presence_and_frequency_count_generated_tokens_only),
