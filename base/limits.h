@@ -16,8 +16,11 @@
 #define LIMIT_STOP_BYTES 1024          /* of one stop string: bounds the hold-back */
 #define LIMIT_LOGIT_BIAS 1024          /* entries of one request */
 #define LIMIT_TOP_LOGPROBS 20          /* OpenAI's own */
-#define LIMIT_CHOICES 16               /* n */
-#define LIMIT_PROMPTS 128              /* prompts of one completion request, times n */
+#define LIMIT_LEGACY_LOGPROBS 5        /* of /v1/completions; OpenAI's own */
+#define LIMIT_CHOICES 128              /* n and best_of; OpenAI's own */
+#define LIMIT_STOP_IDS 256             /* stop tokens of one request */
+#define LIMIT_FORMAT_BYTES (1 * MIB)   /* a schema, grammar or expression of one request */
+#define LIMIT_PROMPTS 128              /* prompts of one completion request, times n or best_of */
 #define LIMIT_REQUEST_ARENA (1 * GIB)  /* decoded request, plugins, rendering */
 #define LIMIT_SSE_EVENT (8 * MIB)      /* one rendered event */
 #define LIMIT_STREAM_BACKLOG (4 * MIB) /* rendered but unread by a slow client */

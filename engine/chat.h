@@ -63,6 +63,8 @@ enum chat_format {
     CHAT_FORMAT_json_object, /* any JSON object */
     CHAT_FORMAT_json_schema, /* `format_text` is the schema, as JSON */
     CHAT_FORMAT_grammar,     /* `format_text` is a grammar (GBNF) */
+    CHAT_FORMAT_regex,       /* `format_text` is a regular expression for the whole text */
+    CHAT_FORMAT_choice,      /* `format_text` is a JSON array of strings: one of them */
 };
 
 enum tool_choice {
@@ -88,16 +90,25 @@ struct chat_request {
     bool single_tool_call; /* parallel_tool_calls: false */
     enum chat_format format;
     struct str format_text;
+    bool format_strict;         /* of a schema: objects take only the members that it names */
+    const char *format_param;   /* static: the field that asked, for errors; NULL: none did */
     struct str template_kwargs; /* JSON object for the chat template; empty: none */
     struct sampling sampling;
     uint32_t max_tokens; /* 0: not given */
+    uint32_t min_tokens; /* no end, stop string or stop token before */
     const struct str *stops;
     size_t n_stops;
-    uint32_t n;       /* choices, at least 1 */
-    uint32_t best_of; /* of a completion: sequences to choose from; 0: n */
+    const int32_t *stop_ids; /* tokens that end the text, like an end token */
+    size_t n_stop_ids;
+    bool keep_stop;    /* the stop string or token is part of the text */
+    bool keep_special; /* control tokens show their spelling */
+    uint32_t n;        /* choices, at least 1 */
+    uint32_t best_of;  /* of a completion: sequences to choose from; 0: n */
     bool stream, include_usage, echo, ignore_eos;
     bool logprobs;
     uint32_t top_logprobs;
+    bool prompt_logprobs; /* the prompt's tokens have them too */
+    bool prompt_only;     /* and nothing is generated */
     struct str user;
     const struct chat_pair *metadata;
     size_t n_metadata;

@@ -39,6 +39,7 @@ struct engine_token {
     struct token_logprob chosen;
     const struct token_logprob *top; /* most likely first */
     size_t n_top;
+    bool hidden; /* a control token: its bytes are no part of the text */
 };
 
 enum engine_event_kind {
@@ -62,6 +63,9 @@ struct engine_event {
     const struct engine_token *tokens; /* those behind the text, when logprobs were asked for; else
                                           only their ids are valid when `want_tokens` was set */
     size_t n_tokens;
+    bool is_prompt; /* of text: the prompt, before all other text, where prompt_logprobs asks for
+                       it; the first token has no log-probability (NaN) */
+    float mean_logprob;        /* of done: of what was chosen, where best_of > n needs it */
     struct engine_call call;   /* borrowed during the call */
     enum finish_reason finish; /* of done */
     struct engine_usage usage; /* so far; final in done and failed */

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "gateway/api/error.h"
+#include "gateway/choices.h"
 #include "gateway/server.h"
 
 #include <errno.h>
@@ -32,49 +33,9 @@ static enum next fail_with(struct answer *a, int err, const char *doing)
     return reply_fail(a->request, &fail);
 }
 
-/* ---- choices ---- */
-
-static int make_choices(struct answer *a)
-{
-    struct request *r = a->request;
-    uint32_t n = a->chats[0].n;
-    a->choices = arena_array(r->arena, a->n_chats * n, sizeof(*a->choices));
-    if (!a->choices)
-        return -ENOMEM;
-    a->n_choices = a->n_chats * n;
-    for (uint32_t i = 0; i < a->n_choices; i++) {
-        struct choice *c = &a->choices[i];
-        *c = (struct choice){ .answer = a, .index = i, .chat = i / n };
-        c->content = BUF_INIT(LIMIT_REQUEST_ARENA);
-        for (size_t k = 0; k < ARRAY_LEN(c->logprobs); k++)
-            c->logprobs[k] = BUF_INIT(LIMIT_REQUEST_ARENA);
-        if (!chain_has_stream(a->chain))
-            continue;
-        int err = chain_run_new(&c->run, a->chain);
-        if (err < 0)
-            return err;
-    }
-    return 0;
-}
-
 bool answer_shows_logprobs(const struct answer *a)
 {
     return a->chats[0].logprobs && !chain_has_stream(a->chain);
-}
-
-struct engine_usage answer_usage(const struct answer *a)
-{
-    struct engine_usage u = { 0 };
-    uint32_t n = a->chats[0].n;
-    for (size_t i = 0; i < a->n_choices; i++) {
-        const struct engine_usage *c = &a->choices[i].usage;
-        u.completion_tokens += c->completion_tokens;
-        if (i % n != 0)
-            continue; /* the choices of one prompt share it */
-        u.prompt_tokens += c->prompt_tokens;
-        u.cached_tokens += c->cached_tokens;
-    }
-    return u;
 }
 
 /* ---- events → text that may leave ---- */
@@ -148,8 +109,9 @@ static void begin_choice(struct choice *c)
     c->begun = true;
     if (is_stream(a))
         a->dialect->begin(a, c, &a->out);
-    if (a->chats[c->chat].echo && !a->is_canned)
-        pass(c, a->chats[c->chat].prompt, /* e= */ NULL, /* end= */ false);
+    const struct chat_request *chat = &a->chats[c->chat];
+    if (chat->echo && !a->is_canned && !chat->prompt_logprobs) /* else it comes with them */
+        pass(c, chat->prompt, /* e= */ NULL, /* end= */ false);
 }
 
 static void first_text(struct answer *a)
@@ -171,15 +133,17 @@ static void take_event(struct answer *a, const struct flow_event *f)
         begin_choice(c);
         return;
     case ENGINE_EVENT_text:
-        first_text(a);
         begin_choice(c);
-        pass(c, e->text, e, /* end= */ false);
+        if (!e->is_prompt)
+            first_text(a);
+        pass(c, e->is_prompt ? a->chats[c->chat].prompt : e->text, e, /* end= */ false);
         return;
     case ENGINE_EVENT_reasoning: /* no engine of ours sends these yet */
     case ENGINE_EVENT_tool_call:
         return;
     case ENGINE_EVENT_done:
         c->usage = e->usage;
+        c->mean_logprob = e->mean_logprob;
         c->done = true;
         a->n_done++;
         begin_choice(c);
@@ -281,6 +245,7 @@ static enum next reply_whole(struct answer *a)
 {
     struct request *r = a->request;
     uint64_t from = clock_us();
+    choices_rank(a);
     a->dialect->whole(a, &r->reply.body);
     a->overhead_us += clock_us() - from;
     head(a);
@@ -416,6 +381,27 @@ static int submit_choice(struct choice *c, const struct lease *lease, struct fai
     return 0;
 }
 
+/* Prompts of token ids get their text. */
+static int spell(struct answer *a, struct engine *e)
+{
+    for (size_t i = 0; i < a->n_chats; i++) {
+        struct chat_request *chat = &a->chats[i];
+        if (!chat->prompt_ids || chat->prompt.p)
+            continue;
+        CLEANUP(buf_done) struct buf text = BUF_INIT(LIMIT_BODY);
+        engine_detokenize(e, chat->prompt_ids, chat->n_prompt_ids, &text);
+        chat->prompt = arena_str(a->request->arena, buf_str(&text));
+        if (buf_err(&text) < 0 || !chat->prompt.p)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static int spell_echo(struct answer *a)
+{
+    return a->chats[0].echo && a->target.model ? spell(a, a->target.model->engine) : 0;
+}
+
 /* From here silence is broken by comments, where the answer is a stream. */
 static void beats_begin(struct answer *a)
 {
@@ -430,11 +416,15 @@ static enum next submit(struct answer *a)
     struct request *r = a->request;
     struct lease *lease = a->lease;
     struct fail fail = { 0 };
+    int err = spell_echo(a);
+    if (err < 0) {
+        (void)fail_errno(&fail, err, "reading the prompt");
+        return refuse(a, &fail);
+    }
     beats_begin(a);
     a->overhead_us = clock_us() - r->received_us - r->waited_us;
     flow_job_add(&r->flow);
     (void)request_ref(r); /* of all jobs together */
-    int err = 0;
     for (size_t i = 0; err == 0 && i < a->n_choices; i++)
         err = submit_choice(&a->choices[i], lease, &fail);
     if (err != 0)
@@ -593,17 +583,7 @@ static int spell_prompts(struct answer *a)
     const struct core *c = r->state->core;
     if (!router_is_auto(r->state->router, a->chats[0].model) || c->n_models == 0)
         return 0;
-    for (size_t i = 0; i < a->n_chats; i++) {
-        struct chat_request *chat = &a->chats[i];
-        if (!chat->prompt_ids)
-            continue;
-        CLEANUP(buf_done) struct buf text = BUF_INIT(LIMIT_BODY);
-        engine_detokenize(c->models[0].engine, chat->prompt_ids, chat->n_prompt_ids, &text);
-        chat->prompt = arena_str(r->arena, buf_str(&text));
-        if (buf_err(&text) < 0 || !chat->prompt.p)
-            return -ENOMEM;
-    }
-    return 0;
+    return spell(a, c->models[0].engine);
 }
 
 static int resolve(struct answer *a, struct fail *reterr)
@@ -685,6 +665,8 @@ static enum next reply_empty(struct answer *a)
 {
     struct request *r = a->request;
     struct fail fail = { 0 };
+    if (spell_echo(a) < 0)
+        return fail_with(a, -ENOMEM, "reading the prompt");
     for (size_t i = 0; i < a->n_choices; i++) {
         struct choice *c = &a->choices[i];
         CLEANUP(own_free) int32_t *ids = NULL;
@@ -730,7 +712,7 @@ enum next answer_start(struct request *r, const struct dialect *d)
     if (err == 0 && !a->is_canned)
         err = refuse_images(a, &fail);
     if (err == 0)
-        err = make_choices(a);
+        err = choices_make(a);
     if (err != 0)
         return err < 0 ? fail_with(a, err, "preparing the request") : reply_fail(r, &fail);
     if (a->is_canned)

@@ -31,14 +31,16 @@ struct dialect {
 
 struct choice {
     struct answer *answer;
-    uint32_t index;         /* on the wire */
+    uint32_t index;         /* on the wire; until the best are chosen, in answer->choices */
     uint32_t chat;          /* which of answer->chats */
     struct engine_job *job; /* owned; published under flow.lock */
     struct chain_run *run;  /* owned; NULL: no stream stage */
     bool begun, ended;      /* rendered */
+    bool is_shown;          /* among answer->shown */
     bool done;              /* the engine sent its last event */
     enum finish_reason finish;
     struct engine_usage usage;
+    float mean_logprob;     /* of its tokens, where best_of chooses */
     struct buf content;     /* of a whole answer; ceiling LIMIT_REQUEST_ARENA */
     struct buf logprobs[4]; /* of a whole answer, as the dialect likes */
     size_t n_logprobs;
@@ -71,8 +73,10 @@ struct answer {
     struct adapter_revision revision;
     enum residency residency;
 
-    struct choice *choices;
+    struct choice *choices; /* best_of of each chat, or n */
     size_t n_choices, n_done;
+    struct choice **shown; /* of a whole answer: those that are sent, in wire order */
+    size_t n_shown;
     uint64_t overhead_us; /* received to submitted, without the wait for the adapter */
     uint64_t queue_us;
     bool has_text; /* the first token was counted */

@@ -16,6 +16,11 @@ struct job_list {
     struct job *first, **end; /* end: where the next one is linked */
 };
 
+struct wanted { /* logits */
+    struct job *job;
+    uint32_t position;
+};
+
 struct coordinator {
     struct coordinator_options o;
     pthread_t thread;
@@ -37,10 +42,8 @@ struct coordinator {
     uint32_t n_running;
     struct step_row *rows;
     uint32_t n_rows, n_prompt_rows;
-    struct job **sampled; /* the jobs of the rows whose logits are wanted, in row order */
-    uint32_t n_sampled;
-    int32_t *eog; /* ids that ignore_eos bans */
-    size_t n_eog;
+    struct wanted *wanted; /* the rows whose logits are wanted, in their order */
+    uint32_t n_wanted;
 };
 
 static void list_init(struct job_list *l)
@@ -87,7 +90,8 @@ int coordinator_put(struct coordinator *c, struct engine_job **ret, struct job *
         return FAILED;
     }
     size_t waiting = atomic_load(&c->n_waiting);
-    if (waiting >= (size_t)c->o.queue + c->n_free) {
+    /* The choices of a request enter together, or one that has more than fit would never run. */
+    if (j->choice == 0 && waiting >= (size_t)c->o.queue + c->n_free) {
         (void)fail_set(reterr, FAIL_queue_full,
                        "%zu requests wait for this model already; retry later", waiting);
         if (reterr)
@@ -228,8 +232,11 @@ static void borrow_prefix(struct coordinator *c, struct job *j)
 static void admit(struct coordinator *c, struct job *j)
 {
     j->slot = slots_take(&c->slots, &j->key, j->prompt, j->n_prompt - 1);
+    if (j->echo)
+        c->slots.at[j->slot].n = 0; /* what is not computed has no logits */
     j->n_computed = c->slots.at[j->slot].n;
-    borrow_prefix(c, j);
+    if (!j->echo)
+        borrow_prefix(c, j);
     c->running[c->n_running++] = j;
     metrics_add(METRIC_engine_running, 1);
     int r = job_admit(j, clock_us());
@@ -248,6 +255,10 @@ static bool may_begin(struct coordinator *c, struct job *j)
 {
     if (j->begun)
         return true;
+    if (j->echo) {
+        j->begun = true;
+        return true;
+    }
     uint32_t now, future = 0;
     (void)slots_best(&c->slots, &j->key, j->prompt, j->n_prompt - 1, c->o.slots, &now);
     for (uint32_t i = 0; c->running[i] != j; i++) {
@@ -277,12 +288,12 @@ static void add_row(struct coordinator *c, struct job *j, int32_t token, bool lo
     };
     j->n_step++;
     if (logits)
-        c->sampled[c->n_sampled++] = j;
+        c->wanted[c->n_wanted++] = (struct wanted){ j, c->rows[c->n_rows - 1].position };
 }
 
 static void build_rows(struct coordinator *c)
 {
-    c->n_rows = c->n_prompt_rows = c->n_sampled = 0;
+    c->n_rows = c->n_prompt_rows = c->n_wanted = 0;
     for (uint32_t i = 0; i < c->n_running; i++) {
         struct job *j = c->running[i];
         j->n_step = 0;
@@ -295,7 +306,7 @@ static void build_rows(struct coordinator *c)
         if (j->n_computed >= j->n_prompt || !may_begin(c, j))
             continue;
         for (uint32_t at = j->n_computed; at < j->n_prompt && c->n_rows < c->o.rows; at++)
-            add_row(c, j, j->prompt[at], /* logits= */ at + 1 == j->n_prompt);
+            add_row(c, j, j->prompt[at], /* logits= */ j->echo || at + 1 == j->n_prompt);
     }
     c->n_prompt_rows = c->n_rows - n_decode;
     assert(c->n_rows > 0);
@@ -328,6 +339,18 @@ static void note_computed(struct coordinator *c)
     metrics_add(METRIC_prompt_tokens_total, c->n_prompt_rows);
 }
 
+/* Logits of a prompt's position tell what the model thought of the next token in it. */
+static int use_logits(const struct wanted *w, const float *logits)
+{
+    struct job *j = w->job;
+    int r = 0;
+    if (j->echo && w->position == 0)
+        r = job_note_prompt(j, 0, NULL);
+    if (r == 0 && w->position + 1 < j->n_prompt)
+        return job_note_prompt(j, w->position + 1, logits);
+    return r < 0 ? r : job_advance(j, logits);
+}
+
 static void step(struct coordinator *c)
 {
     build_rows(c);
@@ -338,11 +361,11 @@ static void step(struct coordinator *c)
         return;
     }
     note_computed(c);
-    for (uint32_t i = 0; i < c->n_sampled; i++) {
-        struct job *j = c->sampled[i];
-        if (is_cancelled(j))
+    for (uint32_t i = 0; i < c->n_wanted; i++) {
+        struct job *j = c->wanted[i].job;
+        if (j->over || is_cancelled(j))
             continue; /* ended between the steps */
-        r = job_advance(j, logits + (size_t)i * c->o.vocab, c->eog, c->n_eog);
+        r = use_logits(&c->wanted[i], logits + (size_t)i * c->o.vocab);
         if (r < 0)
             end_errno(c, j, r, "choosing a token");
         else if (r == JOB_ENDS)
@@ -399,31 +422,14 @@ static void *coordinate(void *arg)
 
 /* ---- life ---- */
 
-static int find_eog(struct coordinator *c)
-{
-    for (int pass = 0; pass < 2; pass++) {
-        c->n_eog = 0;
-        for (uint32_t id = 0; id < c->o.vocab && id < tokenizer_vocab(c->o.tokenizer); id++)
-            if (tokenizer_is_eog(c->o.tokenizer, (int32_t)id)) {
-                if (pass == 1)
-                    c->eog[c->n_eog] = (int32_t)id;
-                c->n_eog++;
-            }
-        if (pass == 0 && !(c->eog = calloc(c->n_eog + 1, sizeof(*c->eog))))
-            return -ENOMEM;
-    }
-    return 0;
-}
-
 static int allocate(struct coordinator *c)
 {
     c->running = calloc(c->o.slots, sizeof(struct job *));
-    c->sampled = calloc(c->o.rows, sizeof(struct job *));
+    c->wanted = calloc(c->o.rows, sizeof(*c->wanted));
     c->rows = calloc(c->o.rows, sizeof(*c->rows));
-    if (!c->running || !c->sampled || !c->rows)
+    if (!c->running || !c->wanted || !c->rows)
         return -ENOMEM;
-    int r = slots_init(&c->slots, c->o.slots, c->o.context);
-    return r < 0 ? r : find_eog(c);
+    return slots_init(&c->slots, c->o.slots, c->o.context);
 }
 
 int coordinator_new(struct coordinator **ret, const struct coordinator_options *o)
@@ -473,9 +479,8 @@ struct coordinator *coordinator_free(struct coordinator *c)
         stop(c);
     slots_done(&c->slots);
     free(c->running);
-    free(c->sampled);
+    free(c->wanted);
     free(c->rows);
-    free(c->eog);
     (void)pthread_cond_destroy(&c->more);
     (void)pthread_mutex_destroy(&c->lock);
     free(c);

@@ -16,8 +16,7 @@
 struct coordinator;
 
 struct coordinator_options {
-    struct stepper *stepper;           /* borrowed; outlives it */
-    const struct tokenizer *tokenizer; /* likewise */
+    struct stepper *stepper; /* borrowed; outlives it */
     uint32_t slots, context, vocab;
     uint32_t rows;  /* of one step, at most; at least `slots` */
     uint32_t queue; /* jobs that may wait while no slot is free */

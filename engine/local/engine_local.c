@@ -26,6 +26,8 @@ struct local_engine {
     struct stepper *stepper;
     struct coordinator *coordinator;
     struct embedder *embedder;
+    int32_t *eog; /* owned: the end tokens */
+    size_t n_eog;
     uint32_t vocab; /* ids that can be chosen and given */
     uint32_t context;
 };
@@ -49,6 +51,7 @@ static void local_free(struct engine *e)
     prompter_free(l->prompter);
     tokenizer_free(l->tokenizer);
     model_free(l->model);
+    free(l->eog);
     free(l);
 }
 
@@ -67,11 +70,25 @@ static void local_unref(struct engine_job *job)
 
 static const struct engine_ops local_ops;
 
+static int refuse_structure(const struct chat_request *request, struct fail *reterr)
+{
+    if (request->format != CHAT_FORMAT_text)
+        return fail_param(reterr, FAIL_unsupported_parameter, request->format_param,
+                          "'%s' is not served with this value; leave it out",
+                          request->format_param);
+    if (request->tool_choice >= TOOL_CHOICE_required)
+        return fail_param(reterr, FAIL_unsupported_parameter, "tool_choice",
+                          "'tool_choice' is not served with this value; leave it out");
+    return 0;
+}
+
 static int submit(struct local_engine *l, struct engine_job **ret, const struct engine_spec *spec,
                   struct fail *reterr)
 {
     CLEANUP(token_list_done) struct token_list ids = { 0 };
-    int r = prompter_ids(l->prompter, spec->request, &ids, reterr);
+    int r = refuse_structure(spec->request, reterr);
+    if (r == 0)
+        r = prompter_ids(l->prompter, spec->request, &ids, reterr);
     if (r != 0)
         return r;
     struct job_context context = {
@@ -79,6 +96,8 @@ static int submit(struct local_engine *l, struct engine_job **ret, const struct 
         .tokenizer = l->tokenizer,
         .vocab = l->vocab,
         .context = l->context,
+        .eog = l->eog,
+        .n_eog = l->n_eog,
     };
     CLEANUP(job_unrefp) struct job *j = NULL;
     r = job_new(&j, &context, spec, &ids, reterr);
@@ -187,6 +206,22 @@ static uint32_t choose_context(const struct config_model *m, const struct model_
     return m->context ? at_most(m->context, own) : own;
 }
 
+static int find_eog(struct local_engine *l)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        l->n_eog = 0;
+        for (uint32_t id = 0; id < l->vocab; id++)
+            if (tokenizer_is_eog(l->tokenizer, (int32_t)id)) {
+                if (pass == 1)
+                    l->eog[l->n_eog] = (int32_t)id;
+                l->n_eog++;
+            }
+        if (pass == 0 && !(l->eog = calloc(l->n_eog + 1, sizeof(*l->eog))))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 static int load_model(struct local_engine *l, const char *path, struct fail *reterr)
 {
     CLEANUP(gguf_closep) struct gguf *g = NULL;
@@ -206,6 +241,9 @@ static int load_model(struct local_engine *l, const char *path, struct fail *ret
                         "%s: the tokenizer has %" PRIu32 " ids, the embedding table %" PRIu32, path,
                         ids, shape->vocab);
     l->vocab = ids;
+    r = find_eog(l);
+    if (r < 0)
+        return r;
     return prompter_new(&l->prompter, model_gguf(l->model), l->tokenizer, l->vocab);
 }
 
@@ -228,7 +266,6 @@ static int start(struct local_engine *l, const struct config_model *m, struct fa
         return r;
     struct coordinator_options scheduling = {
         .stepper = l->stepper,
-        .tokenizer = l->tokenizer,
         .slots = slots,
         .context = l->context,
         .vocab = shape->vocab,

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -14,8 +15,10 @@ static void drop_parts(struct job *j)
 {
     free(TAKE(j->prompt));
     free((void *)TAKE(j->sampling.bias));
+    free(TAKE(j->ends));
     j->sampler = sampler_free(j->sampler);
     j->stream = stream_free(j->stream);
+    j->echo = stream_free(j->echo);
 }
 
 struct job *job_ref(struct job *j)
@@ -41,6 +44,18 @@ static int check_bias(const struct job_context *c, const struct sampling *s, str
                               "logit_bias names token %" PRId32
                               "; token ids of this model are 0 to %" PRIu32,
                               s->bias[i].token, c->vocab - 1);
+    return 0;
+}
+
+static int check_stop_ids(const struct job_context *c, const struct chat_request *request,
+                          struct fail *reterr)
+{
+    for (size_t i = 0; i < request->n_stop_ids; i++)
+        if (request->stop_ids[i] < 0 || (uint32_t)request->stop_ids[i] >= c->vocab)
+            return fail_param(reterr, FAIL_invalid_request, "stop_token_ids",
+                              "stop_token_ids[%zu] is %" PRId32
+                              "; token ids of this model are 0 to %" PRIu32,
+                              i, request->stop_ids[i], c->vocab - 1);
     return 0;
 }
 
@@ -85,13 +100,39 @@ static int copy_bias(struct job *j, const struct sampling *s)
     return 0;
 }
 
-static int make_stream(struct job *j, const struct chat_request *request)
+static int copy_ends(struct job *j, const struct job_context *c, const struct chat_request *request)
 {
+    j->n_eog = c->n_eog;
+    j->n_ends = c->n_eog + request->n_stop_ids;
+    j->ends = calloc(j->n_ends + 1, sizeof(*j->ends));
+    if (!j->ends)
+        return -ENOMEM;
+    if (c->n_eog)
+        memcpy(j->ends, c->eog, c->n_eog * sizeof(*j->ends));
+    if (request->n_stop_ids)
+        memcpy(j->ends + c->n_eog, request->stop_ids, request->n_stop_ids * sizeof(*j->ends));
+    return 0;
+}
+
+static int make_streams(struct job *j, const struct chat_request *request)
+{
+    struct stream_options echo = {
+        .tokenizer = j->tokenizer,
+        .at_start = true,
+        .keep_special = request->keep_special,
+        .keep_tokens = true,
+    };
+    int r = request->prompt_logprobs ? stream_new(&j->echo, &echo) : 0;
+    if (r < 0)
+        return r;
     struct stream_options o = {
         .tokenizer = j->tokenizer,
         .at_start = begins_text(j->tokenizer, j->prompt, j->n_prompt),
         .stops = request->stops,
         .n_stops = request->n_stops,
+        .min_tokens = request->min_tokens,
+        .keep_stop = request->keep_stop,
+        .keep_special = request->keep_special,
         .keep_tokens = j->want_tokens || j->logprobs,
     };
     return stream_new(&j->stream, &o);
@@ -104,6 +145,8 @@ int job_new(struct job **ret, const struct job_context *c, const struct engine_s
     int r = check_length(c, request, ids->n, reterr);
     if (r == 0)
         r = check_bias(c, &request->sampling, reterr);
+    if (r == 0)
+        r = check_stop_ids(c, request, reterr);
     if (r != 0)
         return r;
     CLEANUP(job_unrefp) struct job *j = calloc(1, sizeof(*j));
@@ -126,6 +169,10 @@ int job_new(struct job **ret, const struct job_context *c, const struct engine_s
         .ignore_eos = request->ignore_eos,
         .logprobs = request->logprobs,
         .want_tokens = spec->want_tokens,
+        .keep_stop = request->keep_stop,
+        .prompt_only = request->prompt_only,
+        .scores = request->best_of > request->n,
+        .min_tokens = request->min_tokens,
         .n_top = n_top < c->vocab ? n_top : c->vocab,
         .deadline_ms = spec->deadline_ms,
         .on_event = spec->on_event,
@@ -138,7 +185,9 @@ int job_new(struct job **ret, const struct job_context *c, const struct engine_s
     j->sampling.bias = NULL;
     r = copy_bias(j, &request->sampling);
     if (r == 0)
-        r = make_stream(j, request);
+        r = copy_ends(j, c, request);
+    if (r == 0)
+        r = make_streams(j, request);
     if (r < 0)
         return r;
     *ret = TAKE(j);
@@ -178,35 +227,85 @@ int job_admit(struct job *j, uint64_t now_us)
     return 0;
 }
 
-static int push(struct job *j, const float *logits, int32_t id)
+/* Log-probability of id where somebody wants it; `top` has room for n_top. */
+static struct engine_token appraise(const struct job *j, const float *logits, int32_t id,
+                                    struct token_logprob *top)
 {
-    struct token_logprob top[LIMIT_TOP_LOGPROBS];
     struct engine_token token = { .chosen.id = id };
+    if (j->logprobs || j->scores)
+        token.chosen.logprob =
+            sampler_logprobs(j->sampler, logits, id, top, j->logprobs ? j->n_top : 0);
     if (j->logprobs) {
-        token.chosen.logprob = sampler_logprobs(j->sampler, logits, id, top, j->n_top);
         token.top = top;
         token.n_top = j->n_top;
     }
-    return stream_push(j->stream, &token, j->logprobs);
+    return token;
 }
 
-int job_advance(struct job *j, const float *logits, const int32_t *banned, size_t n_banned)
+int job_note_prompt(struct job *j, uint32_t at, const float *logits)
 {
-    int32_t id = sampler_pick(j->sampler, logits, NULL, banned, j->ignore_eos ? n_banned : 0);
-    j->last = id;
-    j->n_generated++;
-    metrics_add(METRIC_completion_tokens_total, 1);
-    if (!j->ignore_eos && tokenizer_is_eog(j->tokenizer, id)) {
-        j->finish = FINISH_stop;
-        return JOB_ENDS;
-    }
-    int r = push(j, logits, id);
+    struct token_logprob top[LIMIT_TOP_LOGPROBS];
+    struct engine_token token = { .chosen = { .id = j->prompt[at], .logprob = NAN } };
+    if (logits)
+        token = appraise(j, logits, j->prompt[at], top);
+    int r = stream_push(j->echo, &token, /* with_bytes= */ true);
+    if (r < 0 || at + 1 < j->n_prompt)
+        return r;
+    r = stream_end(j->echo);
     if (r < 0)
         return r;
-    if (r == STREAM_STOPPED || j->n_generated == j->n_max) {
-        j->finish = r == STREAM_STOPPED ? FINISH_stop : FINISH_length;
-        return JOB_ENDS;
-    }
+    struct engine_event event = { .kind = ENGINE_EVENT_text, .is_prompt = true };
+    if (stream_take(j->echo, &event.text, &event.tokens, &event.n_tokens))
+        send(j, &event);
+    j->echo = stream_free(j->echo);
+    return 0;
+}
+
+static int ends_with(struct job *j, enum finish_reason finish)
+{
+    j->finish = finish;
+    return JOB_ENDS;
+}
+
+static bool is_end(const struct job *j, int32_t id)
+{
+    for (size_t i = j->ignore_eos ? j->n_eog : 0; i < j->n_ends; i++)
+        if (j->ends[i] == id)
+            return true;
+    return false;
+}
+
+/* The next token within what min_tokens and ignore_eos allow; -1: there is none. */
+static int32_t pick(struct job *j, const float *logits)
+{
+    bool is_early = j->n_generated < j->min_tokens;
+    size_t n_banned = is_early ? j->n_ends : j->ignore_eos ? j->n_eog : 0;
+    return sampler_pick(j->sampler, logits, NULL, j->ends, n_banned);
+}
+
+int job_advance(struct job *j, const float *logits)
+{
+    if (j->prompt_only)
+        return ends_with(j, FINISH_length);
+    int32_t id = pick(j, logits);
+    if (id < 0) /* the text is whole, and its end may not be said */
+        return ends_with(j, FINISH_stop);
+    struct token_logprob top[LIMIT_TOP_LOGPROBS];
+    struct engine_token token = appraise(j, logits, id, top);
+    j->last = id;
+    j->n_generated++;
+    j->logprob_sum += (double)token.chosen.logprob;
+    metrics_add(METRIC_completion_tokens_total, 1);
+    bool ends = is_end(j, id);
+    if (ends && !j->keep_stop)
+        return ends_with(j, FINISH_stop);
+    int r = stream_push(j->stream, &token, j->logprobs);
+    if (r < 0)
+        return r;
+    if (ends || r == STREAM_STOPPED)
+        return ends_with(j, FINISH_stop);
+    if (j->n_generated == j->n_max)
+        return ends_with(j, FINISH_length);
     send_text(j);
     return 0;
 }
@@ -223,6 +322,8 @@ static void end(struct job *j, struct engine_event *event)
 void job_done(struct job *j, enum finish_reason finish)
 {
     struct engine_event event = { .kind = ENGINE_EVENT_done, .finish = finish };
+    if (j->n_generated)
+        event.mean_logprob = (float)(j->logprob_sum / j->n_generated);
     if (finish != FINISH_cancelled) { /* nobody reads on after a cancel */
         int r = stream_end(j->stream);
         if (r < 0) {

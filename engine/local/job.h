@@ -28,8 +28,12 @@ struct job {
     uint32_t choice;
     struct sampler *sampler; /* owned from admission to the end: it is large, and many may wait */
     struct stream *stream;   /* owned until the end */
-    bool ignore_eos, logprobs, want_tokens;
-    uint32_t n_top;
+    struct stream *echo;     /* likewise: the prompt's text and tokens; NULL: not asked for */
+    int32_t *ends;           /* owned: tokens that end the text; n_eog of the model … */
+    size_t n_eog, n_ends;    /* … then those of the request */
+    bool ignore_eos, logprobs, want_tokens, keep_stop, prompt_only;
+    bool scores; /* logprob_sum is wanted */
+    uint32_t n_top, min_tokens;
     uint64_t deadline_ms;
     engine_event_fn on_event;
     void *owner;
@@ -42,8 +46,9 @@ struct job {
     uint32_t n_step;     /* rows in the step under way */
     uint32_t n_cached;   /* prompt tokens that were not computed for it */
     uint32_t n_generated;
-    int32_t last; /* newest token; not computed yet */
-    bool begun;   /* its first prompt row is, or was, in a step */
+    double logprob_sum; /* of all that was chosen */
+    int32_t last;       /* newest token; not computed yet */
+    bool begun;         /* its first prompt row is, or was, in a step */
     enum finish_reason finish;
     bool over; /* the final event was sent */
 };
@@ -52,9 +57,11 @@ struct job_context {
     const struct engine_ops *ops;
     const struct tokenizer *tokenizer;
     uint32_t vocab, context;
+    const int32_t *eog; /* the model's end tokens; copied */
+    size_t n_eog;
 };
 
-/* Moves the prompt out of ids. FAILED: the prompt does not fit, a bias names no token. */
+/* Moves the prompt out of ids. FAILED: the prompt does not fit, a bias or stop names no token. */
 int job_new(struct job **ret, const struct job_context *c, const struct engine_spec *spec,
             struct token_list *ids, struct fail *reterr) MUST_USE;
 struct job *job_ref(struct job *j);
@@ -67,8 +74,10 @@ int job_admit(struct job *j, uint64_t now_us) MUST_USE; /* 0 or -ENOMEM */
 
 enum { JOB_ENDS = 1 }; /* j->finish says how; job_done is due */
 /* Chooses the next token and sends what text it completes. 0, JOB_ENDS or negative errno. */
-int job_advance(struct job *j, const float *logits, const int32_t *banned,
-                size_t n_banned) MUST_USE;
+int job_advance(struct job *j, const float *logits) MUST_USE;
+/* Notes what the model thought of prompt token `at`: logits of the position before it, NULL for the
+ * first one. In order; the last one sends the prompt's event. 0 or negative errno. */
+int job_note_prompt(struct job *j, uint32_t at, const float *logits) MUST_USE;
 
 /* The final event; what the job borrowed is not touched afterwards. */
 void job_done(struct job *j, enum finish_reason finish);

@@ -17,7 +17,8 @@ struct stream {
     char *stop_bytes;  /* owned: all stop strings, one after another */
     struct str *stops; /* owned array of views into stop_bytes */
     size_t n_stops;
-    bool keep_tokens, stopped, ended;
+    bool keep_tokens, keep_stop, keep_special, stopped, ended;
+    uint32_t n_pushed, min_tokens;
 
     struct buf text;   /* decoded and not yet taken */
     size_t taken;      /* bytes at the head of `text` that the last take gave away */
@@ -60,6 +61,9 @@ int stream_new(struct stream **ret, const struct stream_options *o)
         return -ENOMEM;
     detokenizer_init(&s->detokenizer, o->tokenizer, o->at_start);
     s->keep_tokens = o->keep_tokens;
+    s->keep_stop = o->keep_stop;
+    s->keep_special = o->keep_special;
+    s->min_tokens = o->min_tokens;
     s->text = BUF_INIT(LIMIT_SSE_EVENT);
     s->pieces = BUF_INIT(LIMIT_SSE_EVENT);
     int r = copy_stops(s, o);
@@ -128,7 +132,7 @@ static struct str piece_at(const char *bytes, const size_t *ends, size_t i)
 }
 
 /* One block: the top list, then the bytes of the chosen token and of each in the list. */
-static int copy_pieces(struct stream *s, struct kept_token *k)
+static int copy_pieces(struct stream *s, struct kept_token *k, bool is_first)
 {
     const struct tokenizer *t = s->detokenizer.t;
     size_t n = k->token.n_top, ends[1 + LIMIT_TOP_LOGPROBS];
@@ -152,6 +156,8 @@ static int copy_pieces(struct stream *s, struct kept_token *k)
     if (s->pieces.n)
         memcpy(bytes, s->pieces.p, s->pieces.n);
     k->token.chosen.bytes = piece_at(bytes, ends, 0);
+    if (is_first && str_starts(k->token.chosen.bytes, STR(" ")))
+        k->token.chosen.bytes = str_sub(k->token.chosen.bytes, 1); /* SPM's, not of the text */
     for (size_t i = 0; i < n; i++) {
         top[i] = k->token.top[i];
         top[i].bytes = piece_at(bytes, ends, 1 + i);
@@ -161,17 +167,29 @@ static int copy_pieces(struct stream *s, struct kept_token *k)
     return 0;
 }
 
-static int keep(struct stream *s, const struct engine_token *token, bool with_bytes, size_t begin)
+/* How a token joined the text. */
+struct joined {
+    size_t begin;  /* where, in bytes since the sequence began */
+    bool is_first; /* of all text */
+};
+
+static int keep(struct stream *s, const struct engine_token *token, bool with_bytes,
+                struct joined joined)
 {
     int r = grow_kept(s);
     if (r < 0)
         return r;
     struct kept_token *k = &s->kept[s->n_kept];
-    *k = (struct kept_token){ .token = *token, .begin = begin, .end = s->offset + s->text.n };
+    *k = (struct kept_token){
+        .token = *token,
+        .begin = joined.begin,
+        .end = s->offset + s->text.n,
+    };
+    k->token.hidden = !s->keep_special && tokenizer_is_special(s->detokenizer.t, token->chosen.id);
     if (s->detokenizer.n_held)
         k->end++; /* its character is not whole: it leaves with the byte that completes it */
     if (with_bytes || token->n_top) {
-        r = copy_pieces(s, k);
+        r = copy_pieces(s, k, joined.is_first);
         if (r < 0)
             return r;
     }
@@ -181,16 +199,18 @@ static int keep(struct stream *s, const struct engine_token *token, bool with_by
 
 /* ---- stop strings ---- */
 
-/* Where the first complete stop string begins, or -1. */
-static ptrdiff_t find_stop(const struct stream *s)
+/* Where the first complete stop string begins, or -1; *ret_n: its bytes. */
+static ptrdiff_t find_stop(const struct stream *s, size_t *ret_n)
 {
     struct str window = buf_str(&s->text); /* all before it left, so no stop began there */
     ptrdiff_t first = -1;
     for (size_t i = 0; i < s->n_stops; i++) {
         ptrdiff_t at = str_find(
             first < 0 ? window : str_head(window, (size_t)first + s->stops[i].n), s->stops[i]);
-        if (at >= 0 && (first < 0 || at < first))
-            first = at;
+        if (at < 0 || (first >= 0 && at >= first))
+            continue;
+        first = at;
+        *ret_n = s->stops[i].n;
     }
     return first;
 }
@@ -209,26 +229,49 @@ static size_t stop_prefix(const struct stream *s)
     return longest;
 }
 
-int stream_push(struct stream *s, const struct engine_token *token, bool with_bytes)
+static struct joined join(struct stream *s, int32_t id)
 {
-    settle(s);
-    size_t begin = s->offset + s->text.n;
-    detokenizer_push(&s->detokenizer, token->chosen.id, &s->text);
-    if (buf_err(&s->text) < 0)
-        return buf_err(&s->text);
-    if (s->keep_tokens) {
-        int r = keep(s, token, with_bytes, begin);
-        if (r < 0)
-            return r;
+    struct detokenizer *d = &s->detokenizer;
+    struct joined joined = { .begin = s->offset + s->text.n };
+    bool was_first = d->first;
+    if (s->keep_special && tokenizer_is_special(d->t, id)) {
+        detokenizer_end(d, &s->text);
+        tokenizer_decode(d->t, id, /* special= */ true, &s->text);
+    } else {
+        detokenizer_push(d, id, &s->text);
     }
-    ptrdiff_t at = find_stop(s);
-    if (at < 0)
-        return 0;
-    s->text.n = (size_t)at;
+    joined.is_first = was_first && !d->first;
+    return joined;
+}
+
+/* The stop string at `at` ends the text; tokens wholly behind it are forgotten. */
+static void cut(struct stream *s, size_t at)
+{
+    s->text.n = at;
     s->text.p[at] = '\0';
     s->stopped = true;
     while (s->n_kept && s->kept[s->n_kept - 1].begin >= s->offset + s->text.n)
         free(s->kept[--s->n_kept].memory);
+}
+
+int stream_push(struct stream *s, const struct engine_token *token, bool with_bytes)
+{
+    settle(s);
+    struct joined joined = join(s, token->chosen.id);
+    if (buf_err(&s->text) < 0)
+        return buf_err(&s->text);
+    if (s->keep_tokens) {
+        int r = keep(s, token, with_bytes, joined);
+        if (r < 0)
+            return r;
+    }
+    if (s->n_pushed++ < s->min_tokens)
+        return 0;
+    size_t n_stop = 0;
+    ptrdiff_t at = find_stop(s, &n_stop);
+    if (at < 0)
+        return 0;
+    cut(s, (size_t)at + (s->keep_stop ? n_stop : 0));
     return STREAM_STOPPED;
 }
 

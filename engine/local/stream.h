@@ -1,6 +1,7 @@
 /*
  * The text of one sequence: tokens go in, whole characters come out, and what may still turn into
- * a stop string waits. Stop text never comes out, wherever the token borders fall.
+ * a stop string waits. Stop text comes out only where it was asked for, wherever the token borders
+ * fall.
  *
  * One thread at a time.
  */
@@ -16,7 +17,10 @@ struct stream_options {
     bool at_start;                     /* no text stood before: SPM's first space is dropped */
     const struct str *stops;           /* copied; empty ones are ignored */
     size_t n_stops;
-    bool keep_tokens; /* stream_take gives them too */
+    uint32_t min_tokens; /* stop strings count from the token after that many */
+    bool keep_stop;      /* the stop string that ended the text is part of it */
+    bool keep_special;   /* control tokens show their spelling */
+    bool keep_tokens;    /* stream_take gives them too */
 };
 
 int stream_new(struct stream **ret, const struct stream_options *o) MUST_USE;

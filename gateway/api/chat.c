@@ -12,7 +12,6 @@ static const struct refused refused_here[] = {
     { "audio", UNLESS_null },
     { "functions", UNLESS_empty },
     { "function_call", UNLESS_choice },
-    { "tool_choice", UNLESS_choice },
     { "web_search_options", UNLESS_null },
     { "chat_template", UNLESS_null },
     { "documents", UNLESS_empty },
@@ -23,13 +22,8 @@ static const struct refused refused_here[] = {
     { NULL, UNLESS_null },
 };
 
-static int refuse_formats(const json_t *body, struct fail *reterr)
+static int refuse_modalities(const json_t *body, struct fail *reterr)
 {
-    const json_t *format = json_object_get(body, "response_format");
-    if (format && !json_is_null(format) &&
-        !str_is(json_str(json_object_get(format, "type")), "text"))
-        return fail_param(reterr, FAIL_unsupported_parameter, "response_format",
-                          "only the response_format {\"type\":\"text\"} is served");
     const json_t *modalities = json_object_get(body, "modalities");
     for (size_t i = 0; i < json_array_size(modalities); i++)
         if (!str_is(json_str(json_array_get(modalities, i)), "text"))
@@ -72,11 +66,13 @@ static int decode_body(struct chat_request *ret, const json_t *body, struct aren
     if (r == 0)
         r = json_refuse(refused_here, body, reterr);
     if (r == 0)
-        r = refuse_formats(body, reterr);
+        r = refuse_modalities(body, reterr);
     if (r == 0)
         r = decode_logprobs(ret, body, reterr);
     if (r == 0)
         r = decode_tools(ret, body, arena, reterr);
+    if (r == 0)
+        r = decode_tool_choice(ret, body, arena, reterr);
     const json_t *max = json_object_get(body, "max_tokens");
     if (r == 0 && json_is_number(max) && json_number_value(max) < 1)
         r = fail_param(reterr, FAIL_invalid_request, "max_tokens",

@@ -5,6 +5,7 @@
 #include "gateway/api/render.h"
 
 #include <errno.h>
+#include <math.h>
 
 /* ---- decode ---- */
 
@@ -16,7 +17,7 @@ struct completion_knobs {
 #define AT(member) offsetof(struct completion_knobs, member)
 static const struct field completion_fields[] = {
     { "echo", FIELD_bool, AT(echo), 0, 0, -1 },
-    { "logprobs", FIELD_int, AT(logprobs), 0, LIMIT_TOP_LOGPROBS, AT(has_logprobs) },
+    { "logprobs", FIELD_int, AT(logprobs), 0, LIMIT_LEGACY_LOGPROBS, AT(has_logprobs) },
     { "best_of", FIELD_int, AT(best_of), 1, LIMIT_CHOICES, AT(has_best_of) },
     { "max_tokens", FIELD_int, AT(max), 0, INT32_MAX, AT(has_max) },
     { 0 },
@@ -24,7 +25,6 @@ static const struct field completion_fields[] = {
 
 static const struct refused refused_here[] = {
     { "suffix", UNLESS_empty },
-    { "response_format", UNLESS_null },
     { NULL, UNLESS_null },
 };
 
@@ -79,9 +79,11 @@ static int decode_prompts(struct chat_request **ret, size_t *ret_n,
     if (n == 0)
         return fail_param(reterr, FAIL_empty_array, "prompt",
                           "'prompt' is an empty array; it must hold at least one prompt");
-    if (n * common->n > LIMIT_PROMPTS)
+    uint32_t each = common->best_of > common->n ? common->best_of : common->n;
+    if (n * each > LIMIT_PROMPTS)
         return fail_param(reterr, FAIL_invalid_request, "prompt",
-                          "prompts times 'n' may be at most %d", LIMIT_PROMPTS);
+                          "prompts times '%s' may be at most %d",
+                          each > common->n ? "best_of" : "n", LIMIT_PROMPTS);
     struct chat_request *chats = arena_array(arena, n, sizeof(*chats));
     if (!chats)
         return json_no_memory(reterr);
@@ -102,12 +104,17 @@ static int put_knobs(struct chat_request *c, const struct completion_knobs *k, s
     c->echo = k->echo;
     c->logprobs = k->has_logprobs;
     c->top_logprobs = (uint32_t)k->logprobs;
-    if (k->has_best_of && k->best_of != c->n)
-        return fail_param(reterr, FAIL_unsupported_parameter, "best_of",
-                          "'best_of' is only served when it equals 'n'");
-    if (k->echo && k->has_logprobs)
-        return fail_param(reterr, FAIL_unsupported_parameter, "logprobs",
-                          "'logprobs' of an echoed prompt are not served");
+    c->best_of = (uint32_t)k->best_of;
+    if (k->has_best_of && c->best_of < c->n)
+        return fail_param(reterr, FAIL_invalid_request, "best_of",
+                          "'best_of' is %u; it must be at least 'n', which is %u", c->best_of,
+                          c->n);
+    if (c->best_of > c->n && c->stream)
+        return fail_param(reterr, FAIL_invalid_request, "best_of",
+                          "'best_of' above 'n' cannot be streamed: which are best is known at the "
+                          "end");
+    c->prompt_logprobs = k->echo && k->has_logprobs;
+    c->prompt_only = c->prompt_logprobs && k->has_max && k->max == 0 && c->max_tokens == 0;
     return 0;
 }
 
@@ -130,10 +137,7 @@ int completions_decode(struct chat_request **ret, size_t *ret_n, bool *ret_empty
         r = decode_prompts(ret, ret_n, &common, json_object_get(body, "prompt"), arena, reterr);
     if (r != 0)
         return r;
-    if (common.echo && (*ret)[0].prompt_ids)
-        return fail_param(reterr, FAIL_unsupported_parameter, "echo",
-                          "'echo' of a prompt of token ids is not served");
-    *ret_empty = k.has_max && k.max == 0 && common.max_tokens == 0;
+    *ret_empty = k.has_max && k.max == 0 && common.max_tokens == 0 && !common.prompt_only;
     return 0;
 }
 
@@ -160,8 +164,18 @@ static size_t code_points(struct str s)
     return n;
 }
 
+/* A prompt's first token has nothing before it that could make it likely. */
+static bool is_first(const struct engine_token *t)
+{
+    return isnan(t->chosen.logprob);
+}
+
 static void add_top(struct buf *b, const struct engine_token *t, uint32_t n_top)
 {
+    if (is_first(t)) {
+        buf_adds(b, "null");
+        return;
+    }
     buf_addc(b, '{');
     for (size_t k = 0; k < t->n_top && k < n_top; k++) {
         if (k)
@@ -181,10 +195,13 @@ static void add_logprobs(struct buf arrays[static 4], struct choice *c,
         for (size_t k = 0; k < 4; k++)
             comma(&arrays[k]);
         render_token(&arrays[TOKENS], t->chosen.bytes);
-        render_logprob(&arrays[TOKEN_LOGPROBS], t->chosen.logprob);
+        if (is_first(t))
+            buf_adds(&arrays[TOKEN_LOGPROBS], "null");
+        else
+            render_logprob(&arrays[TOKEN_LOGPROBS], t->chosen.logprob);
         add_top(&arrays[TOP_LOGPROBS], t, n_top);
         buf_addf(&arrays[TEXT_OFFSET], "%zu", c->offset);
-        c->offset += code_points(t->chosen.bytes);
+        c->offset += t->hidden ? 0 : code_points(t->chosen.bytes);
     }
 }
 

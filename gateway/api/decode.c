@@ -2,16 +2,17 @@
 
 #include "base/limits.h"
 #include "base/num.h"
+#include "gateway/api/format.h"
 
 #include <math.h>
 
 struct knobs {
     struct str model, user;
-    double temperature, top_p, min_p, presence, frequency, repetition, repeat;
-    int64_t top_k, max_tokens, max_completion, n, seed;
-    bool stream, ignore_eos;
-    bool has_model, has_temperature, has_top_p, has_seed, has_max, has_max_completion, has_n;
-    bool has_repetition, has_repeat;
+    double temperature, top_p, min_p, typical, presence, frequency, repetition, repeat;
+    int64_t top_k, max_tokens, max_completion, min_tokens, n, seed;
+    bool stream, ignore_eos, keep_stop, skip_special;
+    bool has_model, has_temperature, has_top_p, has_typical, has_seed, has_max, has_max_completion;
+    bool has_n, has_repetition, has_repeat, has_skip_special;
 };
 
 #define AT(member) offsetof(struct knobs, member)
@@ -21,6 +22,8 @@ static const struct field knobs_fields[] = {
     { "temperature", FIELD_float, AT(temperature), 0, 2, AT(has_temperature) },
     { "top_p", FIELD_float, AT(top_p), 0, 1, AT(has_top_p) },
     { "min_p", FIELD_float, AT(min_p), 0, 1, -1 },
+    { "typical", FIELD_float, AT(typical), 0, 1, AT(has_typical) },
+    { "typical_p", FIELD_float, AT(typical), 0, 1, AT(has_typical) },
     { "presence_penalty", FIELD_float, AT(presence), -2, 2, -1 },
     { "frequency_penalty", FIELD_float, AT(frequency), -2, 2, -1 },
     { "repetition_penalty", FIELD_float, AT(repetition), 0.01, 10, AT(has_repetition) },
@@ -29,22 +32,30 @@ static const struct field knobs_fields[] = {
     { "max_tokens", FIELD_int, AT(max_tokens), 0, INT32_MAX, AT(has_max) },
     { "max_completion_tokens", FIELD_int, AT(max_completion), 1, INT32_MAX,
       AT(has_max_completion) },
+    { "min_tokens", FIELD_int, AT(min_tokens), 0, INT32_MAX, -1 },
     { "n", FIELD_int, AT(n), 1, LIMIT_CHOICES, AT(has_n) },
     { "seed", FIELD_int, AT(seed), -9223372036854775808.0, 9223372036854775807.0, AT(has_seed) },
     { "stream", FIELD_bool, AT(stream), 0, 0, -1 },
     { "ignore_eos", FIELD_bool, AT(ignore_eos), 0, 0, -1 },
+    { "include_stop_str_in_output", FIELD_bool, AT(keep_stop), 0, 0, -1 },
+    { "skip_special_tokens", FIELD_bool, AT(skip_special), 0, 0, AT(has_skip_special) },
     { 0 },
 };
 
 static const struct refused refused_everywhere[] = {
-    { "guided_json", UNLESS_empty },        { "guided_regex", UNLESS_empty },
-    { "guided_choice", UNLESS_empty },      { "guided_grammar", UNLESS_empty },
-    { "structured_outputs", UNLESS_empty }, { "grammar", UNLESS_empty },
-    { "json_schema", UNLESS_empty },        { "stop_token_ids", UNLESS_empty },
-    { "bad_words", UNLESS_empty },          { "logits_processors", UNLESS_empty },
-    { "allowed_token_ids", UNLESS_empty },  { "min_tokens", UNLESS_zero },
-    { "prompt_logprobs", UNLESS_null },     { "prompt_embeds", UNLESS_null },
-    { "use_beam_search", UNLESS_false },    { NULL, UNLESS_null },
+    { "bad_words", UNLESS_empty },
+    { "logits_processors", UNLESS_empty },
+    { "allowed_token_ids", UNLESS_empty },
+    { "truncate_prompt_tokens", UNLESS_null },
+    { "prompt_logprobs", UNLESS_null },
+    { "prompt_embeds", UNLESS_null },
+    { "use_beam_search", UNLESS_false },
+    { "mirostat", UNLESS_zero },
+    { "xtc_probability", UNLESS_zero },
+    { "dry_multiplier", UNLESS_zero },
+    { "dynatemp_range", UNLESS_zero },
+    { "top_n_sigma", UNLESS_zero },
+    { NULL, UNLESS_null },
 };
 
 static int decode_stops(struct chat_request *ret, const json_t *v, struct arena *arena,
@@ -75,6 +86,32 @@ static int decode_stops(struct chat_request *ret, const json_t *v, struct arena 
             return json_no_memory(reterr);
     }
     ret->stops = stops;
+    return 0;
+}
+
+static int decode_stop_ids(struct chat_request *ret, const json_t *v, struct arena *arena,
+                           struct fail *reterr)
+{
+    if (!v || json_is_null(v))
+        return 0;
+    size_t n = json_array_size(v);
+    if (!json_is_array(v) || n > LIMIT_STOP_IDS)
+        return fail_param(reterr, FAIL_invalid_request, "stop_token_ids",
+                          "'stop_token_ids' must be an array of at most %d token ids",
+                          LIMIT_STOP_IDS);
+    int32_t *ids = arena_array(arena, n ? n : 1, sizeof(*ids));
+    if (!ids)
+        return json_no_memory(reterr);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *id = json_array_get(v, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) >= (json_int_t)LIMIT_VOCAB)
+            return fail_param(reterr, FAIL_invalid_request, "stop_token_ids",
+                              "stop_token_ids[%zu] is no token id", i);
+        ids[i] = (int32_t)json_integer_value(id);
+    }
+    ret->stop_ids = ids;
+    ret->n_stop_ids = n;
     return 0;
 }
 
@@ -164,6 +201,8 @@ static void put_knobs(struct chat_request *ret, const struct knobs *k)
     if (k->has_top_p)
         s->top_p = (float)k->top_p;
     s->min_p = (float)k->min_p;
+    if (k->has_typical)
+        s->typical_p = (float)k->typical;
     s->top_k = k->top_k > 0 ? (uint32_t)k->top_k : 0;
     s->presence_penalty = (float)k->presence;
     s->frequency_penalty = (float)k->frequency;
@@ -178,6 +217,9 @@ static void put_knobs(struct chat_request *ret, const struct knobs *k)
     ret->n = k->has_n ? (uint32_t)k->n : 1;
     ret->stream = k->stream;
     ret->ignore_eos = k->ignore_eos;
+    ret->min_tokens = (uint32_t)k->min_tokens;
+    ret->keep_stop = k->keep_stop;
+    ret->keep_special = k->has_skip_special && !k->skip_special;
 }
 
 int decode_common(struct chat_request *ret, const json_t *body, struct arena *arena,
@@ -193,6 +235,10 @@ int decode_common(struct chat_request *ret, const json_t *body, struct arena *ar
         return fail_param(reterr, FAIL_invalid_request, "model",
                           "'model' is missing; GET /v1/models lists what is served");
     put_knobs(ret, &k);
+    if (ret->max_tokens && ret->min_tokens > ret->max_tokens)
+        return fail_param(reterr, FAIL_invalid_request, "min_tokens",
+                          "'min_tokens' is larger than the most tokens that may come, %u",
+                          ret->max_tokens);
     ret->model = arena_str(arena, k.model);
     ret->user = arena_str(arena, k.user);
     const json_t *kwargs = json_object_get(body, "chat_template_kwargs");
@@ -204,6 +250,10 @@ int decode_common(struct chat_request *ret, const json_t *body, struct arena *ar
     if (!ret->model.p || !ret->user.p || (json_object_size(kwargs) && !ret->template_kwargs.p))
         return json_no_memory(reterr);
     r = decode_stops(ret, json_object_get(body, "stop"), arena, reterr);
+    if (r == 0)
+        r = decode_stop_ids(ret, json_object_get(body, "stop_token_ids"), arena, reterr);
+    if (r == 0)
+        r = decode_format(ret, body, arena, reterr);
     if (r == 0)
         r = decode_bias(ret, json_object_get(body, "logit_bias"), arena, reterr);
     if (r == 0)
@@ -243,12 +293,143 @@ int decode_tools(struct chat_request *ret, const json_t *body, struct arena *are
         if (!tools[i].name.p || !tools[i].json.p)
             return json_no_memory(reterr);
     }
-    if (str_is(json_str(json_object_get(body, "tool_choice")), "none"))
-        return 0; /* the model must not see them */
     ret->tools = tools;
     ret->n_tools = n;
     ret->tools_json = json_text(arena, v);
     return ret->tools_json.p ? 0 : json_no_memory(reterr);
+}
+
+/* ---- which tool ---- */
+
+static int no_such_tool(struct str name, struct fail *reterr)
+{
+    return fail_param(reterr, FAIL_invalid_request, "tool_choice",
+                      "'tool_choice' names the function '" STR_FMT "', which is not in 'tools'",
+                      STR_ARG(str_head(name, LIMIT_NAME)));
+}
+
+static const struct chat_tool *find_tool(const struct chat_request *c, struct str name)
+{
+    for (size_t i = 0; i < c->n_tools; i++)
+        if (str_eq(c->tools[i].name, name))
+            return &c->tools[i];
+    return NULL;
+}
+
+static void drop_tools(struct chat_request *c)
+{
+    c->tools = NULL;
+    c->n_tools = 0;
+    c->tools_json = STR_NULL;
+}
+
+static int choice_word(struct chat_request *c, struct str word, struct fail *reterr)
+{
+    if (str_is(word, "none")) {
+        c->tool_choice = TOOL_CHOICE_none;
+        drop_tools(c); /* the model must not see them */
+    } else if (str_is(word, "required")) {
+        c->tool_choice = TOOL_CHOICE_required;
+    } else if (!str_is(word, "auto")) {
+        return fail_param(
+            reterr, FAIL_invalid_request, "tool_choice",
+            "'tool_choice' must be \"none\", \"auto\", \"required\" or name a function");
+    }
+    return 0;
+}
+
+/* Keeps the tools of the list alone, in the order of `tools`. */
+static int allow_tools(struct chat_request *c, const json_t *list, struct arena *arena,
+                       struct fail *reterr)
+{
+    struct chat_tool *kept = arena_array(arena, c->n_tools + 1, sizeof(*kept));
+    CLEANUP(buf_done) struct buf json = BUF_INIT(LIMIT_BODY);
+    if (!kept)
+        return json_no_memory(reterr);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *f = json_object_get(json_array_get(list, i), "function");
+        struct str name = json_str(json_object_get(f, "name"));
+        if (!find_tool(c, name))
+            return no_such_tool(name, reterr);
+    }
+    size_t n = 0;
+    buf_addc(&json, '[');
+    for (size_t i = 0; i < c->n_tools; i++) {
+        bool is_in = false;
+        for (size_t k = 0; k < json_array_size(list) && !is_in; k++)
+            is_in = str_eq(c->tools[i].name,
+                           json_str(json_object_get(
+                               json_object_get(json_array_get(list, k), "function"), "name")));
+        if (!is_in)
+            continue;
+        if (n)
+            buf_addc(&json, ',');
+        buf_add(&json, c->tools[i].json);
+        kept[n++] = c->tools[i];
+    }
+    buf_addc(&json, ']');
+    c->tools_json = arena_str(arena, buf_str(&json));
+    if (buf_err(&json) < 0 || !c->tools_json.p)
+        return json_no_memory(reterr);
+    c->tools = kept;
+    c->n_tools = n;
+    return 0;
+}
+
+static int choice_object(struct chat_request *c, const json_t *v, struct arena *arena,
+                         struct fail *reterr)
+{
+    struct str type = json_str(json_object_get(v, "type"));
+    if (str_is(type, "function")) {
+        const json_t *name = json_object_get(json_object_get(v, "function"), "name");
+        const struct chat_tool *tool = find_tool(c, json_str(name));
+        if (!json_is_string(name))
+            return fail_param(
+                reterr, FAIL_invalid_request, "tool_choice",
+                "'tool_choice' must be {\"type\":\"function\",\"function\":{\"name\":…}}");
+        if (!tool)
+            return no_such_tool(json_str(name), reterr);
+        c->tool_choice = TOOL_CHOICE_function;
+        c->tool_choice_name = tool->name;
+        return 0;
+    }
+    const json_t *allowed = json_object_get(v, "allowed_tools");
+    const json_t *list = json_object_get(allowed, "tools");
+    struct str mode = json_str(json_object_get(allowed, "mode"));
+    if (!str_is(type, "allowed_tools"))
+        return fail_param(reterr, FAIL_unsupported_parameter, "tool_choice",
+                          "'tool_choice' of the type '" STR_FMT "' is not served",
+                          STR_ARG(str_head(type, LIMIT_NAME)));
+    if (!json_is_array(list) || json_array_size(list) == 0 ||
+        !(str_is(mode, "auto") || str_is(mode, "required")))
+        return fail_param(reterr, FAIL_invalid_request, "tool_choice",
+                          "'tool_choice.allowed_tools' must be {\"mode\":\"auto\" or "
+                          "\"required\",\"tools\":[…]}");
+    int r = allow_tools(c, list, arena, reterr);
+    return r != 0 ? r : choice_word(c, mode, reterr);
+}
+
+int decode_tool_choice(struct chat_request *ret, const json_t *body, struct arena *arena,
+                       struct fail *reterr)
+{
+    const json_t *v = json_object_get(body, "tool_choice");
+    const json_t *parallel = json_object_get(body, "parallel_tool_calls");
+    if (parallel && !json_is_null(parallel) && !json_is_boolean(parallel))
+        return fail_param(reterr, FAIL_invalid_request, "parallel_tool_calls",
+                          "'parallel_tool_calls' must be a boolean, not %s", json_kind(parallel));
+    ret->single_tool_call = json_is_false(parallel);
+    if (!v || json_is_null(v))
+        return 0;
+    bool is_mild = str_is(json_str(v), "none") || str_is(json_str(v), "auto");
+    if (ret->n_tools == 0 && !is_mild && (json_is_string(v) || json_is_object(v)))
+        return fail_param(reterr, FAIL_invalid_request, "tool_choice",
+                          "'tool_choice' is only allowed when 'tools' are specified");
+    if (json_is_object(v))
+        return choice_object(ret, v, arena, reterr);
+    if (json_is_string(v))
+        return choice_word(ret, json_str(v), reterr);
+    return fail_param(reterr, FAIL_invalid_request, "tool_choice",
+                      "'tool_choice' must be a string or an object, not %s", json_kind(v));
 }
 
 /* ---- messages ---- */
@@ -441,6 +622,8 @@ int decode_routable(struct chat_request *ret, struct str text, struct arena *are
     if (json_is_string(model) && json_string_length(model))
         ret->model = json_str_copy(arena, model);
     r = decode_tools(ret, body, arena, reterr);
+    if (r == 0 && str_is(json_str(json_object_get(body, "tool_choice")), "none"))
+        drop_tools(ret);
     if (r == 0)
         r = decode_metadata(ret, json_object_get(body, "metadata"), arena, reterr);
     if (r != 0)

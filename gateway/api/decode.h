@@ -13,6 +13,9 @@ int decode_messages(struct chat_request *ret, const json_t *messages, struct are
                     struct fail *reterr) MUST_USE;
 int decode_tools(struct chat_request *ret, const json_t *body, struct arena *arena,
                  struct fail *reterr) MUST_USE;
+/* tool_choice and parallel_tool_calls, after decode_tools; "none" drops the tools. */
+int decode_tool_choice(struct chat_request *ret, const json_t *body, struct arena *arena,
+                       struct fail *reterr) MUST_USE;
 int decode_metadata(struct chat_request *ret, const json_t *metadata, struct arena *arena,
                     struct fail *reterr) MUST_USE;
 /*

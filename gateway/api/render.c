@@ -45,8 +45,8 @@ void render_whole(struct buf *b, struct answer *a, const char *object,
 {
     render_start(b, a, object);
     buf_adds(b, ",\"choices\":[");
-    for (size_t i = 0; i < a->n_choices; i++)
-        add_choice(a, &a->choices[i], b);
+    for (size_t i = 0; i < a->n_shown; i++)
+        add_choice(a, a->shown[i], b);
     struct engine_usage u = answer_usage(a);
     buf_adds(b, "],\"usage\":");
     render_usage(b, &u);

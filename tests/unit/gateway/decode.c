@@ -14,6 +14,11 @@ struct row {
 
 #define MESSAGES "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 #define CHAT(more) "{\"model\":\"m\"," MESSAGES more "}"
+#define TOOLS                                                                                      \
+    ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}},"                           \
+    "{\"type\":\"function\",\"function\":{\"name\":\"g\"}}]"
+#define SCHEMA(inner)                                                                              \
+    CHAT(",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{" inner "}}")
 #define BAD FAIL_invalid_request
 #define UNSERVED FAIL_unsupported_parameter
 
@@ -71,7 +76,7 @@ static const struct row bad_chats[] = {
     { "max_tokens a boolean", CHAT(",\"max_tokens\":true"), BAD, "max_tokens" },
     { "no completion token", CHAT(",\"max_completion_tokens\":0"), BAD, "max_completion_tokens" },
     { "no choice", CHAT(",\"n\":0"), BAD, "n" },
-    { "too many choices", CHAT(",\"n\":17"), BAD, "n" },
+    { "too many choices", CHAT(",\"n\":129"), BAD, "n" },
     { "stream in words", CHAT(",\"stream\":\"true\""), BAD, "stream" },
     { "stream options without a stream", CHAT(",\"stream_options\":{\"include_usage\":true}"), BAD,
       "stream_options" },
@@ -93,19 +98,65 @@ static const struct row bad_chats[] = {
     { "metadata an array", CHAT(",\"metadata\":[1]"), BAD, "metadata" },
     { "template arguments a string", CHAT(",\"chat_template_kwargs\":\"x\""), BAD,
       "chat_template_kwargs" },
-    { "a required tool", CHAT(",\"tool_choice\":\"required\""), UNSERVED, "tool_choice" },
-    { "a named tool",
-      CHAT(",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}"), UNSERVED,
+    { "a required tool of none", CHAT(",\"tool_choice\":\"required\""), BAD, "tool_choice" },
+    { "a named tool of none",
+      CHAT(",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}"), BAD,
       "tool_choice" },
-    { "a JSON answer", CHAT(",\"response_format\":{\"type\":\"json_object\"}"), UNSERVED,
+    { "a named tool of others",
+      CHAT(TOOLS ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"h\"}}"), BAD,
+      "tool_choice" },
+    { "a tool choice without a name",
+      CHAT(TOOLS ",\"tool_choice\":{\"type\":\"function\",\"function\":{}}"), BAD, "tool_choice" },
+    { "a tool choice in other words", CHAT(TOOLS ",\"tool_choice\":\"any\""), BAD, "tool_choice" },
+    { "a tool choice of a number", CHAT(TOOLS ",\"tool_choice\":1"), BAD, "tool_choice" },
+    { "a custom tool choice",
+      CHAT(TOOLS ",\"tool_choice\":{\"type\":\"custom\",\"custom\":{\"name\":\"f\"}}"), UNSERVED,
+      "tool_choice" },
+    { "allowed tools without a mode",
+      CHAT(TOOLS ",\"tool_choice\":{\"type\":\"allowed_tools\",\"allowed_tools\":{\"tools\":[{"
+                 "\"function\":{\"name\":\"f\"}}]}}"),
+      BAD, "tool_choice" },
+    { "allowed tools that are not there",
+      CHAT(TOOLS ",\"tool_choice\":{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":"
+                 "\"auto\",\"tools\":[{\"function\":{\"name\":\"h\"}}]}}"),
+      BAD, "tool_choice" },
+    { "parallel calls in words", CHAT(",\"parallel_tool_calls\":\"no\""), BAD,
+      "parallel_tool_calls" },
+    { "a format of words", CHAT(",\"response_format\":\"json\""), BAD, "response_format" },
+    { "a format without a type", CHAT(",\"response_format\":{}"), BAD, "response_format" },
+    { "a format of an unknown type", CHAT(",\"response_format\":{\"type\":\"xml\"}"), BAD,
       "response_format" },
-    { "a JSON schema", CHAT(",\"response_format\":{\"type\":\"json_schema\"}"), UNSERVED,
-      "response_format" },
+    { "a JSON schema that is not there", CHAT(",\"response_format\":{\"type\":\"json_schema\"}"),
+      BAD, "response_format" },
+    { "a JSON schema without a name", SCHEMA("\"schema\":{}"), BAD,
+      "response_format.json_schema.name" },
+    { "a JSON schema of words", SCHEMA("\"name\":\"x\",\"schema\":\"{}\""), BAD,
+      "response_format.json_schema.schema" },
+    { "strict in words", SCHEMA("\"name\":\"x\",\"schema\":{},\"strict\":\"yes\""), BAD,
+      "response_format.json_schema.strict" },
+    { "a guided regex of a number", CHAT(",\"guided_regex\":5"), BAD, "guided_regex" },
+    { "a guided JSON that is none", CHAT(",\"guided_json\":\"{\""), BAD, "guided_json" },
+    { "a guided choice of numbers", CHAT(",\"guided_choice\":[1]"), BAD, "guided_choice" },
+    { "a grammar of an object", CHAT(",\"grammar\":{\"a\":1}"), BAD, "grammar" },
+    { "structure of words", CHAT(",\"structured_outputs\":\"json\""), BAD, "structured_outputs" },
+    { "two structures", CHAT(",\"structured_outputs\":{\"regex\":\"a\",\"choice\":[\"a\"]}"), BAD,
+      "structured_outputs" },
+    { "a structural tag", CHAT(",\"structured_outputs\":{\"structural_tag\":\"x\"}"), UNSERVED,
+      "structured_outputs" },
+    { "two formats",
+      CHAT(",\"response_format\":{\"type\":\"json_object\"},\"guided_regex\":\"a+\""), BAD,
+      "guided_regex" },
+    { "a stop token below 0", CHAT(",\"stop_token_ids\":[-1]"), BAD, "stop_token_ids" },
+    { "stop tokens of words", CHAT(",\"stop_token_ids\":\"2\""), BAD, "stop_token_ids" },
+    { "more tokens at least than at most", CHAT(",\"min_tokens\":9,\"max_tokens\":8"), BAD,
+      "min_tokens" },
+    { "typical_p above 1", CHAT(",\"typical_p\":1.5"), BAD, "typical_p" },
+    { "special tokens in words", CHAT(",\"skip_special_tokens\":\"no\""), BAD,
+      "skip_special_tokens" },
+    { "mirostat", CHAT(",\"mirostat\":2"), UNSERVED, "mirostat" },
     { "audio", CHAT(",\"audio\":{\"voice\":\"x\"}"), UNSERVED, "audio" },
     { "the modality audio", CHAT(",\"modalities\":[\"text\",\"audio\"]"), UNSERVED, "modalities" },
     { "legacy functions", CHAT(",\"functions\":[{\"name\":\"f\"}]"), UNSERVED, "functions" },
-    { "a guided regex", CHAT(",\"guided_regex\":\"a+\""), UNSERVED, "guided_regex" },
-    { "stop token ids", CHAT(",\"stop_token_ids\":[2]"), UNSERVED, "stop_token_ids" },
     { "a template of the client's", CHAT(",\"chat_template\":\"x\""), UNSERVED, "chat_template" },
 };
 
@@ -118,11 +169,15 @@ static const struct row bad_completions[] = {
     { "a negative token", "{\"model\":\"m\",\"prompt\":[1,-1]}", BAD, "prompt" },
     { "an empty token prompt", "{\"model\":\"m\",\"prompt\":[[1],[]]}", BAD, "prompt" },
     { "logprobs a boolean", PROMPT(",\"logprobs\":true"), BAD, "logprobs" },
-    { "logprobs of 21", PROMPT(",\"logprobs\":21"), BAD, "logprobs" },
+    { "logprobs of 6", PROMPT(",\"logprobs\":6"), BAD, "logprobs" },
     { "a suffix", PROMPT(",\"suffix\":\"x\""), UNSERVED, "suffix" },
-    { "best of more than n", PROMPT(",\"best_of\":2"), UNSERVED, "best_of" },
-    { "log-probabilities of an echo", PROMPT(",\"echo\":true,\"logprobs\":1"), UNSERVED,
-      "logprobs" },
+    { "best of fewer than n", PROMPT(",\"n\":3,\"best_of\":2"), BAD, "best_of" },
+    { "a stream of the best", PROMPT(",\"stream\":true,\"best_of\":2"), BAD, "best_of" },
+    { "best of too many", PROMPT(",\"best_of\":129"), BAD, "best_of" },
+    { "too many for all prompts", "{\"model\":\"m\",\"prompt\":[\"a\",\"b\"],\"best_of\":65}", BAD,
+      "prompt" },
+    { "a format of an unknown type", PROMPT(",\"response_format\":{\"type\":\"xml\"}"), BAD,
+      "response_format" },
 };
 
 static void check(const struct row *row, int err, const struct fail *fail)
@@ -198,6 +253,7 @@ static void absent_fields_have_the_documented_defaults(void **state)
     assert_int_equal(c.max_tokens, 0);
     assert_true(c.sampling.temperature == 1.0f && c.sampling.top_p == 1.0f);
     assert_true(c.sampling.repeat_penalty == 1.0f && c.sampling.top_k == 0);
+    assert_true(c.sampling.typical_p == 1.0f && !c.keep_special && !c.keep_stop);
     assert_false(c.sampling.has_seed || c.stream || c.logprobs || c.include_usage);
 }
 
@@ -212,9 +268,15 @@ static void sampling_fields_reach_the_engine(void **state)
                     "\"stop\":[\"a\",\"\",\"bc\"],\"logit_bias\":{\"12\":-100,\"3\":2.5},"
                     "\"logprobs\":true,\"top_logprobs\":4,\"stream\":true,"
                     "\"stream_options\":{\"include_usage\":true},\"user\":\"u\","
-                    "\"chat_template_kwargs\":{\"b\":1,\"a\":[true]}"));
+                    "\"chat_template_kwargs\":{\"b\":1,\"a\":[true]},\"typical_p\":0.5,"
+                    "\"min_tokens\":2,\"stop_token_ids\":[7,0],\"skip_special_tokens\":false,"
+                    "\"include_stop_str_in_output\":true"));
     const struct sampling *s = &c.sampling;
     assert_true(s->temperature == 0 && s->top_p == 0.5f && s->min_p == 0.25f);
+    assert_true(s->typical_p == 0.5f && c.keep_stop && c.keep_special);
+    assert_int_equal(c.min_tokens, 2);
+    assert_int_equal(c.n_stop_ids, 2);
+    assert_int_equal(c.stop_ids[0], 7);
     assert_true(s->presence_penalty == 1 && s->frequency_penalty == -1);
     assert_true(s->repeat_penalty == 1.5f);
     assert_int_equal(s->top_k, 7);
@@ -230,6 +292,133 @@ static void sampling_fields_reach_the_engine(void **state)
     assert_true(c.logprobs && c.stream && c.include_usage && c.ignore_eos);
     assert_int_equal(c.top_logprobs, 4);
     assert_true(str_is(c.template_kwargs, "{\"b\":1,\"a\":[true]}"));
+}
+
+static void what_the_text_looks_like_has_many_spellings(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        enum chat_format format;
+        bool strict;
+        const char *text, *param;
+    } rows[] = {
+        { CHAT(""), CHAT_FORMAT_text, false, "", NULL },
+        { CHAT(",\"response_format\":{\"type\":\"text\"}"), CHAT_FORMAT_text, false, "", NULL },
+        { CHAT(",\"response_format\":{\"type\":\"json_object\"}"), CHAT_FORMAT_json_object, false,
+          "", "response_format" },
+        { CHAT(",\"response_format\":{\"type\":\"json_object\",\"schema\":{\"a\":1}}"),
+          CHAT_FORMAT_json_schema, true, "{\"a\":1}", "response_format" },
+        { SCHEMA("\"name\":\"x\""), CHAT_FORMAT_json_object, false, "", "response_format" },
+        { SCHEMA("\"name\":\"x\",\"schema\":{\"b\":1,\"a\":2}"), CHAT_FORMAT_json_schema, false,
+          "{\"b\":1,\"a\":2}", "response_format" },
+        { SCHEMA("\"name\":\"x\",\"schema\":{},\"strict\":true"), CHAT_FORMAT_json_schema, true,
+          "{}", "response_format" },
+        { SCHEMA("\"name\":\"x\",\"schema\":{},\"strict\":null,\"description\":\"d\""),
+          CHAT_FORMAT_json_schema, false, "{}", "response_format" },
+        { CHAT(",\"guided_json\":{\"a\":1}"), CHAT_FORMAT_json_schema, true, "{\"a\":1}",
+          "guided_json" },
+        { CHAT(",\"guided_json\":\"{\\\"a\\\": 1}\""), CHAT_FORMAT_json_schema, true, "{\"a\":1}",
+          "guided_json" },
+        { CHAT(",\"guided_regex\":\"a+\""), CHAT_FORMAT_regex, false, "a+", "guided_regex" },
+        { CHAT(",\"guided_choice\":[\"a\",\"b\"]"), CHAT_FORMAT_choice, false, "[\"a\",\"b\"]",
+          "guided_choice" },
+        { CHAT(",\"guided_grammar\":\"root ::= \\\"a\\\"\",\"grammar\":\"\""), CHAT_FORMAT_grammar,
+          false, "root ::= \"a\"", "guided_grammar" },
+        { CHAT(",\"grammar\":\"root ::= \\\"a\\\"\",\"guided_json\":null"), CHAT_FORMAT_grammar,
+          false, "root ::= \"a\"", "grammar" },
+        { CHAT(",\"json_schema\":{\"a\":1}"), CHAT_FORMAT_json_schema, true, "{\"a\":1}",
+          "json_schema" },
+        { CHAT(",\"structured_outputs\":{\"json\":{\"a\":1},\"regex\":null}"),
+          CHAT_FORMAT_json_schema, true, "{\"a\":1}", "structured_outputs" },
+        { CHAT(",\"structured_outputs\":{\"choice\":[\"a\"]}"), CHAT_FORMAT_choice, false,
+          "[\"a\"]", "structured_outputs" },
+        { CHAT(",\"structured_outputs\":{\"json_object\":true}"), CHAT_FORMAT_json_object, false,
+          "", "structured_outputs" },
+        { CHAT(",\"structured_outputs\":{},\"guided_choice\":[]"), CHAT_FORMAT_text, false, "",
+          NULL },
+        { CHAT(",\"response_format\":{\"type\":\"text\"},\"guided_regex\":\"a\""),
+          CHAT_FORMAT_regex, false, "a", "guided_regex" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(arena_freep) struct arena *arena = arena_new(1 * MIB);
+        struct chat_request c = good_chat(arena, rows[i].body);
+        if (c.format != rows[i].format || c.format_strict != rows[i].strict ||
+            !str_is(c.format_text, rows[i].text) || !c.format_param != !rows[i].param ||
+            (c.format_param && strcmp(c.format_param, rows[i].param) != 0))
+            fail_msg("%s: format %d, text '" STR_FMT "'", rows[i].body, (int)c.format,
+                     STR_ARG(c.format_text));
+    }
+}
+
+static void tool_choices_say_who_may_be_called(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more;
+        enum tool_choice choice;
+        const char *name;
+        size_t n_tools;
+        bool single;
+    } rows[] = {
+        { TOOLS, TOOL_CHOICE_auto, "", 2, false },
+        { TOOLS ",\"tool_choice\":\"auto\",\"parallel_tool_calls\":false", TOOL_CHOICE_auto, "", 2,
+          true },
+        { TOOLS ",\"tool_choice\":\"none\"", TOOL_CHOICE_none, "", 0, false },
+        { TOOLS ",\"tool_choice\":\"required\"", TOOL_CHOICE_required, "", 2, false },
+        { TOOLS ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"g\"}}",
+          TOOL_CHOICE_function, "g", 2, false },
+        { TOOLS ",\"tool_choice\":{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":"
+                "\"required\",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"g\"}}]}}",
+          TOOL_CHOICE_required, "", 1, false },
+        { ",\"tool_choice\":\"auto\",\"tools\":[]", TOOL_CHOICE_auto, "", 0, false },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(arena_freep) struct arena *arena = arena_new(1 * MIB);
+        char body[1024];
+        (void)snprintf(body, sizeof(body), "{\"model\":\"m\"," MESSAGES "%s}", rows[i].more);
+        struct chat_request c = good_chat(arena, body);
+        assert_int_equal(c.tool_choice, rows[i].choice);
+        assert_true(str_is(c.tool_choice_name, rows[i].name));
+        assert_int_equal(c.n_tools, rows[i].n_tools);
+        assert_true(c.single_tool_call == rows[i].single);
+        if (rows[i].n_tools == 1)
+            assert_true(
+                str_is(c.tools_json, "[{\"type\":\"function\",\"function\":{\"name\":\"g\"}}]"));
+    }
+}
+
+static void completions_say_what_their_prompt_gets(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more;
+        bool empty, prompt_logprobs, prompt_only;
+        uint32_t best_of;
+    } rows[] = {
+        { "", false, false, false, 0 },
+        { ",\"max_tokens\":0", true, false, false, 0 },
+        { ",\"max_tokens\":0,\"echo\":true", true, false, false, 0 },
+        { ",\"max_tokens\":0,\"echo\":true,\"logprobs\":0", false, true, true, 0 },
+        { ",\"max_tokens\":1,\"echo\":true,\"logprobs\":5", false, true, false, 0 },
+        { ",\"echo\":true,\"logprobs\":1", false, true, false, 0 },
+        { ",\"logprobs\":1,\"n\":2,\"best_of\":2,\"stream\":true", false, false, false, 2 },
+        { ",\"n\":2,\"best_of\":20", false, false, false, 20 },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(arena_freep) struct arena *arena = arena_new(1 * MIB);
+        char body[256];
+        (void)snprintf(body, sizeof(body), "{\"model\":\"m\",\"prompt\":\"a\"%s}", rows[i].more);
+        struct chat_request *chats = NULL;
+        struct fail fail = { 0 };
+        size_t n = 0;
+        bool empty = false;
+        assert_int_equal(completions_decode(&chats, &n, &empty, str_of(body), arena, &fail), 0);
+        assert_true(empty == rows[i].empty);
+        assert_true(chats[0].prompt_logprobs == rows[i].prompt_logprobs);
+        assert_true(chats[0].prompt_only == rows[i].prompt_only);
+        assert_int_equal(chats[0].best_of, rows[i].best_of);
+    }
 }
 
 static void messages_keep_parts_names_and_calls(void **state)
@@ -323,6 +512,9 @@ int main(void)
         cmocka_unit_test(harmless_and_unknown_fields_are_accepted),
         cmocka_unit_test(absent_fields_have_the_documented_defaults),
         cmocka_unit_test(sampling_fields_reach_the_engine),
+        cmocka_unit_test(what_the_text_looks_like_has_many_spellings),
+        cmocka_unit_test(tool_choices_say_who_may_be_called),
+        cmocka_unit_test(completions_say_what_their_prompt_gets),
         cmocka_unit_test(messages_keep_parts_names_and_calls),
         cmocka_unit_test(tools_that_may_not_be_chosen_are_not_shown),
         cmocka_unit_test(nesting_is_bounded),

@@ -5,6 +5,7 @@
 #include "base/thread.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,7 @@ struct fake_job {
     _Atomic bool cancel;
     char text[256];
     uint32_t choice;
-    bool logprobs;
+    bool logprobs, prompt_logprobs, prompt_only;
     engine_event_fn on_event;
     void *owner;
 };
@@ -55,14 +56,35 @@ static void send_text(struct fake_job *j, struct str text, uint32_t n)
     j->on_event(j->owner, &e);
 }
 
+static float mean_logprob(const struct fake_job *j)
+{
+    static const float means[] = { -3, -1, -2, -0.5f, -4 };
+    return means[j->choice % ARRAY_LEN(means)];
+}
+
 static void send_end(struct fake_job *j, bool failed, enum finish_reason finish, uint32_t n)
 {
     struct engine_event e = { .kind = failed ? ENGINE_EVENT_failed : ENGINE_EVENT_done,
                               .finish = finish,
+                              .mean_logprob = mean_logprob(j),
                               .usage = { 5, 2, n } };
     if (failed)
         (void)fail_set(&e.fail, FAIL_internal_error, "the fake engine broke");
     j->engine->running--;
+    j->on_event(j->owner, &e);
+}
+
+/* A control token, then the text as one token. */
+static void send_prompt(struct fake_job *j)
+{
+    struct token_logprob top = { 4, -0.25f, STR("x") };
+    struct engine_token tokens[] = {
+        { .chosen = { 1, NAN, STR("<s>") }, .hidden = true },
+        { .chosen = { 3, -2.5f, str_of(j->text) }, .top = &top, .n_top = 1 },
+    };
+    struct engine_event e = {
+        .kind = ENGINE_EVENT_text, .is_prompt = true, .tokens = tokens, .n_tokens = 2
+    };
     j->on_event(j->owner, &e);
 }
 
@@ -96,6 +118,16 @@ static void play(struct fake_job *j)
         text = STR("say ok");
     }
     j->on_event(j->owner, &admitted);
+    if (j->prompt_logprobs)
+        send_prompt(j);
+    if (j->prompt_only) {
+        send_end(j, /* failed= */ false, FINISH_length, 0);
+        return;
+    }
+    if (str_is(text, "who")) {
+        (void)snprintf(block, sizeof(block), "choice %u", j->choice);
+        n = say(j, str_of(block));
+    }
     if (str_starts(text, STR("say ")))
         n = say(j, str_sub(text, 4));
     if (str_is(text, "break"))
@@ -146,6 +178,8 @@ static int submit(struct engine *base, struct engine_job **ret, const struct eng
     j->refs = 2;
     j->choice = spec->choice;
     j->logprobs = spec->request->logprobs;
+    j->prompt_logprobs = spec->request->prompt_logprobs;
+    j->prompt_only = spec->request->prompt_only;
     j->on_event = spec->on_event;
     j->owner = spec->owner;
     (void)snprintf(j->text, sizeof(j->text), STR_FMT, STR_ARG(text));

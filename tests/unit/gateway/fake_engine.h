@@ -6,6 +6,7 @@
  *     flood         large texts as fast as it can until cancelled
  *     wait N        admitted after N ms, then as "say ok"
  *     hang          admitted, then nothing until cancelled
+ *     who           says "choice N"; of each five, N = 3, then N = 1 is the likeliest
  *     fail          fails before a text      break     fails after one
  *     full, long    refused at submit
  */

@@ -301,6 +301,71 @@ static void completions_echo_and_take_many_prompts(void **state)
     free(a);
 }
 
+static void prompts_of_token_ids_are_echoed_as_text(void **state)
+{
+    (void)state;
+    char *a = post("/v1/completions", "{\"model\":\"demo\",\"prompt\":[[115,97,121,32,97],[115,97,"
+                                      "121,32,98]],\"echo\":true}");
+    expect(a, "\"text\":\"say aa\"");
+    expect(a, "\"text\":\"say bb\"");
+    free(a);
+    a = post("/v1/completions",
+             "{\"model\":\"demo\",\"prompt\":[97,98],\"echo\":true,\"max_tokens\":0}");
+    expect(a, "\"text\":\"ab\"");
+    free(a);
+}
+
+static void an_echo_has_log_probabilities_too(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more, *want;
+    } rows[] = {
+        { "", "\"text\":\"say bb\",\"logprobs\":{\"tokens\":[\"<s>\",\"say b\",\"b\"],"
+              "\"token_logprobs\":[null,-2.5,-0.5],"
+              "\"top_logprobs\":[null,{\"x\":-0.25},{\"b\":-0.5}],\"text_offset\":[0,0,5]}" },
+        { ",\"max_tokens\":0",
+          "\"text\":\"say b\",\"logprobs\":{\"tokens\":[\"<s>\",\"say b\"],"
+          "\"token_logprobs\":[null,-2.5],\"top_logprobs\":[null,{\"x\":-0.25}],"
+          "\"text_offset\":[0,0]},\"finish_reason\":\"length\"" },
+        { ",\"stream\":true",
+          "\"text\":\"say b\",\"logprobs\":{\"tokens\":[\"<s>\",\"say b\"],"
+          "\"token_logprobs\":[null,-2.5],\"top_logprobs\":[null,{\"x\":-0.25}],"
+          "\"text_offset\":[0,0]},\"finish_reason\":null" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char body[256];
+        (void)snprintf(body, sizeof(body),
+                       "{\"model\":\"demo\",\"prompt\":\"say b\",\"echo\":true,\"logprobs\":1%s}",
+                       rows[i].more);
+        char *a = post("/v1/completions", body);
+        expect(a, rows[i].want);
+        free(a);
+    }
+}
+
+static void the_best_are_sent_best_first(void **state)
+{
+    (void)state;
+    char *a = post("/v1/completions", "{\"model\":\"demo\",\"prompt\":[\"who\",\"who\"],\"n\":2,"
+                                      "\"best_of\":5}");
+    static const char *const order[] = {
+        "{\"index\":0,\"text\":\"choice 3\"",
+        "{\"index\":1,\"text\":\"choice 1\"",
+        "{\"index\":2,\"text\":\"choice 8\"",
+        "{\"index\":3,\"text\":\"choice 6\"",
+        "\"prompt_tokens\":10,\"completion_tokens\":20,",
+    };
+    const char *at = a;
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        at = strstr(at, order[i]);
+        if (!at)
+            fail_msg("'%s' does not follow in:\n%s", order[i], a);
+    }
+    reject(a, "\"index\":4");
+    free(a);
+}
+
 static void no_tokens_at_all_is_an_answer_too(void **state)
 {
     (void)state;
@@ -641,6 +706,9 @@ int main(void)
         cmocka_unit_test(streamed_choices_are_interleaved_and_each_ends_once),
         cmocka_unit_test(log_probabilities_have_both_shapes),
         cmocka_unit_test(completions_echo_and_take_many_prompts),
+        cmocka_unit_test(prompts_of_token_ids_are_echoed_as_text),
+        cmocka_unit_test(an_echo_has_log_probabilities_too),
+        cmocka_unit_test(the_best_are_sent_best_first),
         cmocka_unit_test(no_tokens_at_all_is_an_answer_too),
         cmocka_unit_test(engine_failures_become_statuses),
         cmocka_unit_test(wrong_requests_are_told_so_in_json),
