@@ -28,8 +28,15 @@ static const struct architecture architectures[] = {
       .period = 6,
       .local_rope_base = 10000,
       .wide_head_layers = 62 },
-    { .name = "phi3", .rope_neox = true, .fused = true, .period = 1 },
+    { .name = "phi3", .rope_neox = true, .fused = true, .period = UINT32_MAX },
 };
+
+bool activation_named(enum activation a, struct str name)
+{
+    if (a == ACT_silu)
+        return str_is(name, "silu") || str_is(name, "swish");
+    return str_is(name, "gelu_pytorch_tanh") || str_is(name, "gelu_new");
+}
 
 const struct architecture *architecture_find(struct str name)
 {

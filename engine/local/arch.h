@@ -21,8 +21,8 @@ struct architecture {
     bool post_norms;       /* of what attention and feed-forward add to the residual */
     bool scaled_embedding; /* by √embed */
     enum activation activation;
-    /* Of `period` layers the last sees everything and those before it only a window; 1: all have
-     * the window; 0: none has. */
+    /* Of `period` layers the last sees everything and those before it only a window; UINT32_MAX:
+     * all have the window; 0: none has. */
     uint32_t period;
     uint32_t window; /* where the file does not say; 0: none */
     float
@@ -33,6 +33,8 @@ struct architecture {
                                   1/√head_size: its authors' choice, and no key says it */
 };
 
+/* As files and configurations call it: "silu", "gelu_pytorch_tanh". */
+bool activation_named(enum activation a, struct str name);
 /* NULL: none of that name. */
 const struct architecture *architecture_find(struct str name);
 /* "llama, qwen2, …", for messages. */

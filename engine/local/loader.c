@@ -21,6 +21,21 @@ const char *loader_key(const struct loader *l, char buf[static LOADER_NAME], con
     return buf;
 }
 
+/* An array that says the same number for every layer. */
+static bool uniform_u64(const struct gguf *g, const char *key, uint64_t *ret)
+{
+    struct gguf_array a;
+    if (!gguf_array(g, key, &a) || !a.n || a.kind == GGUF_string || a.kind == GGUF_bool ||
+        a.kind == GGUF_f32 || a.kind == GGUF_f64)
+        return false;
+    int64_t first = gguf_array_i64(&a, 0);
+    for (uint64_t i = 1; i < a.n; i++)
+        if (gguf_array_i64(&a, i) != first)
+            return false;
+    *ret = (uint64_t)first;
+    return first >= 0;
+}
+
 static bool has_key(const struct gguf *g, const char *key)
 {
     uint64_t u;
@@ -37,10 +52,10 @@ int loader_uint(struct loader *l, uint32_t *ret, const char *key, uint64_t max, 
 {
     char name[LOADER_NAME];
     uint64_t v = absent;
-    if (!gguf_u64(l->gguf, loader_key(l, name, key), &v)) {
+    if (!gguf_u64(l->gguf, loader_key(l, name, key), &v) && !uniform_u64(l->gguf, name, &v)) {
         if (has_key(l->gguf, name))
             return loader_refuse(
-                l, "%s is not a single whole number; per-layer values are not supported", name);
+                l, "%s is not one whole number; values that vary by layer are not supported", name);
         if (absent == UINT64_MAX)
             return loader_refuse(l, "the key %s is missing", name);
     }

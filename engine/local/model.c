@@ -87,30 +87,41 @@ static int find_architecture(struct loader *l)
     return 0;
 }
 
-/* Which layers see a window only. */
+/* Which layers see a window only: a list of them, or every how many-th does not. */
+static int load_pattern(struct loader *l)
+{
+    static const char key[] = "attention.sliding_window_pattern";
+    uint32_t period = l->arch->period, n = l->m->shape.layers;
+    char name[LOADER_NAME];
+    struct gguf_array a;
+    if (gguf_array(l->gguf, loader_key(l, name, key), &a)) {
+        if (a.n != n || a.kind == GGUF_string || a.kind == GGUF_f32 || a.kind == GGUF_f64)
+            return loader_refuse(l, "%s does not say yes or no for each of %u layers", name, n);
+        for (uint32_t i = 0; i < n; i++)
+            l->m->layers[i].local = gguf_array_i64(&a, i);
+        return 0;
+    }
+    int r = loader_uint(l, &period, key, UINT32_MAX, period);
+    for (uint32_t i = 0; !r && i < n; i++)
+        l->m->layers[i].local = i % period != period - 1;
+    return r;
+}
+
 static int load_window(struct loader *l)
 {
-    uint32_t period = l->arch->period;
-    if (!period)
-        return 0;
-    char name[128];
+    char name[LOADER_NAME];
     uint64_t window = l->arch->window;
-    (void)gguf_u64(l->m->gguf, loader_key(l, name, "attention.sliding_window"), &window);
-    if (!window)
+    (void)gguf_u64(l->gguf, loader_key(l, name, "attention.sliding_window"), &window);
+    if (!l->arch->period || !window)
         return 0;
-    int r = loader_uint(l, &period, "attention.sliding_window_pattern", MAX_LAYERS, period);
-    if (r)
-        return r;
     l->m->window = window > UINT32_MAX ? UINT32_MAX : (uint32_t)window;
-    for (uint32_t i = 0; i < l->m->shape.layers; i++)
-        l->m->layers[i].local = period == 1 || i % period != period - 1;
-    return 0;
+    return load_pattern(l);
 }
 
 /* 0 is "none", in the file too. */
-static int get_cap(struct loader *l, float *ret, const char *key, float absent)
+static int optional_float(struct loader *l, float *ret, const char *key, float absent)
 {
-    char name[128];
+    char name[LOADER_NAME];
     float v = absent;
     (void)gguf_f32(l->m->gguf, loader_key(l, name, key), &v);
     if (!isfinite(v) || v < 0)
@@ -126,27 +137,71 @@ static int load_scales(struct loader *l)
     bool wide = s->layers == l->arch->wide_head_layers;
     float head = wide ? (float)s->embed / (float)s->heads : (float)s->head_size;
     m->embedding_scale = l->arch->scaled_embedding ? sqrtf((float)s->embed) : 1;
-    int r = loader_float(l, &m->query_scale, "attention.scale", 1.0f / sqrtf(head));
+    int r = optional_float(l, &m->query_scale, "attention.scale", 0);
+    if (m->query_scale <= 0)
+        m->query_scale = 1.0f / sqrtf(head);
     if (!r)
-        r = get_cap(l, &m->score_cap, "attn_logit_softcapping", l->arch->score_cap);
-    return r ? r : get_cap(l, &m->logit_cap, "final_logit_softcapping", l->arch->logit_cap);
+        r = optional_float(l, &m->score_cap, "attn_logit_softcapping", l->arch->score_cap);
+    return r ? r : optional_float(l, &m->logit_cap, "final_logit_softcapping", l->arch->logit_cap);
 }
 
-/* Keys whose presence changes the graph to one that is not drawn here. */
+/* Keys that ask for a graph that is not drawn here, unless they say 0 or what changes nothing. */
+static int refuse_numbers(struct loader *l)
+{
+    static const struct {
+        const char *key;
+        float neutral;
+    } keys[] = {
+        { "expert_count", 0 },
+        { "attention.key_length_mla", 0 },
+        { "attention.clamp_kqv", 0 },
+        { "attention.max_alibi_bias", 0 },
+        { "attention.shared_kv_layers", 0 },
+        { "attention.temperature_length", 0 },
+        { "attention.temperature_scale", 0 },
+        { "attention.output_scale", 1 },
+        { "nextn_predict_layers", 0 },
+        { "embedding_scale", 1 },
+        { "residual_scale", 1 },
+        { "logit_scale", 1 },
+    };
+    char name[LOADER_NAME];
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        float v = 0;
+        (void)gguf_f32(l->gguf, loader_key(l, name, keys[i].key), &v);
+        if (v != 0 && v != keys[i].neutral)
+            return loader_refuse(l, "%s is %g, which is not supported", name, (double)v);
+    }
+    return 0;
+}
+
+static int refuse_activation(struct loader *l)
+{
+    static const char *const keys[] = { "hidden_activation", "hidden_act" };
+    char name[LOADER_NAME];
+    struct str s;
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (gguf_str(l->gguf, loader_key(l, name, keys[i]), &s) &&
+            !activation_named(l->arch->activation, s))
+            return loader_refuse(l, "%s is '" STR_FMT "', which is not supported in the %s graph",
+                                 name, STR_ARG(s), l->arch->name);
+    return 0;
+}
+
 static int refuse_variants(struct loader *l)
 {
-    static const char *const counts[] = { "expert_count", "attention.key_length_mla" };
-    char name[128];
-    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
-        uint64_t v = 0;
-        if (gguf_u64(l->m->gguf, loader_key(l, name, counts[i]), &v) && v > 0)
-            return loader_refuse(l, "%s is %llu, which is not supported", name,
-                                 (unsigned long long)v);
-    }
-    bool causal = true;
-    if (gguf_bool(l->m->gguf, loader_key(l, name, "attention.causal"), &causal) && !causal)
+    char name[LOADER_NAME];
+    uint64_t parts = 0;
+    if (gguf_u64(l->gguf, "split.count", &parts) && parts > 1)
+        return loader_refuse(l, "it is one of %llu parts; merge them into one file first",
+                             (unsigned long long)parts);
+    bool causal = true, parallel = false;
+    if (gguf_bool(l->gguf, loader_key(l, name, "attention.causal"), &causal) && !causal)
         return loader_refuse(l, "%s is false; only causal attention is supported", name);
-    return 0;
+    if (gguf_bool(l->gguf, loader_key(l, name, "use_parallel_residual"), &parallel) && parallel)
+        return loader_refuse(l, "%s is true, which is not supported", name);
+    int r = refuse_activation(l);
+    return r ? r : refuse_numbers(l);
 }
 
 static int load_shape(struct loader *l)

@@ -64,6 +64,32 @@ static void key_f32(struct writer *w, const char *key, float value)
     add_bytes(&w->keys, &value, sizeof(value));
 }
 
+static void more_key(struct writer *w, const struct tiny_key *k)
+{
+    if (k->name[0] == '.')
+        arch_key(w, k->name + 1);
+    else {
+        add_text(&w->keys, k->name);
+        w->n_keys++;
+    }
+    add_u32(&w->keys, k->kind);
+    float f = (float)k->number;
+    if (k->kind == GGUF_string)
+        add_text(&w->keys, k->text);
+    else if (k->kind == GGUF_bool)
+        buf_addc(&w->keys, (char)k->number);
+    else if (k->kind == GGUF_f32)
+        add_bytes(&w->keys, &f, sizeof(f));
+    else if (k->kind == GGUF_u32)
+        add_u32(&w->keys, (uint32_t)k->number);
+    else {
+        add_u32(&w->keys, GGUF_u32);
+        add_u64(&w->keys, strlen(k->text));
+        for (const char *c = k->text; *c; c++)
+            add_u32(&w->keys, (uint32_t)(*c - '0'));
+    }
+}
+
 static bool named(const char *a, const char *b)
 {
     return a && strcmp(a, b) == 0;
@@ -163,11 +189,8 @@ static void write_all(struct writer *w)
     key_f32(w, "attention.layer_norm_rms_epsilon", 1e-5f);
     if (w->o.window)
         key_u32(w, "attention.sliding_window", w->o.window);
-    if (w->o.scaling) {
-        arch_key(w, "rope.scaling.type");
-        add_u32(&w->keys, GGUF_string);
-        add_text(&w->keys, w->o.scaling);
-    }
+    for (size_t i = 0; i < ARRAY_LEN(w->o.keys) && w->o.keys[i].name; i++)
+        more_key(w, &w->o.keys[i]);
     tensor(w, "token_embd.weight", TINY_EMBED, TINY_VOCAB, 0);
     tensor(w, "output_norm.weight", TINY_EMBED, 0, 1);
     for (int i = 0; i < TINY_LAYERS; i++)

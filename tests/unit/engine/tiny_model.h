@@ -7,6 +7,13 @@
 #include "engine/local/lora.h"
 #include "tests/support/test.h"
 
+struct tiny_key { /* without the architecture's prefix where it begins with a dot */
+    const char *name;
+    enum gguf_kind kind; /* bool, u32, f32, string, or array: of u32 */
+    double number;
+    const char *text; /* of a string; of an array: its digits */
+};
+
 struct tiny_options {
     const char *arch; /* "llama" */
     uint32_t type;    /* of the matrices; F32 or F16 */
@@ -16,7 +23,7 @@ struct tiny_options {
     const char *retype;       /* a tensor of an unsupported type; NULL: none */
     const char *extra_tensor; /* one that no graph knows; NULL: none */
     uint32_t window;          /* attention.sliding_window; 0: no key */
-    const char *scaling;      /* rope.scaling.type; NULL: none */
+    struct tiny_key keys[2];  /* more of them; name NULL: none */
 };
 
 enum {
