@@ -140,6 +140,28 @@ void buf_add_json(struct buf *b, struct str s)
     buf_addc(b, '"');
 }
 
+void buf_add_base64(struct buf *b, struct str s)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t n = (s.n / 3 + (s.n % 3 != 0)) * 4;
+    char *p = buf_space(b, n);
+    for (size_t i = 0; p && i < s.n; i += 3) {
+        unsigned bits = (unsigned)(unsigned char)s.p[i] << 16;
+        if (i + 1 < s.n)
+            bits |= (unsigned)(unsigned char)s.p[i + 1] << 8;
+        if (i + 2 < s.n)
+            bits |= (unsigned char)s.p[i + 2];
+        *p++ = digits[bits >> 18];
+        *p++ = digits[bits >> 12 & 63];
+        *p++ = i + 1 < s.n ? digits[bits >> 6 & 63] : '=';
+        *p++ = i + 2 < s.n ? digits[bits & 63] : '=';
+    }
+    if (!p)
+        return;
+    b->n += n;
+    b->p[b->n] = '\0';
+}
+
 void buf_cut(struct buf *b, size_t n)
 {
     if (n >= b->n) {

@@ -29,6 +29,7 @@ void buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_vaddf(struct buf *b, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
 void buf_add_json(struct buf *b, struct str s); /* quoted JSON string; malformed UTF-8 → U+FFFD */
 void buf_add_json_chars(struct buf *b, struct str s); /* the same without the quotes */
+void buf_add_base64(struct buf *b, struct str s);     /* RFC 4648, padded */
 void buf_cut(struct buf *b, size_t n);                /* drops the first n bytes */
 char *buf_space(struct buf *b,
                 size_t n); /* room for n more bytes, NULL on error; then add to b->n */

@@ -21,6 +21,8 @@
 #define LIMIT_STOP_IDS 256             /* stop tokens of one request */
 #define LIMIT_FORMAT_BYTES (1 * MIB)   /* a schema, grammar or expression of one request */
 #define LIMIT_PROMPTS 128              /* prompts of one completion request, times n or best_of */
+#define LIMIT_EMBED_INPUTS 2048        /* of one embedding request: OpenAI's own */
+#define LIMIT_EMBED_TOKENS 300000      /* of all of them: likewise */
 #define LIMIT_REQUEST_ARENA (1 * GIB)  /* decoded request, plugins, rendering */
 #define LIMIT_SSE_EVENT (8 * MIB)      /* one rendered event */
 #define LIMIT_STREAM_BACKLOG (4 * MIB) /* rendered but unread by a slow client */

@@ -26,6 +26,8 @@
     X(prompt_tokens_total, counter, "", "prompt tokens evaluated")                                 \
     X(cached_tokens_total, counter, "", "prompt tokens taken from the KV cache")                   \
     X(completion_tokens_total, counter, "", "tokens generated")                                    \
+    X(embedding_inputs_total, counter, "", "texts embedded for clients")                           \
+    X(embedding_tokens_total, counter, "", "tokens of them")                                       \
     X(engine_steps_total, counter, "", "batch steps")                                              \
     X(engine_rows_total, counter, "", "rows computed over all steps")                              \
     X(engine_running, gauge, "", "sequences decoding")                                             \

@@ -62,14 +62,28 @@ static const struct option model_options[] = {
     OPT_END,
 };
 
+struct raw_embedding {
+    struct str path, name, threads;
+};
+static const struct option embedding_options[] = {
+    OPT_TEXT(struct raw_embedding, path, "path", NULL,
+             "GGUF encoder (BERT family); relative to this configuration file"),
+    OPT_TEXT(struct raw_embedding, name, "name", NULL,
+             "its name on the wire; default: the file's, without .gguf"),
+    OPT_TEXT(struct raw_embedding, threads, "threads", "auto", "compute threads; auto: one a core"),
+    OPT_END,
+};
+
 struct raw_engine {
     struct item_list models;
+    struct raw_embedding embedding;
 };
 
 static const struct option engine_options[] = {
     OPT_LIST(struct raw_engine, models, "models", 16, model_options, struct raw_model,
              "resident base models"),
-    OPT_IGNORED("embedding", "semantic signals are not served by this version"),
+    OPT_SECTION(struct raw_engine, embedding, "embedding", embedding_options,
+                "a model of its own for /v1/embeddings"),
     OPT_END,
 };
 
@@ -209,12 +223,12 @@ static int resolve(struct str *path, const struct config *c)
     return 0;
 }
 
-static int read_threads(struct raw_model *raw, const struct node *at, const char *path,
+static int read_threads(uint64_t *ret, struct str text, const struct node *at, const char *path,
                         struct problems *p)
 {
-    if (!raw->threads.p || str_is(raw->threads, "auto"))
+    if (!text.p || str_is(text, "auto"))
         return 0; /* it has no text only when its model is no map, which is reported */
-    if (num_parse_u64(&raw->m.threads, raw->threads, 0, 1024) == 0)
+    if (num_parse_u64(ret, text, 0, 1024) == 0)
         return 0;
     const struct node *threads = node_get(at, "threads");
     return node_problem(p, PROBLEM_error, threads ? threads : at, path,
@@ -253,7 +267,50 @@ static int check_model(struct raw_model *from, size_t i, const struct node *at, 
         if (str_eq(m->name, from[j].m.name))
             r = node_problem(p, PROBLEM_error, at, path,
                              "the name '%.*s' is taken by engine.models[%zu]", STR_ARG(m->name), j);
-    r = worse(r, read_threads(&from[i], at, path, p));
+    r = worse(r, read_threads(&m->threads, from[i].threads, at, path, p));
+    return worse(r, resolve(&m->path, c));
+}
+
+/* "models/bge-small.gguf" → "bge-small" */
+static struct str stem(struct str path)
+{
+    struct str s = path;
+    for (size_t i = path.n; i > 0 && s.n == path.n; i--)
+        if (path.p[i - 1] == '/')
+            s = str_sub(path, i);
+    return s.n > 5 && str_ends(s, STR(".gguf")) ? str_head(s, s.n - 5) : s;
+}
+
+/* engine.embedding; the models are read already. */
+static int read_embedding(struct config *c, const struct raw_embedding *raw, const struct node *n,
+                          struct problems *p)
+{
+    static const char path[] = "engine.embedding";
+    struct config_model *m = &c->engine.embedding;
+    const struct config_model *models = c->engine.models.items;
+    if (raw->path.n == 0) {
+        if (raw->name.n == 0)
+            return 0;
+        return node_problem(p, PROBLEM_error, n, path, "a name without a path names nothing");
+    }
+    *m = (struct config_model){ .name = raw->name.n ? raw->name : stem(raw->path),
+                                .path = raw->path,
+                                .slots = 1,
+                                .queue = 1,
+                                .batch = LIMIT_BATCH_ROWS };
+    int r = 0;
+    if (!name_ok(m->name))
+        r = node_problem(p, PROBLEM_error, n, path,
+                         "'%.*s' cannot be a model's name, which has 1 to 256 bytes and no blank, "
+                         "':' or '@'; give one with `name`",
+                         STR_ARG(str_head(m->name, 64)));
+    for (size_t i = 0; i < c->engine.models.n && r == 0; i++)
+        if (models[i].name.p && str_eq(m->name, models[i].name))
+            r = node_problem(p, PROBLEM_error, n, path,
+                             "the name '%.*s' is taken by engine.models[%zu]; give another with "
+                             "`name`",
+                             STR_ARG(m->name), i);
+    r = worse(r, read_threads(&m->threads, raw->threads, n, path, p));
     return worse(r, resolve(&m->path, c));
 }
 
@@ -272,7 +329,7 @@ static int read_engine(struct config *c, const struct node *n, struct problems *
         to[i] = from[i].m;
     }
     c->engine.models = (struct item_list){ to, raw.models.n };
-    return r;
+    return worse(r, read_embedding(c, &raw.embedding, node_get(n, "embedding"), p));
 }
 
 static int choose_catalog(struct config *c, const struct raw_adapters *raw, const struct node *n,

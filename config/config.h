@@ -25,6 +25,8 @@ struct config_model {
 
 struct config_engine {
     struct item_list models; /* struct config_model */
+    /* Of engine.embedding: path empty without one. Slots, queue and cache do not matter to it. */
+    struct config_model embedding;
 };
 
 enum catalog_type { CATALOG_directory, CATALOG_redis };

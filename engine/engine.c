@@ -54,6 +54,27 @@ static int not_served(const char *what, struct fail *reterr)
     return fail_param(reterr, FAIL_unsupported_parameter, "model", "this model does not %s", what);
 }
 
+int engine_encode(struct engine *e, const struct engine_encoding *what, int32_t **ret_ids,
+                  size_t *ret_n, struct fail *reterr)
+{
+    if (!e->ops->encode)
+        return not_served("show its tokens", reterr);
+    return e->ops->encode(e, what, ret_ids, ret_n, reterr);
+}
+
+int engine_spell(struct engine *e, const int32_t *ids, size_t n, struct buf *out,
+                 struct fail *reterr)
+{
+    if (!e->ops->spell)
+        return not_served("show its tokens", reterr);
+    return e->ops->spell(e, ids, n, out, reterr);
+}
+
+struct str engine_token(const struct engine *e, int32_t id, struct buf *bytes)
+{
+    return e->ops->token ? e->ops->token(e, id, bytes) : STR_NULL;
+}
+
 int engine_embed(struct engine *e, const struct embed_input *inputs, size_t n,
                  struct embed_result *ret, struct fail *reterr)
 {

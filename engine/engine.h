@@ -105,13 +105,34 @@ DEFINE_CLEANUP(struct engine_job *, engine_job_unref);
  */
 int engine_tokenize(struct engine *e, int32_t **ret_ids, size_t *ret_n,
                     const struct chat_request *request, struct fail *reterr) MUST_USE;
-/* Tokens of a plain text, no special tokens; negative errno on failure. Any thread. */
+/* Tokens of a plain text, no special tokens, LIMIT_CONTEXT where it has more; negative errno on
+ * failure. Any thread. */
 ptrdiff_t engine_count_tokens(struct engine *e, struct str text);
 /*
  * Appends the text of token ids: malformed bytes become U+FFFD; control tokens, and ids that the
  * model does not have, give nothing. Any thread.
  */
 void engine_detokenize(struct engine *e, const int32_t *ids, size_t n, struct buf *out);
+
+struct engine_encoding {
+    struct str text;
+    bool ends;     /* begin with BOS and end with EOS (or CLS and SEP) where the model says so */
+    bool specials; /* control tokens spelt in the text become those tokens */
+    size_t max;    /* tokens; 0: LIMIT_CONTEXT */
+};
+/*
+ * Ids of a plain text, the caller's (free); none for an empty one is no failure. FAILED:
+ * context_length_exceeded past `max` tokens. Takes as long as the text is long. Any thread.
+ */
+int engine_encode(struct engine *e, const struct engine_encoding *what, int32_t **ret_ids,
+                  size_t *ret_n, struct fail *reterr) MUST_USE;
+/* As engine_detokenize, with control tokens spelt. FAILED: an id that the model does not have,
+ * named with its position. Any thread. */
+int engine_spell(struct engine *e, const int32_t *ids, size_t n, struct buf *out,
+                 struct fail *reterr) MUST_USE;
+/* A token as the vocabulary stores it ("▁the", "Ġthe", "<s>"), borrowed; appends to `bytes` (may be
+ * NULL) what it stands for. p NULL: no such id. Any thread. */
+struct str engine_token(const struct engine *e, int32_t id, struct buf *bytes);
 
 /*
  * Embeddings and classification: one forward over each input, no sampling. They block until
@@ -165,6 +186,12 @@ struct engine_ops {
                     const struct chat_request *request, struct fail *reterr);
     ptrdiff_t (*count_tokens)(struct engine *e, struct str text);
     void (*detokenize)(struct engine *e, const int32_t *ids, size_t n, struct buf *out);
+    /* All three, or NULL: not served. */
+    int (*encode)(struct engine *e, const struct engine_encoding *what, int32_t **ret_ids,
+                  size_t *ret_n, struct fail *reterr);
+    int (*spell)(struct engine *e, const int32_t *ids, size_t n, struct buf *out,
+                 struct fail *reterr);
+    struct str (*token)(const struct engine *e, int32_t id, struct buf *bytes);
     /* The four below may be NULL: not served. */
     int (*embed)(struct engine *e, const struct embed_input *inputs, size_t n,
                  struct embed_result *ret, struct fail *reterr);

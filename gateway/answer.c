@@ -661,9 +661,10 @@ static enum next reply_canned(struct answer *a, enum finish_reason finish)
     return is_stream(a) ? reply_stream(a) : reply_whole(a);
 }
 
-static enum next reply_empty(struct answer *a)
+/* Worker: a prompt that nobody generates for may be longer than any context. */
+static void count_prompts(struct request *r)
 {
-    struct request *r = a->request;
+    struct answer *a = r->answer;
     struct fail fail = { 0 };
     if (spell_echo(a) < 0)
         return fail_with(a, -ENOMEM, "reading the prompt");
@@ -671,14 +672,22 @@ static enum next reply_empty(struct answer *a)
         struct choice *c = &a->choices[i];
         CLEANUP(own_free) int32_t *ids = NULL;
         size_t n = 0;
-        if (!a->target.model)
-            continue; /* a bare adapter name: its base is not known before a lease */
+        if (!a->target.model || a->is_failed || i % a->chats[0].n != 0)
+            continue; /* a bare adapter name: its base is not known before a lease; choices share
+                       * their prompt */
         int err = engine_tokenize(a->target.model->engine, &ids, &n, &a->chats[c->chat], &fail);
+        if (err < 0)
+            err = fail_errno(&fail, err, "counting the prompt");
         if (err != 0)
-            return err < 0 ? fail_with(a, err, "counting the prompt") : reply_fail(r, &fail);
+            fail_answer(a, &fail);
         c->usage.prompt_tokens = (uint32_t)n;
     }
-    return reply_canned(a, FINISH_length);
+}
+
+static enum next reply_empty(struct request *r)
+{
+    struct answer *a = r->answer;
+    return a->is_failed ? reply_fail(r, &a->failed) : reply_canned(a, FINISH_length);
 }
 
 static int refuse_images(const struct answer *a, struct fail *reterr)
@@ -717,7 +726,7 @@ enum next answer_start(struct request *r, const struct dialect *d)
         return err < 0 ? fail_with(a, err, "preparing the request") : reply_fail(r, &fail);
     if (a->is_canned)
         return reply_canned(a, FINISH_stop);
-    return a->empty ? reply_empty(a) : acquire(a);
+    return a->empty ? server_compute(r, count_prompts, reply_empty) : acquire(a);
 }
 
 /* ---- the end ---- */

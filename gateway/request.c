@@ -128,3 +128,8 @@ enum next reply_fail(struct request *r, const struct fail *fail)
         reply_header(r, "WWW-Authenticate", STR("Bearer"));
     return NEXT_reply;
 }
+
+enum next reply_made(struct request *r)
+{
+    return r->reply.status ? NEXT_reply : reply_json(r);
+}

@@ -104,3 +104,5 @@ void reply_headerf(struct request *r, const char *name, const char *fmt, ...) PR
 /* JSON of status 200 is already in reply.body; checks it. */
 enum next reply_json(struct request *r);
 enum next reply_fail(struct request *r, const struct fail *fail);
+/* Behind a worker that has filled reply.body, or failed. */
+enum next reply_made(struct request *r);

@@ -20,6 +20,8 @@ enum {
     STREAM_BLOCK = 16 * 1024, /* read from a stream at once */
     WORKERS = 4,
     WORK_MAX = 1024,           /* look-ups waiting before 503 */
+    COMPUTERS = 4,             /* embeddings and tokenisations at once; they share the cores */
+    COMPUTE_MAX = 128,         /* of them waiting before 429 */
     DROP_BODY_MAX = 64 * 1024, /* a refused body that is read to keep the connection */
 };
 
@@ -27,7 +29,7 @@ struct server {
     struct core *core; /* borrowed */
     struct MHD_Daemon *daemon;
     struct watch *watch;
-    struct work *work;
+    struct work *work, *compute;
     pthread_mutex_t lock;
     struct state *state; /* current; under the lock */
     _Atomic unsigned active;
@@ -93,18 +95,44 @@ static enum next step_work(struct request *r)
     return r->step(r);
 }
 
-enum next server_work(struct request *r, void (*fn)(struct request *r),
-                      enum next (*then)(struct request *r))
+/* 0, or as work_put: then nothing happened. */
+static int put_work(struct work *w, struct request *r, void (*fn)(struct request *r),
+                    enum next (*then)(struct request *r))
 {
     r->work = fn;
     r->after_work = then;
     r->step = step_work;
-    int err = work_put(r->server->work, request_ref(r));
+    int err = work_put(w, request_ref(r));
+    if (err != 0)
+        request_unref(r);
+    return err;
+}
+
+enum next server_work(struct request *r, void (*fn)(struct request *r),
+                      enum next (*then)(struct request *r))
+{
+    int err = put_work(r->server->work, r, fn, then);
     if (err == 0)
         return step_work(r);
-    request_unref(r);
     struct fail fail;
     (void)fail_errno(&fail, err, "queueing the look-up");
+    return reply_fail(r, &fail);
+}
+
+enum next server_compute(struct request *r, void (*fn)(struct request *r),
+                         enum next (*then)(struct request *r))
+{
+    int err = put_work(r->server->compute, r, fn, then);
+    if (err == 0)
+        return step_work(r);
+    struct fail fail;
+    if (err == -EAGAIN) {
+        (void)fail_set(&fail, FAIL_queue_full, "%d requests of this kind are waiting already",
+                       COMPUTE_MAX);
+        fail.retry_after_s = 1;
+    } else {
+        (void)fail_errno(&fail, err, "queueing the request");
+    }
     return reply_fail(r, &fail);
 }
 
@@ -398,6 +426,7 @@ static struct server *server_free(struct server *s)
 {
     if (!s)
         return NULL;
+    (void)work_free(s->compute);
     (void)work_free(s->work);
     (void)watch_free(s->watch);
     (void)state_unref(s->state);
@@ -423,6 +452,8 @@ int server_start(struct server **ret, struct core *core, struct state *state, st
     int r = watch_new(&s->watch);
     if (r == 0)
         r = work_new(&s->work, WORKERS, WORK_MAX);
+    if (r == 0)
+        r = work_new(&s->compute, COMPUTERS, COMPUTE_MAX);
     if (r == 0)
         r = listen_open(&fd, s->address, listen, reterr);
     if (r != 0)

@@ -37,3 +37,7 @@ bool server_suspend(struct request *r);
 /* Runs fn(r) on a worker, then `then` on the http thread. The way to anything that may block. */
 enum next server_work(struct request *r, void (*fn)(struct request *r),
                       enum next (*then)(struct request *r));
+/* The same for what computes for long: on threads of its own, so that look-ups never wait for it.
+ * 429 when too much is queued. */
+enum next server_compute(struct request *r, void (*fn)(struct request *r),
+                         enum next (*then)(struct request *r));

@@ -39,24 +39,32 @@ static void unload_adapter(void *ctx, void *resident)
     (void)engine_local_lora_free(resident);
 }
 
+static int load_model(struct core *c, const struct config_model *from, struct fail *reterr)
+{
+    struct core_model *m = &c->models[c->n_models];
+    int r = engine_local_new(&m->engine, from, reterr);
+    if (r != 0)
+        return r;
+    m->name = from->name;
+    struct stat st;
+    m->created_s = stat(from->path.p, &st) == 0 ? (uint64_t)st.st_mtime : 0;
+    c->n_models++;
+    return 0;
+}
+
 static int load_models(struct core *c, struct fail *reterr)
 {
-    const struct item_list *list = &c->config->engine.models;
-    const struct config_model *models = list->items;
-    c->models = calloc(list->n ? list->n : 1, sizeof(*c->models));
+    const struct config_engine *from = &c->config->engine;
+    const struct config_model *models = from->models.items;
+    c->models = calloc(from->models.n + 1, sizeof(*c->models));
     if (!c->models)
         return -ENOMEM;
-    for (size_t i = 0; i < list->n; i++) {
-        struct core_model *m = &c->models[c->n_models];
-        int r = engine_local_new(&m->engine, &models[i], reterr);
-        if (r != 0)
-            return r;
-        m->name = models[i].name;
-        struct stat st;
-        m->created_s = stat(models[i].path.p, &st) == 0 ? (uint64_t)st.st_mtime : 0;
-        c->n_models++;
-    }
-    return 0;
+    int r = 0;
+    for (size_t i = 0; i < from->models.n && r == 0; i++)
+        r = load_model(c, &models[i], reterr);
+    if (r == 0 && from->embedding.path.n)
+        r = load_model(c, &from->embedding, reterr);
+    return r;
 }
 
 int core_new(struct core **ret, struct config *config, struct fail *reterr)
@@ -94,7 +102,11 @@ static bool models_equal(const struct config *a, const struct config *b)
 {
     if (a->engine.models.n != b->engine.models.n)
         return false;
-    const struct config_model *x = a->engine.models.items, *y = b->engine.models.items;
+    const struct config_model *x = &a->engine.embedding, *y = &b->engine.embedding;
+    if (!str_eq(x->name, y->name) || !str_eq(x->path, y->path) || x->threads != y->threads)
+        return false;
+    x = a->engine.models.items;
+    y = b->engine.models.items;
     for (size_t i = 0; i < a->engine.models.n; i++)
         if (!str_eq(x[i].name, y[i].name) || !str_eq(x[i].path, y[i].path) ||
             x[i].slots != y[i].slots || x[i].context != y[i].context ||

@@ -19,8 +19,8 @@ struct core_model {
 };
 
 struct core {
-    struct config *config; /* owned reference: engines and adapters were built from it */
-    struct core_model *models;
+    struct config *config;     /* owned reference: engines and adapters were built from it */
+    struct core_model *models; /* in the file's order; that of engine.embedding is the last */
     size_t n_models;
     struct adapters *adapters; /* NULL only in tests */
 };

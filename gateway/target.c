@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-static int not_found(struct str name, struct fail *reterr)
+int target_unknown(struct str name, struct fail *reterr)
 {
     return fail_set(reterr, FAIL_model_not_found,
                     "The model '" STR_FMT "' does not exist or is not served here; GET /v1/models "
@@ -54,12 +54,12 @@ int target_parse(const struct core *c, struct str name, struct target *ret, stru
     } else {
         t.adapter = adapter_of(STR_NULL, name);
         if (str_find(t.adapter.adapter, STR(":")) >= 0)
-            return not_found(name, reterr); /* a base that is not served */
+            return target_unknown(name, reterr); /* a base that is not served */
     }
     bool empty_selector = t.adapter.selector.n == 0 && name.n && name.p[name.n - 1] == '@';
     if (t.adapter.adapter.n == 0 || empty_selector || name.n > (size_t)2 * LIMIT_NAME ||
         !is_printable(name))
-        return not_found(name, reterr);
+        return target_unknown(name, reterr);
     *ret = t;
     return 0;
 }
@@ -82,7 +82,7 @@ static int from_route(const struct core *c, struct target *t, struct fail *reter
         return err;
     }
     if (!t->model)
-        return not_found(r->model, reterr);
+        return target_unknown(r->model, reterr);
     if (r->adapter.n)
         t->adapter = adapter_of(t->model->name, r->adapter);
     return 0;

@@ -23,5 +23,7 @@ int target_resolve(const struct state *s, const struct chat_request *chat, bool 
 int target_parse(const struct core *c, struct str name, struct target *ret,
                  struct fail *reterr) MUST_USE;
 
+/* FAILED: model_not_found of that name. */
+int target_unknown(struct str name, struct fail *reterr);
 /* "base" or "base:adapter[@selector]", in the arena; p NULL: no memory. */
 struct str target_name(const struct target *t, struct arena *arena);

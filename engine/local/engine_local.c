@@ -85,7 +85,7 @@ static int refuse_structure(const struct chat_request *request, struct fail *ret
 static int submit(struct local_engine *l, struct engine_job **ret, const struct engine_spec *spec,
                   struct fail *reterr)
 {
-    CLEANUP(token_list_done) struct token_list ids = { 0 };
+    CLEANUP(token_list_done) struct token_list ids = { .max = l->context };
     int r = refuse_structure(spec->request, reterr);
     if (r == 0)
         r = prompter_ids(l->prompter, spec->request, &ids, reterr);
@@ -118,7 +118,7 @@ static int local_submit(struct engine *e, struct engine_job **ret, const struct 
 static int local_tokenize(struct engine *e, int32_t **ret_ids, size_t *ret_n,
                           const struct chat_request *request, struct fail *reterr)
 {
-    CLEANUP(token_list_done) struct token_list ids = { 0 };
+    CLEANUP(token_list_done) struct token_list ids = { .max = LIMIT_CONTEXT };
     int r = prompter_ids(local(e)->prompter, request, &ids, reterr);
     if (r != 0)
         return r < 0 ? fail_errno(reterr, r, "preparing the prompt") : r;
@@ -129,9 +129,67 @@ static int local_tokenize(struct engine *e, int32_t **ret_ids, size_t *ret_n,
 
 static ptrdiff_t local_count_tokens(struct engine *e, struct str text)
 {
-    CLEANUP(token_list_done) struct token_list ids = { 0 };
-    int r = tokenizer_encode(local(e)->tokenizer, text, /* flags= */ 0, &ids);
-    return r < 0 ? r : (ptrdiff_t)ids.n;
+    CLEANUP(token_list_done) struct token_list ids = { .max = LIMIT_CONTEXT };
+    const struct tokenizer *t = local(e)->tokenizer;
+    if (text.n / LIMIT_CONTEXT > tokenizer_longest(t))
+        return LIMIT_CONTEXT;
+    int r = tokenizer_encode(t, text, /* flags= */ 0, &ids);
+    return r < 0 && r != -E2BIG ? r : (ptrdiff_t)ids.n;
+}
+
+static int local_encode(struct engine *e, const struct engine_encoding *what, int32_t **ret_ids,
+                        size_t *ret_n, struct fail *reterr)
+{
+    CLEANUP(token_list_done)
+    struct token_list ids = { .max = what->max && what->max < LIMIT_CONTEXT ? what->max
+                                                                            : LIMIT_CONTEXT };
+    const struct tokenizer *t = local(e)->tokenizer;
+    unsigned flags = (what->ends ? TOKENIZE_bos : 0) | (what->specials ? TOKENIZE_special : 0);
+    int r = what->text.n / ids.max > tokenizer_longest(t)
+                ? -E2BIG
+                : tokenizer_encode(t, what->text, flags, &ids);
+    if (r == -E2BIG)
+        return fail_set(reterr, FAIL_context_length_exceeded,
+                        "the text has more than %zu tokens; shorten it", ids.max);
+    if (r < 0)
+        return fail_errno(reterr, r, "cutting the text into tokens");
+    *ret_n = ids.n;
+    *ret_ids = TAKE(ids.ids);
+    return 0;
+}
+
+/* Runs of text between control tokens, each as its own beginning: only then is what
+ * SentencePiece puts before a text taken away again. */
+static int local_spell(struct engine *e, const int32_t *ids, size_t n, struct buf *out,
+                       struct fail *reterr)
+{
+    const struct tokenizer *t = local(e)->tokenizer;
+    struct detokenizer d;
+    detokenizer_init(&d, t, /* at_start= */ true);
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || (uint32_t)ids[i] >= tokenizer_vocab(t))
+            return fail_param(reterr, FAIL_invalid_request, "tokens",
+                              "tokens[%zu] is %" PRId32
+                              "; token ids of this model are 0 to %" PRIu32,
+                              i, ids[i], tokenizer_vocab(t) - 1);
+        if (!tokenizer_is_special(t, ids[i])) {
+            detokenizer_push(&d, ids[i], out);
+            continue;
+        }
+        detokenizer_end(&d, out);
+        tokenizer_decode(t, ids[i], /* special= */ true, out);
+        detokenizer_init(&d, t, /* at_start= */ true);
+    }
+    detokenizer_end(&d, out);
+    return 0;
+}
+
+static struct str local_token(const struct engine *e, int32_t id, struct buf *bytes)
+{
+    const struct tokenizer *t = local_const(e)->tokenizer;
+    if (bytes)
+        tokenizer_decode(t, id, /* special= */ true, bytes);
+    return tokenizer_token_text(t, id);
 }
 
 static void local_detokenize(struct engine *e, const int32_t *ids, size_t n, struct buf *out)
@@ -182,6 +240,9 @@ static const struct engine_ops local_ops = {
     .tokenize = local_tokenize,
     .count_tokens = local_count_tokens,
     .detokenize = local_detokenize,
+    .encode = local_encode,
+    .spell = local_spell,
+    .token = local_token,
     .embed = local_embed,
     .context = local_context,
     .load = local_load,

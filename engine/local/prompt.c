@@ -74,6 +74,20 @@ static int begin_with_bos(const struct tokenizer *t, struct token_list *ids, siz
     return 0;
 }
 
+static int too_long(const struct chat_request *request, const struct token_list *ids,
+                    struct fail *reterr)
+{
+    return fail_param(
+        reterr, FAIL_context_length_exceeded, request->is_completion ? "prompt" : "messages",
+        "this model's context is %zu tokens, the prompt has more; shorten the prompt", ids->max);
+}
+
+/* A text that has too many tokens, whatever they are, is not worth the seconds of cutting it. */
+static bool is_hopeless(const struct prompter *p, size_t bytes, const struct token_list *ids)
+{
+    return ids->max && bytes / ids->max > tokenizer_longest(p->tokenizer);
+}
+
 static int chat_ids(const struct prompter *p, const struct chat_request *request,
                     struct token_list *ids, struct fail *reterr)
 {
@@ -95,7 +109,11 @@ static int chat_ids(const struct prompter *p, const struct chat_request *request
     int r = chat_template_render(p->template, &vars, &rendering, reterr);
     if (r != 0)
         return r;
-    size_t from = ids->n;
+    size_t from = ids->n, bytes = 0;
+    for (size_t i = 0; i < rendering.n_spans; i++)
+        bytes += rendering.spans[i].text.n;
+    if (is_hopeless(p, bytes, ids))
+        return too_long(request, ids, reterr);
     r = tokenizer_encode_spans(p->tokenizer, rendering.spans, rendering.n_spans, TOKENIZE_special,
                                ids);
     return r < 0 ? r : begin_with_bos(p->tokenizer, ids, from);
@@ -127,8 +145,12 @@ int prompter_ids(const struct prompter *p, const struct chat_request *request,
         r = chat_ids(p, request, ids, reterr);
     else if (request->prompt_ids)
         r = given_ids(p, request, ids, reterr);
+    else if (is_hopeless(p, request->prompt.n, ids))
+        r = too_long(request, ids, reterr);
     else /* text of a user: control tokens spelt in it stay text */
         r = tokenizer_encode(p->tokenizer, request->prompt, TOKENIZE_bos, ids);
+    if (r == -E2BIG)
+        r = too_long(request, ids, reterr);
     if (r == 0 && ids->n == from)
         return fail_param(reterr, FAIL_invalid_request,
                           request->is_completion ? "prompt" : "messages",

@@ -19,7 +19,8 @@ int prompter_new(struct prompter **ret, const struct gguf *g, const struct token
 struct prompter *prompter_free(struct prompter *p); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct prompter *, prompter_free);
 
-/* Appends at least one id. FAILED: empty prompt, an id outside the vocabulary, a template that
- * refuses the messages. */
+/* Appends at least one id, and at most ids->max in all. FAILED: empty prompt, one past that bound
+ * (told without cutting all of it), an id outside the vocabulary, a template that refuses the
+ * messages. */
 int prompter_ids(const struct prompter *p, const struct chat_request *request,
                  struct token_list *ids, struct fail *reterr) MUST_USE;

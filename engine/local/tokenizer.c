@@ -72,6 +72,11 @@ int32_t tokenizer_eos(const struct tokenizer *t)
     return t->eos;
 }
 
+size_t tokenizer_longest(const struct tokenizer *t)
+{
+    return t->wordpiece ? SIZE_MAX : t->longest;
+}
+
 bool tokenizer_adds_bos(const struct tokenizer *t)
 {
     return t->add_bos;
@@ -133,6 +138,8 @@ static int grow_list(struct token_list *l)
 
 int token_list_add_range(struct token_list *l, int32_t id, size_t begin, size_t end)
 {
+    if (l->max && l->n >= l->max)
+        return -E2BIG;
     if (l->n == l->cap) {
         int r = grow_list(l);
         if (r < 0)

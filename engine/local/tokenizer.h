@@ -34,12 +34,17 @@ struct str tokenizer_token_text(const struct tokenizer *t,
 struct token_list {
     int32_t *ids; /* owned: token_list_done */
     size_t n, cap;
+    size_t max;                 /* ids it may hold; 0: any number */
     bool ranged;                /* set before the first token: ranges are kept */
     struct token_range *ranges; /* owned; bytes of the text; NULL unless ranged */
 };
 void token_list_done(struct token_list *l);
-int token_list_add(struct token_list *l, int32_t id) MUST_USE; /* with an empty range */
+/* 0, -ENOMEM, -E2BIG: past max. The first with an empty range. */
+int token_list_add(struct token_list *l, int32_t id) MUST_USE;
 int token_list_add_range(struct token_list *l, int32_t id, size_t begin, size_t end) MUST_USE;
+/* Bytes of the longest token: a text of more than n times as many has more than n tokens. SIZE_MAX
+ * where that does not hold, since text may vanish. */
+size_t tokenizer_longest(const struct tokenizer *t);
 
 enum {
     TOKENIZE_bos = 1, /* begin with BOS (and end with EOS) where the model says so */
@@ -47,7 +52,7 @@ enum {
         2, /* control tokens spelt in the text become those tokens (user-defined ones always do) */
 };
 
-/* Appends the ids of text. 0 or -ENOMEM. */
+/* Appends the ids of text. 0, -ENOMEM, or -E2BIG as soon as the list is full. */
 int tokenizer_encode(const struct tokenizer *t, struct str text, unsigned flags,
                      struct token_list *l) MUST_USE;
 /* The same into an empty list, with the bytes of the text that each token stands for: whole

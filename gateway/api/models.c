@@ -97,11 +97,6 @@ enum next api_models(struct request *r)
 
 /* ---- one ---- */
 
-static enum next resolved(struct request *r)
-{
-    return r->reply.status ? NEXT_reply : reply_json(r);
-}
-
 /* Worker: a look-up that misses the local page asks the catalog. */
 static void resolve(struct request *r)
 {
@@ -141,7 +136,7 @@ enum next api_model(struct request *r)
     if (target_parse(r->state->core, r->params[0], &t, &fail) != 0)
         return reply_fail(r, &fail);
     if (t.adapter.adapter.n)
-        return server_work(r, resolve, resolved);
+        return server_work(r, resolve, reply_made);
     print_model(&r->reply.body,
                 &(struct model_line){ .id = t.model->name, .created_s = t.model->created_s });
     return reply_json(r);

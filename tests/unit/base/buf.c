@@ -71,6 +71,34 @@ static void json_strings_are_escaped(void **state)
     }
 }
 
+static void bytes_become_base64(void **state)
+{
+    static const struct {
+        struct str bytes;
+        const char *text;
+    } rows[] = {
+        /* RFC 4648, section 10, and Python's base64 for the rest */
+        { STR(""), "" },
+        { STR("f"), "Zg==" },
+        { STR("fo"), "Zm8=" },
+        { STR("foo"), "Zm9v" },
+        { STR("foob"), "Zm9vYg==" },
+        { STR("foobar"), "Zm9vYmFy" },
+        { STR("\xff\xfe\x00\x3f\xbf"), "//4AP78=" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(buf_done) struct buf b = BUF_INIT(100);
+        buf_addc(&b, ':');
+        buf_add_base64(&b, rows[i].bytes);
+        assert_int_equal(buf_err(&b), 0);
+        assert_string_equal(b.p + 1, rows[i].text);
+    }
+    CLEANUP(buf_done) struct buf small = BUF_INIT(7);
+    buf_add_base64(&small, STR("foobar"));
+    assert_int_equal(buf_err(&small), -EMSGSIZE);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -78,6 +106,7 @@ int main(void)
         cmocka_unit_test(an_empty_buffer_gives_an_empty_text),
         cmocka_unit_test(the_ceiling_is_a_sticky_error),
         cmocka_unit_test(json_strings_are_escaped),
+        cmocka_unit_test(bytes_become_base64),
     };
     return TEST_RUN(tests);
 }

@@ -57,6 +57,27 @@ static void our_sections_are_read(void **state)
     assert_null(config_model(c, STR("other")));
 }
 
+static void an_encoder_is_named_by_its_file_or_by_a_name(void **state)
+{
+    static const struct {
+        const char *text, *name, *path;
+    } rows[] = {
+        { "engine: {embedding: {path: m/bge-small.f16.gguf}}\n", "bge-small.f16",
+          "conf/m/bge-small.f16.gguf" },
+        { "engine: {embedding: {path: /abs/e5, name: e}}\n", "e", "/abs/e5" },
+        { "engine: {embedding: {path: null}}\n", "", NULL },
+        { "engine: {embedding: {}}\n", "", NULL },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(problems_freep) struct problems *p = problems_new();
+        CLEANUP(config_unrefp) struct config *c = parse(rows[i].text, p);
+        assert_non_null(c);
+        assert_true(str_is(c->engine.embedding.name, rows[i].name));
+        assert_true(str_is(c->engine.embedding.path, rows[i].path ? rows[i].path : ""));
+    }
+}
+
 static void the_policy_language_names_the_listener(void **state)
 {
     (void)state;
@@ -95,6 +116,14 @@ static void mistakes_are_refused_with_their_place(void **state)
         { "engine: {models: [{name: 'a:b', path: p}]}\n",
           "conf/a.yaml:1:19: error: engine.models[0]: a model's name has 1 to 256 bytes and no "
           "blank, ':' or '@'\n" },
+        { "engine: {embedding: {path: 'a b.gguf'}}\n",
+          "conf/a.yaml:1:21: error: engine.embedding: 'a b' cannot be a model's name, which has 1 "
+          "to 256 bytes and no blank, ':' or '@'; give one with `name`\n" },
+        { "engine: {models: [{name: a, path: p}], embedding: {path: x/a.gguf}}\n",
+          "conf/a.yaml:1:51: error: engine.embedding: the name 'a' is taken by engine.models[0]; "
+          "give another with `name`\n" },
+        { "engine: {embedding: {name: a}}\n",
+          "conf/a.yaml:1:21: error: engine.embedding: a name without a path names nothing\n" },
         { "adapters: {catalog: {type: redis}}\n",
           "conf/a.yaml:1:21: error: adapters.catalog: type redis needs a url, here or in "
           "ROOTSTOCK_REDIS_URL\n" },
@@ -180,6 +209,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_file_gives_the_defaults),
         cmocka_unit_test(our_sections_are_read),
+        cmocka_unit_test(an_encoder_is_named_by_its_file_or_by_a_name),
         cmocka_unit_test(the_policy_language_names_the_listener),
         cmocka_unit_test(the_environment_chooses_redis),
         cmocka_unit_test(mistakes_are_refused_with_their_place),

@@ -1,6 +1,7 @@
 #include "tests/unit/gateway/fake_engine.h"
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/num.h"
 #include "base/thread.h"
 
@@ -13,7 +14,9 @@
 
 struct fake {
     struct engine base;
-    _Atomic unsigned running, cancelled;
+    _Atomic unsigned running, cancelled, embedded;
+    _Atomic bool held;
+    char bytes[256]; /* each its own number */
 };
 
 struct fake_job {
@@ -220,6 +223,76 @@ static void detokenize(struct engine *e, const int32_t *ids, size_t n, struct bu
         buf_addc(out, (char)ids[i]);
 }
 
+/* An id is a byte; 1 is the beginning, 2 the end, and 0 does not exist. */
+static int encode(struct engine *e, const struct engine_encoding *what, int32_t **ret_ids,
+                  size_t *ret_n, struct fail *reterr)
+{
+    (void)e;
+    size_t n = 0, max = what->max ? what->max : LIMIT_CONTEXT;
+    if (what->text.n + (what->ends ? 2 : 0) > max)
+        return fail_set(reterr, FAIL_context_length_exceeded, "more than %zu", max);
+    int32_t *ids = calloc(what->text.n + 2, sizeof(*ids));
+    if (!ids)
+        return -ENOMEM;
+    if (what->ends)
+        ids[n++] = 1;
+    for (size_t i = 0; i < what->text.n; i++)
+        ids[n++] = what->specials && what->text.p[i] == '$' ? 2 : (unsigned char)what->text.p[i];
+    if (what->ends)
+        ids[n++] = 2;
+    *ret_ids = ids;
+    *ret_n = n;
+    return 0;
+}
+
+static struct str token(const struct engine *e, int32_t id, struct buf *bytes)
+{
+    const struct fake *f = (const struct fake *)e;
+    if (id < 1 || id > 255)
+        return STR_NULL;
+    struct str text = id == 1 ? STR("<s>") : id == 2 ? STR("$") : (struct str){ &f->bytes[id], 1 };
+    if (bytes)
+        buf_add(bytes, text);
+    return text;
+}
+
+static int spell(struct engine *e, const int32_t *ids, size_t n, struct buf *out,
+                 struct fail *reterr)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!token(e, ids[i], out).p)
+            return fail_param(reterr, FAIL_invalid_request, "tokens", "tokens[%zu] is unknown", i);
+    return 0;
+}
+
+/* (n/8, -1, 0.5) of an input of n ids; one with '!' in its middle takes a while. */
+static int embed(struct engine *e, const struct embed_input *inputs, size_t n,
+                 struct embed_result *ret, struct fail *reterr)
+{
+    struct fake *f = (struct fake *)e;
+    *ret = (struct embed_result){ calloc(n * 3, sizeof(float)), n, 3, 0 };
+    if (!ret->values)
+        return -ENOMEM;
+    f->running++;
+    for (size_t i = 0; i < n; i++) {
+        bool slow = inputs[i].ids[inputs[i].n_ids / 2] == '!';
+        if (slow)
+            (void)usleep(20000);
+        while (slow && f->held)
+            (void)usleep(1000);
+        f->embedded++;
+        ret->tokens += inputs[i].n_ids;
+        ret->values[i * 3] = (float)inputs[i].n_ids / 8;
+        ret->values[i * 3 + 1] = -1;
+        ret->values[i * 3 + 2] = 0.5f;
+    }
+    f->running--;
+    if (inputs[0].ids[inputs[0].n_ids / 2] != '?')
+        return 0;
+    embed_result_done(ret);
+    return fail_set(reterr, FAIL_internal_error, "the fake engine broke");
+}
+
 static uint32_t context(const struct engine *e)
 {
     (void)e;
@@ -253,6 +326,10 @@ static const struct engine_ops ops = {
     .tokenize = tokenize,
     .count_tokens = count_tokens,
     .detokenize = detokenize,
+    .encode = encode,
+    .spell = spell,
+    .token = token,
+    .embed = embed,
     .context = context,
     .load = load,
     .drain = drain,
@@ -265,6 +342,8 @@ struct engine *fake_engine_new(void)
     if (!f)
         abort();
     f->base.ops = &ops;
+    for (size_t i = 0; i < sizeof(f->bytes); i++)
+        f->bytes[i] = (char)i;
     return &f->base;
 }
 
@@ -276,4 +355,14 @@ unsigned fake_engine_running(const struct engine *e)
 unsigned fake_engine_cancelled(const struct engine *e)
 {
     return ((const struct fake *)e)->cancelled;
+}
+
+unsigned fake_engine_embedded(const struct engine *e)
+{
+    return ((const struct fake *)e)->embedded;
+}
+
+void fake_engine_hold(struct engine *e, bool held)
+{
+    ((struct fake *)e)->held = held;
 }

@@ -9,6 +9,10 @@
  *     who           says "choice N"; of each five, N = 3, then N = 1 is the likeliest
  *     fail          fails before a text      break     fails after one
  *     full, long    refused at submit
+ *
+ * Its tokens are bytes; 1 begins a text and 2, spelt "$", ends one. An input of n tokens has the
+ * vector (n/8, -1, 0.5). Where the middle token is '!' that takes a while, where it is '?' it
+ * fails.
  */
 #pragma once
 
@@ -17,3 +21,5 @@
 struct engine *fake_engine_new(void);                 /* engine_free */
 unsigned fake_engine_running(const struct engine *e); /* jobs whose last event was not sent */
 unsigned fake_engine_cancelled(const struct engine *e);
+void fake_engine_hold(struct engine *e, bool held);    /* embedding of '!' waits while held */
+unsigned fake_engine_embedded(const struct engine *e); /* inputs */
