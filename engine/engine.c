@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 const char *finish_reason_word(enum finish_reason r)
@@ -46,6 +47,16 @@ void embed_result_done(struct embed_result *r)
 {
     free(r->values);
     *r = (struct embed_result){ 0 };
+}
+
+void embed_unit_length(float *v, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)v[i] * (double)v[i];
+    double scale = sum > 0 ? 1 / sqrt(sum) : 0;
+    for (size_t i = 0; i < n; i++)
+        v[i] = (float)((double)v[i] * scale);
 }
 
 /* An engine that lacks the operation says so in one way. */

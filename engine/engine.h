@@ -151,6 +151,8 @@ struct embed_result {
     uint64_t tokens; /* of all inputs */
 };
 void embed_result_done(struct embed_result *r);
+/* Makes n numbers a vector of length 1, as after leaving some out; zeros stay zeros. */
+void embed_unit_length(float *v, size_t n);
 
 /* Vectors of unit length, pooled as the model says (mean, CLS, last token). FAILED:
  * context_length_exceeded (names the input), a model that cannot embed. */

@@ -15,6 +15,7 @@ static const struct {
     { "generate", cli_generate, "generate text from a model file" },
     { "tokenize", cli_tokenize, "turn text into token ids" },
     { "perplexity", cli_perplexity, "score a text with a model file" },
+    { "embed", cli_embed, "turn text into vectors" },
     { "bench", cli_bench, "measure prefill and decode speed" },
     { "adapters", cli_adapters, "publish, list and move adapter revisions" },
 };

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/num.h"
@@ -147,17 +146,6 @@ static int read_inputs(const struct embedder *e, struct batch *b, const struct e
 
 /* ---- results ---- */
 
-/* A sum of states points where their mean does. A vector of zeros stays. */
-static void unit_length(float *v, uint32_t n)
-{
-    double sum = 0;
-    for (uint32_t i = 0; i < n; i++)
-        sum += (double)v[i] * (double)v[i];
-    double scale = sum > 0 ? 1.0 / sqrt(sum) : 0;
-    for (uint32_t i = 0; i < n; i++)
-        v[i] = (float)((double)v[i] * scale);
-}
-
 static int compute(struct embedder *e, struct batch *b, enum embed_output output, uint32_t width,
                    struct embed_result *ret, struct fail *reterr)
 {
@@ -188,8 +176,8 @@ int embedder_embed(struct embedder *e, const struct embed_input *inputs, size_t 
         r = compute(e, &b, EMBED_vector, e->width, &result, reterr);
     if (r != 0)
         return r < 0 ? fail_errno(reterr, r, "computing embeddings") : r;
-    for (size_t i = 0; i < n; i++)
-        unit_length(result.values + i * e->width, e->width);
+    for (size_t i = 0; i < n; i++) /* a sum of states points where their mean does */
+        embed_unit_length(result.values + i * e->width, e->width);
     *ret = result;
     return 0;
 }

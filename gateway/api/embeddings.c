@@ -205,16 +205,6 @@ static int count_inputs(struct ask *a, struct fail *reterr)
 
 /* ---- vectors ---- */
 
-/* The first n numbers as a vector of unit length; a vector of zeros stays one. */
-static void shorten(float *v, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)v[i] * (double)v[i];
-    for (size_t i = 0; i < n && sum > 0; i++)
-        v[i] = (float)((double)v[i] / sqrt(sum));
-}
-
 static bool is_finite(const float *v, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -269,7 +259,7 @@ static int print_group(struct ask *a, size_t from, const struct embed_result *go
             return fail_set(reterr, FAIL_internal_error,
                             "the vector of input[%zu] is not of numbers", from + i);
         if (width < got->width)
-            shorten(v, width);
+            embed_unit_length(v, width);
         print_vector(a, from + i, v, width);
     }
     return 0;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void print_option(const struct cli_option *o, FILE *to)
@@ -149,12 +150,21 @@ bool cli_line(struct str *ret)
     return true;
 }
 
+static bool on_terminal(void)
+{
+    static int known = -1;
+    if (known < 0)
+        known = isatty(STDERR_FILENO);
+    return known > 0;
+}
+
 void cli_progress(const char *label, uint64_t done, uint64_t total)
 {
     static uint64_t last_ms;
-    enum { WIDTH = 30 };
+    enum { WIDTH = 30, EVERY_MS = 100 };
     uint64_t now = clock_ms();
-    if (!isatty(STDERR_FILENO) || (done < total && now - last_ms < 100))
+    bool last = total && done >= total;
+    if (!on_terminal() || (!last && now - last_ms < EVERY_MS))
         return;
     last_ms = now;
     if (total == 0) {
@@ -172,6 +182,18 @@ void cli_progress(const char *label, uint64_t done, uint64_t total)
 
 void cli_progress_done(void)
 {
-    if (isatty(STDERR_FILENO))
+    if (on_terminal())
         (void)fputs("\r\033[K", stderr);
+}
+
+void cli_progress_input(uint64_t used)
+{
+    static int64_t total = -1;
+    struct stat st;
+    if (total < 0) {
+        bool is_file = fstat(STDIN_FILENO, &st) == 0 && S_ISREG(st.st_mode);
+        total = is_file ? st.st_size : 0;
+    }
+    if (on_terminal() && !isatty(STDIN_FILENO) && !isatty(STDOUT_FILENO))
+        cli_progress("bytes of text", used, (uint64_t)total);
 }

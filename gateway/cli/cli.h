@@ -18,6 +18,7 @@ int cli_guard(int argc, char **argv);
 int cli_generate(int argc, char **argv);
 int cli_tokenize(int argc, char **argv);
 int cli_perplexity(int argc, char **argv);
+int cli_embed(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_adapters(int argc, char **argv);
 
@@ -62,4 +63,7 @@ bool cli_line(struct str *ret);
 /* "[=====>    ] 42 %  label" on stderr when it is a terminal; total 0: a spinner. cli_progress_done
  * clears it. */
 void cli_progress(const char *label, uint64_t done, uint64_t total);
+/* Of a command that answers each line of stdin: `used` of its bytes are answered. Nothing where a
+ * person types them, or where the answers are what the terminal shows. */
+void cli_progress_input(uint64_t used);
 void cli_progress_done(void);

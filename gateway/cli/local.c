@@ -197,6 +197,7 @@ struct batch {
     struct seat *seats;
     struct step_row *rows;
     size_t next, total, finished;
+    uint64_t steps, all_steps; /* tokens read and to be generated, for progress */
     struct local_job *jobs;
     uint32_t context;
 };
@@ -283,10 +284,10 @@ static size_t plan_rows(struct batch *b)
 
 static void leave_seat(struct batch *b, struct seat *s)
 {
+    b->steps += s->job->wanted - s->job->ids.n; /* those it did not want after all */
     s->sampler = sampler_free(s->sampler);
     s->job = NULL;
     b->finished++;
-    cli_progress("jobs", b->finished, b->total);
 }
 
 static int take_token(struct batch *b, struct seat *s, const float *logits)
@@ -327,11 +328,13 @@ static int one_step(struct batch *b)
         struct seat *s = &b->seats[b->rows[row].slot];
         row += s->rows;
         s->done += s->rows;
+        b->steps += s->rows;
         if (b->rows[row - 1].logits) {
             r = take_token(b, s, logits);
             logits += vocab;
         }
     }
+    cli_progress("tokens", b->steps, b->all_steps);
     return r;
 }
 
@@ -367,6 +370,8 @@ bool local_run(const struct local_run *run, struct local_job *jobs, size_t n)
                                  .cache = CACHE_f32 };
     b.seats = calloc(run->slots, sizeof(*b.seats));
     b.rows = calloc(run->rows, sizeof(*b.rows));
+    for (size_t i = 0; i < n; i++)
+        b.all_steps += jobs[i].failed ? 0 : jobs[i].prompt.n + (uint64_t)jobs[i].wanted;
     int r = b.seats && b.rows ? stepper_new(&b.stepper, run->m->model, &o, &f) : -ENOMEM;
     while (!r) {
         r = seat_jobs(&b);

@@ -22,6 +22,7 @@ struct window {
     size_t size;        /* tokens at most, with BOS */
     const int32_t *ids; /* of the one that is scored */
     size_t n;
+    size_t all; /* tokens of the text, for progress */
     const struct lora *lora;
 };
 
@@ -59,6 +60,7 @@ static int score_window(struct stepper *s, const struct model *m, const struct w
         for (size_t i = 0; i < n; i++)
             ret->nll += surprise(logits + i * vocab, vocab, w->ids[at + i + 1]);
         ret->n += n;
+        cli_progress("tokens", ret->n, w->all);
     }
     return 0;
 }
@@ -83,7 +85,6 @@ static int score_ids(struct stepper *s, const struct local_model *m, const struc
         memcpy(window + bos, ids->ids + at, n * sizeof(*window));
         w.n = n + bos;
         r = score_window(s, m->model, &w, ret);
-        cli_progress("tokens", at + n, ids->n);
     }
     cli_progress_done();
     return r;
@@ -123,7 +124,7 @@ static int run(const struct options *o, const struct local_model *m, struct lora
         free((void *)choices[i].path);
     if (!r)
         r = read_ids(o, m, &ids, &f);
-    struct window w = { .size = ids.n + 1, .lora = lora };
+    struct window w = { .size = ids.n + 1, .all = ids.n, .lora = lora };
     if (o->window && o->window < w.size)
         w.size = o->window;
     struct stepper_options so = { .slots = 1,

@@ -12,6 +12,7 @@ struct job {
     const struct tokenizer *t;
     bool json, special, no_bos, decode;
     unsigned long long line; /* for messages */
+    uint64_t used;           /* bytes of stdin */
 };
 
 static struct tokenizer *load(const char *path)
@@ -31,6 +32,7 @@ static struct tokenizer *load(const char *path)
 
 static int refuse(const struct job *j, const char *why)
 {
+    cli_progress_done();
     (void)fprintf(stderr, "rootstock: line %llu: %s\n", j->line, why);
     return FAILED;
 }
@@ -110,7 +112,10 @@ static int run_all(struct job *j)
             buf_addc(&out, '\n');
         if (r == 0 && (fwrite(out.p, 1, out.n, stdout) != out.n || fflush(stdout) != 0))
             r = refuse(j, "cannot write");
+        j->used += line.n + 1;
+        cli_progress_input(j->used);
     }
+    cli_progress_done();
     return r == 0 ? EXIT_OK : EXIT_FAILED;
 }
 

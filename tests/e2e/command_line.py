@@ -1,5 +1,7 @@
 """The command line is a contract: exit status, stdout for results, stderr for messages, JSON a line."""
 import json
+import math
+import os
 import pathlib
 import subprocess
 import sys
@@ -11,13 +13,32 @@ from support import tap  # noqa: E402
 from support.rootstock import DEMO, PATIENCE, PROGRAM, ROOT, heldout  # noqa: E402
 
 MODEL = str(ROOT / "models" / "demo.gguf")
-COMMANDS = ("serve", "check", "route", "guard", "generate", "tokenize", "perplexity", "bench", "adapters")
+COMMANDS = ("serve", "check", "route", "guard", "generate", "tokenize", "perplexity", "embed", "bench", "adapters")
 
 
 def run(*arguments, text=None):
     """Runs rootstock; returns the finished process."""
     return subprocess.run([str(PROGRAM), *arguments], input=text, capture_output=True, text=True, check=False,
                           timeout=120 * PATIENCE)
+
+
+def on_terminal(*arguments, stdin):
+    """What a person sees on stderr while results go to a file: (exit status, text)."""
+    master, slave = os.openpty()
+    with tempfile.TemporaryFile() as out:
+        with subprocess.Popen([str(PROGRAM), *arguments], stdin=stdin, stdout=out, stderr=slave) as process:
+            os.close(slave)
+            seen = b""
+            while True:
+                try:
+                    part = os.read(master, 4096)
+                except OSError:  # the other end is closed
+                    break
+                if not part:
+                    break
+                seen += part
+    os.close(master)
+    return process.returncode, seen.decode()
 
 
 def lines(process):
@@ -148,6 +169,45 @@ class CommandLine(unittest.TestCase):
             f.flush()
             out = lines(run("perplexity", "-m", MODEL, "-f", f.name, "--json", "--window", "8"))[0]
         self.assertEqual(out["n"], len(bare) - (windows if full == bare else 0))
+
+    def test_embed_prints_a_vector_a_line(self):
+        texts = ["What is 64 - 61?", "Laura a dix maisons.", "a \u00e9 b"]
+        plain = lines(run("embed", "-m", MODEL, text="\n".join(texts)))
+        spelt = lines(run("embed", "-m", MODEL, "--json", text="".join(json.dumps(t) + "\n" for t in texts)))
+        self.assertEqual(plain, spelt)
+        alone = [lines(run("embed", "-m", MODEL, text=t + "\n"))[0] for t in texts]
+        for one, other in zip(plain, alone):
+            self.assertAlmostEqual(math.sqrt(sum(x * x for x in one)), 1, places=5)
+            self.assertLess(max(abs(x - y) for x, y in zip(one, other)), 1e-5)
+        short = lines(run("embed", "-m", MODEL, "--dimensions", "8", text=texts[0] + "\n"))[0]
+        norm = math.sqrt(sum(x * x for x in plain[0][:8]))
+        self.assertLess(max(abs(x - y / norm) for x, y in zip(short, plain[0])), 1e-5)
+        self.assertEqual(len(short), 8)
+
+    def test_embed_names_the_line_that_it_cannot_embed(self):
+        for arguments, text, told, answered in ((["--json"], '"a"\nb\n"c"\n', "line 2: not a JSON string", 1),
+                                                ([], "a\nb\n" + "word " * 5000 + "\nd\n", "line 3: ", 2),
+                                                (["--dimensions", "1000000"], "a\n", "--dimensions 1000000", 0)):
+            failed = run("embed", "-m", MODEL, *arguments, text=text)
+            self.assertEqual((failed.returncode, len(failed.stdout.splitlines())), (1, answered), failed.stderr)
+            self.assertIn(told, failed.stderr)
+        self.assertEqual(run("embed", "-m", MODEL, text="").stdout, "")
+
+    def test_a_person_who_waits_sees_a_bar_and_a_program_does_not(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as f:
+            f.write("What is 64 - 61? What is 7 + 5?\n" * 200)
+            f.flush()
+            for arguments in (["generate", "-m", MODEL, "-p", "What is", "--n", "100"], ["tokenize", "-m", MODEL],
+                              ["embed", "-m", MODEL], ["perplexity", "-m", MODEL, "-f", f.name, "--window", "0"]):
+                with self.subTest(command=arguments[0]):
+                    with open(f.name, encoding="utf-8") as stdin:
+                        status, seen = on_terminal(*arguments, stdin=stdin)
+                    self.assertEqual(status, 0, seen)
+                    self.assertRegex(seen, r"\r\[=* *\] +\d+ %")
+                    self.assertTrue(seen.endswith("\r\x1b[K"), seen[-80:])
+                    with open(f.name, encoding="utf-8") as stdin:
+                        quiet = run(*arguments, text=stdin.read())
+                    self.assertEqual((quiet.returncode, quiet.stderr), (0, ""))
 
 
 if __name__ == "__main__":
