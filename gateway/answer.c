@@ -666,15 +666,16 @@ static void count_prompts(struct request *r)
 {
     struct answer *a = r->answer;
     struct fail fail = { 0 };
-    if (spell_echo(a) < 0)
-        return fail_with(a, -ENOMEM, "reading the prompt");
-    for (size_t i = 0; i < a->n_choices; i++) {
+    if (spell_echo(a) < 0) {
+        (void)fail_errno(&fail, -ENOMEM, "reading the prompt");
+        fail_answer(a, &fail);
+    }
+    for (size_t i = 0; i < a->n_choices && !a->is_failed; i++) {
         struct choice *c = &a->choices[i];
         CLEANUP(own_free) int32_t *ids = NULL;
         size_t n = 0;
-        if (!a->target.model || a->is_failed || i % a->chats[0].n != 0)
-            continue; /* a bare adapter name: its base is not known before a lease; choices share
-                       * their prompt */
+        if (!a->target.model || (i && c[-1].chat == c->chat))
+            continue; /* a bare adapter name: its base is not known before a lease */
         int err = engine_tokenize(a->target.model->engine, &ids, &n, &a->chats[c->chat], &fail);
         if (err < 0)
             err = fail_errno(&fail, err, "counting the prompt");
