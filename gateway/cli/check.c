@@ -36,19 +36,25 @@ static int check_policy(const struct config *c, struct problems *p)
     return r;
 }
 
+static void check_file(const struct config *c, struct str file, const char *path,
+                       struct problems *p)
+{
+    FILE *f = fopen(file.p, "rb");
+    if (f)
+        (void)fclose(f);
+    else
+        node_problem(p, PROBLEM_error, &(struct node){ .file = c->file }, path, "%s: %s", file.p,
+                     strerror(errno));
+}
+
 static void check_files(const struct config *c, struct problems *p)
 {
     const struct config_model *models = c->engine.models.items;
-    for (size_t i = 0; i < c->engine.models.n; i++) {
-        if (!models[i].path.p)
-            continue; /* its absence is reported */
-        FILE *f = fopen(models[i].path.p, "rb");
-        if (f)
-            (void)fclose(f);
-        else
-            node_problem(p, PROBLEM_error, &(struct node){ .file = c->file }, "engine.models",
-                         "%s: %s", models[i].path.p, strerror(errno));
-    }
+    for (size_t i = 0; i < c->engine.models.n; i++)
+        if (models[i].path.p) /* else its absence is reported */
+            check_file(c, models[i].path, "engine.models", p);
+    if (c->engine.embedding.path.p)
+        check_file(c, c->engine.embedding.path, "engine.embedding", p);
 }
 
 int cli_check(int argc, char **argv)

@@ -43,6 +43,14 @@ class StockClient(unittest.TestCase):
             self.assertEqual(self.out["stream"][model], {"text": text, "finish": "stop"})
         self.assertEqual(self.out["completionStream"], self.out["completion"])
 
+    def test_vectors_are_the_same_in_both_encodings(self):
+        vectors = self.out["vectors"]
+        self.assertEqual(len(vectors["packed"]), 2)
+        self.assertEqual([len(v) for v in vectors["packed"]], [len(v) for v in vectors["floats"]])
+        for packed, floats in zip(vectors["packed"], vectors["floats"]):
+            self.assertLess(max(abs(a - b) for a, b in zip(packed, floats)), 1e-6)
+            self.assertAlmostEqual(sum(x * x for x in packed), 1, places=5)
+
     def test_errors_have_the_right_classes(self):
         unknown, empty = self.out["errors"]["unknownModel"], self.out["errors"]["noMessages"]
         self.assertEqual((unknown["kind"], unknown["status"], unknown["code"]),

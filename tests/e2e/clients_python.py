@@ -123,6 +123,45 @@ class StockClient(unittest.TestCase):
         self.assertEqual(cut.choices[0].message.content, text.split("FROM")[0])
         self.assertEqual(cut.choices[0].finish_reason, "stop")
 
+    def test_vectors_are_the_same_in_both_encodings(self):
+        texts = ["What is 64 - 61?", "Show countries with capital Helsinki.", "naïve 🦙"]
+        create = self.client.embeddings.create  # asks for base64 unless told otherwise
+        packed = create(model="demo", input=texts)
+        floats = create(model="demo", input=texts, encoding_format="float")
+        self.assertEqual([d.index for d in packed.data], [0, 1, 2])
+        self.assertEqual((packed.object, packed.model, packed.data[0].object), ("list", "demo", "embedding"))
+        self.assertEqual(packed.usage.prompt_tokens, packed.usage.total_tokens)
+        for one, other in zip(packed.data, floats.data):
+            self.assertLess(max(abs(a - b) for a, b in zip(one.embedding, other.embedding)), 1e-6)
+            self.assertAlmostEqual(sum(x * x for x in one.embedding), 1, places=5)
+        short = create(model="demo", input=texts[0], dimensions=16).data[0].embedding
+        norm = sum(x * x for x in floats.data[0].embedding[:16]) ** 0.5
+        self.assertLess(max(abs(a - b / norm) for a, b in zip(short, floats.data[0].embedding)), 1e-6)
+        self.assertEqual(len(short), 16)
+
+    def test_token_ids_embed_as_their_text(self):
+        texts = ["What is 64 - 61?", "Laura a dix maisons."]
+        ids = [json.loads(self.server.request("POST", "/tokenize", {"model": "demo", "prompt": t})[2])["tokens"]
+               for t in texts]
+        create = self.client.embeddings.create
+        want = [d.embedding for d in create(model="demo", input=texts).data]
+        for asked, wanted in ((ids, want), (ids[0], want[:1])):
+            got = [d.embedding for d in create(model="demo", input=asked).data]
+            self.assertLess(max(abs(a - b) for x, y in zip(got, wanted) for a, b in zip(x, y)), 1e-5)
+
+    def test_mistakes_about_vectors_raise_the_right_classes(self):
+        create = self.client.embeddings.create
+        for fields, param in (({"model": "demo:sql", "input": "a"}, "model"), ({"model": "demo", "input": []}, "input"),
+                              ({"model": "demo", "input": ["a", ""]}, "input"),
+                              ({"model": "demo", "input": "a", "dimensions": 1 << 20}, "dimensions"),
+                              ({"model": "demo", "input": "word " * 50_000}, "input")):
+            with self.subTest(fields=str(fields)[:60]):
+                with self.assertRaises(openai.BadRequestError) as caught:
+                    create(**fields)
+                self.assertEqual(caught.exception.param, param)
+        with self.assertRaises(openai.NotFoundError):
+            create(model="nope", input="a")
+
     @unittest.skipIf(validator("CreateChatCompletionResponse") is None,
                      "shared/openai-schema.json or the jsonschema package is not here")
     def test_bodies_and_chunks_validate_against_the_published_schema(self):
@@ -138,6 +177,9 @@ class StockClient(unittest.TestCase):
         _, _, data = self.server.request("POST", "/v1/completions",
                                          {"model": "demo", "prompt": "a", "max_tokens": 4, "logprobs": 2})
         validator("CreateCompletionResponse").validate(json.loads(data))
+        for asked in ({"input": "a"}, {"input": ["a", "b"]}):
+            _, _, data = self.server.request("POST", "/v1/embeddings", {"model": "demo", **asked})
+            validator("CreateEmbeddingResponse").validate(json.loads(data))
         validator("ListModelsResponse").validate(json.loads(self.server.get("/v1/models")[2]))
 
 

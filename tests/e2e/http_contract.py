@@ -286,6 +286,34 @@ class Http(unittest.TestCase):
             status, error, _ = self.error("POST", "/v1/chat/completions", {**ask, "stream": stream})
             self.assertEqual((status, error["code"]), (400, "context_length_exceeded"))
 
+    def test_a_prompt_of_megabytes_holds_nobody_up(self):
+        # as much as the body's limit takes: the answer comes without cutting all of it into tokens
+        text = "word " * (BODY_LIMIT // 5 - 100)
+        for path, ask in (("/v1/chat/completions", {**CHAT, "messages": [{"role": "user", "content": text}]}),
+                          ("/v1/completions", {"model": "demo", "prompt": text}),
+                          ("/v1/embeddings", {"model": "demo", "input": ["a", text]})):
+            status, error, _ = self.error("POST", path, ask)
+            self.assertEqual((status, error["code"]), (400, "context_length_exceeded"))
+
+    def test_tokens_are_counted_and_spelt(self):
+        def ask(path, **body):
+            status, _, data = self.server.request("POST", path, body)
+            self.assertEqual(status, 200, data)
+            return json.loads(data)
+
+        usage = json.loads(self.server.request("POST", "/v1/chat/completions", CHAT)[2])["usage"]
+        counted = ask("/tokenize", model="demo", messages=CHAT["messages"])
+        self.assertEqual(counted["count"], usage["prompt_tokens"])
+        self.assertEqual(set(counted), {"count", "max_model_len", "tokens", "token_strs"})
+        for text in ("What is 2 plus 3?", "naïve 🦙\n  two", "<|im_end|> stays text"):
+            whole = ask("/tokenize", model="demo:sql", prompt=text, return_token_strs=True)
+            self.assertEqual((whole["count"], len(whole["token_strs"])), (len(whole["tokens"]),) * 2)
+            self.assertEqual(ask("/detokenize", model="demo", tokens=whole["tokens"]), {"prompt": text})
+            pieces = ask("/tokenize", content=text, with_pieces=True)["tokens"]
+            data = b"".join(p["piece"].encode() if isinstance(p["piece"], str) else bytes(p["piece"]) for p in pieces)
+            self.assertEqual(data.decode(), text)
+            self.assertEqual(ask("/detokenize", tokens=[p["id"] for p in pieces])["content"], text)
+
     def test_eval_names_the_decision_without_inference(self):
         for body in ({"text": "hello there"}, {"messages": [{"role": "user", "content": "hello there"}]}):
             answer = json.loads(self.server.request("POST", "/api/v1/eval", body)[2])

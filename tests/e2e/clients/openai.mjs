@@ -40,6 +40,15 @@ for (const [name, body] of Object.entries(failing)) {
   }
 }
 
+// Without an encoding the client asks for base64 and unpacks it.
+const texts = [prompt, 'naïve 🦙'];
+out.vectors = {
+  packed: (await client.embeddings.create({ model: 'demo', input: texts })).data.map((d) => d.embedding),
+  floats: (await client.embeddings.create({ model: 'demo', input: texts, encoding_format: 'float' })).data.map(
+    (d) => d.embedding,
+  ),
+};
+
 // Leaving in the middle of a stream must not upset the server; the next request shows that.
 const leaving = await client.chat.completions.create({ model: 'demo', messages, stream: true });
 for await (const chunk of leaving) {

@@ -147,6 +147,66 @@ static void impossible_requests_are_refused_with_the_reason(void **state)
     assert_string_equal(f.param, "messages");
 }
 
+static void prompts_that_cannot_fit_are_told_before_they_are_cut(void **state)
+{
+    CLEANUP(engine_freep) struct engine *e = open_engine((struct fixture_options){ .context = 32 });
+    enum { SOME = 4000, MANY = 16 << 20 };
+    CLEANUP(own_free) char *text = malloc(MANY);
+    assert_non_null(text);
+    memset(text, 'a', MANY);
+    for (size_t n = SOME; n <= MANY; n *= MANY / SOME) {
+        struct chat_message message = { .role = STR("user"), .content = { text, n } };
+        struct chat_request request = fixture_prompt("", 5);
+        request.prompt = message.content;
+        for (int chat = 0; chat < 2; chat++) {
+            struct engine_spec spec = fixture_spec(&request, NULL, NULL);
+            struct engine_job *job = NULL;
+            struct fail f = { 0 };
+            assert_int_equal(engine_submit(e, &job, &spec, &f), FAILED);
+            assert_int_equal(f.code, FAIL_context_length_exceeded);
+            assert_non_null(strstr(f.message, "32 tokens"));
+            assert_string_equal(f.param, chat ? "messages" : "prompt");
+            request.is_completion = false;
+            request.messages = &message;
+            request.n_messages = 1;
+        }
+    }
+    assert_int_equal(engine_count_tokens(e, (struct str){ text, 0 }), 0);
+    assert_true(engine_count_tokens(e, (struct str){ text, MANY }) > 32);
+}
+
+static void texts_are_encoded_and_spelt_again(void **state)
+{
+    CLEANUP(engine_freep) struct engine *e = open_engine(DEFAULTS);
+    const struct tokenizer *t = engine_local_tokenizer(e);
+    const char *text = "Once upon a time";
+    for (int ends = 0; ends < 2; ends++) {
+        struct engine_encoding what = { .text = str_of(text), .ends = ends };
+        CLEANUP(own_free) int32_t *ids = NULL;
+        CLEANUP(buf_done) struct buf out = BUF_INIT(1000);
+        struct fail f = { 0 };
+        size_t n = 0;
+        assert_int_equal(engine_encode(e, &what, &ids, &n, &f), 0);
+        assert_int_equal(ids[0] == tokenizer_bos(t), ends && tokenizer_adds_bos(t));
+        assert_int_equal(engine_spell(e, ids, n, &out, &f), 0);
+        assert_non_null(strstr(out.p, text));
+        for (size_t i = 0; i < n; i++)
+            assert_true(str_eq(engine_token(e, ids[i], NULL), tokenizer_token_text(t, ids[i])));
+        what.max = n - 1;
+        CLEANUP(own_free) int32_t *none = NULL;
+        assert_int_equal(engine_encode(e, &what, &none, &n, &f), FAILED);
+        assert_int_equal(f.code, FAIL_context_length_exceeded);
+        assert_null(none);
+    }
+    CLEANUP(buf_done) struct buf out = BUF_INIT(1000);
+    struct fail f = { 0 };
+    int32_t beyond[] = { 1, (int32_t)tokenizer_vocab(t) };
+    assert_int_equal(engine_spell(e, beyond, 2, &out, &f), FAILED);
+    assert_non_null(strstr(f.message, "tokens[1]"));
+    assert_null(engine_token(e, beyond[1], NULL).p);
+    assert_null(engine_token(e, -1, NULL).p);
+}
+
 static void a_missing_model_is_named(void **state)
 {
     struct config_model m = { .path = STR("/nowhere/none.gguf"), .slots = 1, .batch = 8 };
@@ -537,6 +597,8 @@ int main(void)
         cmocka_unit_test(max_tokens_and_the_context_end_with_length),
         cmocka_unit_test(the_end_token_stops_unless_it_is_ignored),
         cmocka_unit_test(impossible_requests_are_refused_with_the_reason),
+        cmocka_unit_test(prompts_that_cannot_fit_are_told_before_they_are_cut),
+        cmocka_unit_test(texts_are_encoded_and_spelt_again),
         cmocka_unit_test(a_missing_model_is_named),
         cmocka_unit_test(a_full_queue_refuses_and_says_when_to_come_back),
         cmocka_unit_test(draining_lets_running_ones_finish),
