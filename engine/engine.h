@@ -27,6 +27,7 @@ const char *finish_reason_word(enum finish_reason r); /* "stop", "length", …; 
 
 struct engine_usage {
     uint32_t prompt_tokens, cached_tokens, completion_tokens;
+    uint32_t reasoning_tokens; /* of completion_tokens */
 };
 
 struct token_logprob {

@@ -4,6 +4,7 @@
 #include "base/metrics.h"
 #include "gateway/api/error.h"
 #include "gateway/choices.h"
+#include "gateway/parts.h"
 #include "gateway/server.h"
 
 #include <errno.h>
@@ -62,7 +63,7 @@ static void end_choice(struct choice *c, enum finish_reason finish)
         a->dialect->end(a, c, &a->out);
 }
 
-static void fail_answer(struct answer *a, const struct fail *fail)
+void answer_fail(struct answer *a, const struct fail *fail)
 {
     if (a->is_failed)
         return;
@@ -70,8 +71,32 @@ static void fail_answer(struct answer *a, const struct fail *fail)
     a->failed = *fail;
 }
 
-/* Through the plugins' stream stage. A block ends the choice and its decode. `e`: the event behind
- * the text, or NULL. */
+bool answer_guard(struct choice *c, struct chain_run *run, struct str text, bool end,
+                  struct buf *out)
+{
+    struct fail fail = { 0 };
+    enum verdict v = chain_push(run, text, end, out, &fail);
+    int err = buf_err(out);
+    if (err < 0) {
+        (void)fail_errno(&fail, err, "guarding the answer");
+        answer_fail(c->answer, &fail);
+        buf_clear(out);
+        return false;
+    }
+    if (v == VERDICT_changed)
+        metrics_add_label(METRIC_plugin_rewrites_total, SERVER_STAGE_stream, 1);
+    return v == VERDICT_block;
+}
+
+void answer_block(struct choice *c)
+{
+    metrics_add_label(METRIC_plugin_blocks_total, SERVER_STAGE_stream, 1);
+    end_choice(c, FINISH_content_filter);
+    if (c->job)
+        engine_cancel(c->job);
+}
+
+/* Through the plugins' stream stage. `e`: the event behind the text, or NULL. */
 static void pass(struct choice *c, struct str text, const struct engine_event *e, bool end)
 {
     if (c->ended)
@@ -81,23 +106,10 @@ static void pass(struct choice *c, struct str text, const struct engine_event *e
         return;
     }
     CLEANUP(buf_done) struct buf out = BUF_INIT(LIMIT_SSE_EVENT);
-    struct fail fail = { 0 };
-    enum verdict v = chain_push(c->run, text, end, &out, &fail);
-    int err = buf_err(&out);
-    if (err < 0) {
-        (void)fail_errno(&fail, err, "guarding the answer");
-        fail_answer(c->answer, &fail);
-        return;
-    }
+    bool blocked = answer_guard(c, c->run, text, end, &out);
     emit(c, buf_str(&out), /* e= */ NULL);
-    if (v == VERDICT_changed)
-        metrics_add_label(METRIC_plugin_rewrites_total, SERVER_STAGE_stream, 1);
-    if (v != VERDICT_block)
-        return;
-    metrics_add_label(METRIC_plugin_blocks_total, SERVER_STAGE_stream, 1);
-    end_choice(c, FINISH_content_filter);
-    if (c->job)
-        engine_cancel(c->job);
+    if (blocked)
+        answer_block(c);
 }
 
 /* An echoed prompt is part of the answer: the guards see it too. */
@@ -136,10 +148,14 @@ static void take_event(struct answer *a, const struct flow_event *f)
         begin_choice(c);
         if (!e->is_prompt)
             first_text(a);
+        parts_leave(c);
         pass(c, e->is_prompt ? a->chats[c->chat].prompt : e->text, e, /* end= */ false);
         return;
-    case ENGINE_EVENT_reasoning: /* no engine of ours sends these yet */
+    case ENGINE_EVENT_reasoning:
     case ENGINE_EVENT_tool_call:
+        first_text(a);
+        begin_choice(c);
+        parts_take(c, e);
         return;
     case ENGINE_EVENT_done:
         c->usage = e->usage;
@@ -147,6 +163,7 @@ static void take_event(struct answer *a, const struct flow_event *f)
         c->done = true;
         a->n_done++;
         begin_choice(c);
+        parts_leave(c);
         pass(c, e->text, e, /* end= */ true);
         end_choice(c, e->finish);
         return;
@@ -155,7 +172,7 @@ static void take_event(struct answer *a, const struct flow_event *f)
         c->done = true;
         a->n_done++;
         if (!c->ended) /* one that we stopped may end this way */
-            fail_answer(a, &e->fail);
+            answer_fail(a, &e->fail);
     }
 }
 
@@ -346,7 +363,7 @@ static enum next refuse(struct answer *a, const struct fail *fail)
 {
     if (!a->has_head)
         return reply_fail(a->request, fail);
-    fail_answer(a, fail);
+    answer_fail(a, fail);
     return NEXT_wait;
 }
 
@@ -668,7 +685,7 @@ static void count_prompts(struct request *r)
     struct fail fail = { 0 };
     if (spell_echo(a) < 0) {
         (void)fail_errno(&fail, -ENOMEM, "reading the prompt");
-        fail_answer(a, &fail);
+        answer_fail(a, &fail);
     }
     for (size_t i = 0; i < a->n_choices && !a->is_failed; i++) {
         struct choice *c = &a->choices[i];
@@ -680,7 +697,7 @@ static void count_prompts(struct request *r)
         if (err < 0)
             err = fail_errno(&fail, err, "counting the prompt");
         if (err != 0)
-            fail_answer(a, &fail);
+            answer_fail(a, &fail);
         c->usage.prompt_tokens = (uint32_t)n;
     }
 }
@@ -755,6 +772,7 @@ void answer_done(struct answer *a)
         struct choice *c = &a->choices[i];
         (void)engine_job_unref(c->job);
         (void)chain_run_free(c->run);
+        parts_done(c);
         buf_done(&c->content);
         for (size_t k = 0; k < ARRAY_LEN(c->logprobs); k++)
             buf_done(&c->logprobs[k]);

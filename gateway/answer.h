@@ -21,6 +21,8 @@ struct dialect {
     void (*begin)(struct answer *a, struct choice *c, struct buf *out);
     void (*text)(struct answer *a, struct choice *c, struct str text, const struct engine_event *e,
                  struct buf *out);
+    /* A piece of reasoning, or of a tool call; NULL: the dialect has neither. */
+    void (*part)(struct answer *a, struct choice *c, const struct engine_event *e, struct buf *out);
     void (*end)(struct answer *a, struct choice *c, struct buf *out);
     void (*usage)(struct answer *a, struct buf *out);
     /* An answer that is sent as a whole: adds tokens of an event to the choice; prints all. */
@@ -44,7 +46,12 @@ struct choice {
     struct buf content;     /* of a whole answer; ceiling LIMIT_REQUEST_ARENA */
     struct buf logprobs[4]; /* of a whole answer, as the dialect likes */
     size_t n_logprobs;
-    size_t offset; /* code points sent, for text_offset */
+    struct buf reasoning;        /* of a whole answer; like content */
+    struct choice_call *calls;   /* of a whole answer (gateway/parts.h) */
+    struct chain_run *part_run;  /* owned: guards the stretch of reasoning or arguments under way */
+    enum engine_event_kind part; /* … which is this */
+    uint32_t part_index;         /* … of this call */
+    size_t offset;               /* code points sent, for text_offset */
 };
 
 struct answer {
@@ -93,6 +100,13 @@ enum next answer_start(struct request *r, const struct dialect *d);
 /* http thread, the content reader: bytes copied, 0 after the connection was suspended, -1 at the
  * end, -2 to abort. */
 ptrdiff_t answer_read(struct request *r, char *into, size_t max);
+
+/* For gateway/parts.c. Text through one run of the guards; true: they blocked, and answer_block is
+ * due once `out` was sent. */
+bool answer_guard(struct choice *c, struct chain_run *run, struct str text, bool end,
+                  struct buf *out);
+void answer_block(struct choice *c);                         /* ends the choice and its decode */
+void answer_fail(struct answer *a, const struct fail *fail); /* the first failure is kept */
 
 void answer_cancel(struct answer *a);        /* any thread that holds the request */
 void answer_release_lease(struct answer *a); /* any thread; once */

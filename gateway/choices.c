@@ -24,6 +24,7 @@ int choices_make(struct answer *a)
         struct choice *c = &a->choices[i];
         *c = (struct choice){ .answer = a, .index = i, .chat = i / n };
         c->content = BUF_INIT(LIMIT_REQUEST_ARENA);
+        c->reasoning = BUF_INIT(LIMIT_REQUEST_ARENA);
         for (size_t k = 0; k < ARRAY_LEN(c->logprobs); k++)
             c->logprobs[k] = BUF_INIT(LIMIT_REQUEST_ARENA);
         if (!chain_has_stream(a->chain))
@@ -42,6 +43,7 @@ struct engine_usage answer_usage(const struct answer *a)
     for (size_t i = 0; i < a->n_choices; i++) {
         const struct engine_usage *c = &a->choices[i].usage;
         u.completion_tokens += c->completion_tokens;
+        u.reasoning_tokens += c->reasoning_tokens;
         if (i % n != 0)
             continue; /* the choices of one prompt share it */
         u.prompt_tokens += c->prompt_tokens;

@@ -111,7 +111,9 @@ static struct flow_event *event_copy(const struct engine_event *e, size_t *ret_s
     size_t n_top = 0;
     for (size_t i = 0; i < e->n_tokens; i++)
         n_top += e->tokens[i].n_top;
-    size_t size = sizeof(struct flow_event) + tokens_size(e) + e->text.n;
+    const struct engine_call *call = &e->call;
+    size_t size = sizeof(struct flow_event) + tokens_size(e) + e->text.n + call->id.n +
+                  call->name.n + call->arguments.n;
     struct flow_event *c = malloc(size);
     if (!c)
         return NULL;
@@ -130,6 +132,9 @@ static struct flow_event *event_copy(const struct engine_event *e, size_t *ret_s
     }
     c->event.tokens = e->n_tokens ? tokens : NULL;
     c->event.text.p = put(&bytes, e->text);
+    c->event.call.id.p = put(&bytes, call->id);
+    c->event.call.name.p = put(&bytes, call->name);
+    c->event.call.arguments.p = put(&bytes, call->arguments);
     *ret_size = size;
     return c;
 }

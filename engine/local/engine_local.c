@@ -86,9 +86,10 @@ static int submit(struct local_engine *l, struct engine_job **ret, const struct 
                   struct fail *reterr)
 {
     CLEANUP(token_list_done) struct token_list ids = { .max = l->context };
+    bool opened = false;
     int r = refuse_structure(spec->request, reterr);
     if (r == 0)
-        r = prompter_ids(l->prompter, spec->request, &ids, reterr);
+        r = prompter_prompt(l->prompter, spec->request, &ids, &opened, reterr);
     if (r != 0)
         return r;
     struct job_context context = {
@@ -98,6 +99,8 @@ static int submit(struct local_engine *l, struct engine_job **ret, const struct 
         .context = l->context,
         .eog = l->eog,
         .n_eog = l->n_eog,
+        .format = spec->request->is_completion ? NULL : prompter_format(l->prompter),
+        .opened = opened,
     };
     CLEANUP(job_unrefp) struct job *j = NULL;
     r = job_new(&j, &context, spec, &ids, reterr);

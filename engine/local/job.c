@@ -114,7 +114,8 @@ static int copy_ends(struct job *j, const struct job_context *c, const struct ch
     return 0;
 }
 
-static int make_streams(struct job *j, const struct chat_request *request)
+static int make_streams(struct job *j, const struct job_context *c,
+                        const struct chat_request *request)
 {
     struct stream_options echo = {
         .tokenizer = j->tokenizer,
@@ -125,6 +126,7 @@ static int make_streams(struct job *j, const struct chat_request *request)
     int r = request->prompt_logprobs ? stream_new(&j->echo, &echo) : 0;
     if (r < 0)
         return r;
+    bool calls = request->tool_choice != TOOL_CHOICE_none;
     struct stream_options o = {
         .tokenizer = j->tokenizer,
         .at_start = begins_text(j->tokenizer, j->prompt, j->n_prompt),
@@ -134,6 +136,12 @@ static int make_streams(struct job *j, const struct chat_request *request)
         .keep_stop = request->keep_stop,
         .keep_special = request->keep_special,
         .keep_tokens = j->want_tokens || j->logprobs,
+        .format = c->format,
+        .tools = request->tools,
+        .n_tools = calls ? request->n_tools : 0,
+        .opened = c->opened,
+        .whole_calls = !request->stream,
+        .single_call = request->single_tool_call || request->tool_choice == TOOL_CHOICE_function,
     };
     return stream_new(&j->stream, &o);
 }
@@ -167,6 +175,7 @@ int job_new(struct job **ret, const struct job_context *c, const struct engine_s
         .sampling = request->sampling,
         .choice = spec->choice,
         .ignore_eos = request->ignore_eos,
+        .names_call = request->tool_choice == TOOL_CHOICE_function,
         .logprobs = request->logprobs,
         .want_tokens = spec->want_tokens,
         .keep_stop = request->keep_stop,
@@ -187,7 +196,7 @@ int job_new(struct job **ret, const struct job_context *c, const struct engine_s
     if (r == 0)
         r = copy_ends(j, c, request);
     if (r == 0)
-        r = make_streams(j, request);
+        r = make_streams(j, c, request);
     if (r < 0)
         return r;
     *ret = TAKE(j);
@@ -202,6 +211,7 @@ static void send(struct job *j, struct engine_event *event)
         .prompt_tokens = j->n_prompt,
         .cached_tokens = j->n_cached,
         .completion_tokens = j->n_generated,
+        .reasoning_tokens = j->stream ? stream_reasoning(j->stream) : 0,
     };
     event->queue_us = j->queue_us;
     j->on_event(j->owner, event);
@@ -209,8 +219,8 @@ static void send(struct job *j, struct engine_event *event)
 
 static void send_text(struct job *j)
 {
-    struct engine_event event = { .kind = ENGINE_EVENT_text };
-    if (stream_take(j->stream, &event.text, &event.tokens, &event.n_tokens))
+    struct engine_event event = { 0 };
+    while (stream_take(j->stream, &event))
         send(j, &event);
 }
 
@@ -251,11 +261,11 @@ int job_note_prompt(struct job *j, uint32_t at, const float *logits)
     int r = stream_push(j->echo, &token, /* with_bytes= */ true);
     if (r < 0 || at + 1 < j->n_prompt)
         return r;
-    r = stream_end(j->echo);
+    r = stream_end(j->echo, /* cut= */ false);
     if (r < 0)
         return r;
-    struct engine_event event = { .kind = ENGINE_EVENT_text, .is_prompt = true };
-    if (stream_take(j->echo, &event.text, &event.tokens, &event.n_tokens))
+    struct engine_event event = { .is_prompt = true };
+    if (stream_take(j->echo, &event))
         send(j, &event);
     j->echo = stream_free(j->echo);
     return 0;
@@ -325,12 +335,14 @@ void job_done(struct job *j, enum finish_reason finish)
     if (j->n_generated)
         event.mean_logprob = (float)(j->logprob_sum / j->n_generated);
     if (finish != FINISH_cancelled) { /* nobody reads on after a cancel */
-        int r = stream_end(j->stream);
+        int r = stream_end(j->stream, finish == FINISH_length);
         if (r < 0) {
             event.kind = ENGINE_EVENT_failed;
             (void)fail_errno(&event.fail, r, "ending the text");
         } else {
             send_text(j);
+            if (finish == FINISH_stop && stream_calls(j->stream) && !j->names_call)
+                event.finish = FINISH_tool_calls;
         }
     }
     end(j, &event);

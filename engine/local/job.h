@@ -32,7 +32,8 @@ struct job {
     int32_t *ends;           /* owned: tokens that end the text; n_eog of the model … */
     size_t n_eog, n_ends;    /* … then those of the request */
     bool ignore_eos, logprobs, want_tokens, keep_stop, prompt_only;
-    bool scores; /* logprob_sum is wanted */
+    bool names_call; /* tool_choice names the function: its call is a usual end */
+    bool scores;     /* logprob_sum is wanted */
     uint32_t n_top, min_tokens;
     uint64_t deadline_ms;
     engine_event_fn on_event;
@@ -59,6 +60,8 @@ struct job_context {
     uint32_t vocab, context;
     const int32_t *eog; /* the model's end tokens; copied */
     size_t n_eog;
+    const struct tool_format *format; /* of a chat answer; borrowed; NULL: all is text */
+    bool opened;                      /* the prompt ends inside a reasoning block */
 };
 
 /* Moves the prompt out of ids. FAILED: the prompt does not fit, a bias or stop names no token. */

@@ -12,6 +12,7 @@ struct prompter {
     const struct tokenizer *tokenizer;
     uint32_t vocab;
     struct chat_template *template; /* NULL: did not compile, `broken` says why */
+    struct tool_format format;
     struct fail broken;
 };
 
@@ -22,6 +23,7 @@ static int compile(struct prompter *p, const struct gguf *g)
         log_line(LOG_info, "chat_template_default", "model=%s template=chatml", gguf_name(g));
         source = str_of(chat_template_chatml);
     }
+    tool_format_of(&p->format, source);
     int r = chat_template_new(&p->template, source, &p->broken);
     if (r == FAILED) {
         log_line(LOG_warn, "chat_template_refused", "model=%s cause=\"%s\"", gguf_name(g),
@@ -88,8 +90,15 @@ static bool is_hopeless(const struct prompter *p, size_t bytes, const struct tok
     return ids->max && bytes / ids->max > tokenizer_longest(p->tokenizer);
 }
 
+/* What a user wrote at the end opens nothing. */
+static bool opens_reasoning(const struct prompter *p, const struct chat_rendering *r)
+{
+    const struct text_span *last = r->n_spans ? &r->spans[r->n_spans - 1] : NULL;
+    return last && !last->literal && tool_format_opens(&p->format, last->text);
+}
+
 static int chat_ids(const struct prompter *p, const struct chat_request *request,
-                    struct token_list *ids, struct fail *reterr)
+                    struct token_list *ids, bool *ret_opened, struct fail *reterr)
 {
     if (request->n_messages == 0)
         return fail_param(reterr, FAIL_empty_array, "messages",
@@ -109,6 +118,7 @@ static int chat_ids(const struct prompter *p, const struct chat_request *request
     int r = chat_template_render(p->template, &vars, &rendering, reterr);
     if (r != 0)
         return r;
+    *ret_opened = opens_reasoning(p, &rendering);
     size_t from = ids->n, bytes = 0;
     for (size_t i = 0; i < rendering.n_spans; i++)
         bytes += rendering.spans[i].text.n;
@@ -136,13 +146,19 @@ static int given_ids(const struct prompter *p, const struct chat_request *reques
     return 0;
 }
 
-int prompter_ids(const struct prompter *p, const struct chat_request *request,
-                 struct token_list *ids, struct fail *reterr)
+const struct tool_format *prompter_format(const struct prompter *p)
+{
+    return &p->format;
+}
+
+int prompter_prompt(const struct prompter *p, const struct chat_request *request,
+                    struct token_list *ids, bool *ret_opened, struct fail *reterr)
 {
     size_t from = ids->n;
     int r;
+    *ret_opened = false;
     if (!request->is_completion)
-        r = chat_ids(p, request, ids, reterr);
+        r = chat_ids(p, request, ids, ret_opened, reterr);
     else if (request->prompt_ids)
         r = given_ids(p, request, ids, reterr);
     else if (is_hopeless(p, request->prompt.n, ids))
@@ -156,4 +172,11 @@ int prompter_ids(const struct prompter *p, const struct chat_request *request,
                           request->is_completion ? "prompt" : "messages",
                           "the prompt has no tokens; send some text");
     return r;
+}
+
+int prompter_ids(const struct prompter *p, const struct chat_request *request,
+                 struct token_list *ids, struct fail *reterr)
+{
+    bool opened;
+    return prompter_prompt(p, request, ids, &opened, reterr);
 }

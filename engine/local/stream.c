@@ -2,27 +2,50 @@
 
 #include "base/limits.h"
 #include "base/num.h"
+#include "engine/local/tool_parser.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
 struct kept_token {
     struct engine_token token;
-    size_t begin, end; /* of its text, in bytes since the sequence began */
-    void *memory;      /* owned: its top list and bytes; NULL when it has none */
+    uint64_t begin, end; /* of its text, in bytes since the sequence began */
+    void *memory;        /* owned: its top list and bytes; NULL when it has none */
+};
+
+/* A stretch of the answer: text and reasoning grow at the end, a call's event is whole. */
+struct item {
+    enum engine_event_kind kind;
+    size_t n;            /* bytes of it in `text` */
+    uint64_t begin, end; /* the bytes of the sequence behind it */
+    uint32_t call;       /* its index */
+    struct str name;     /* borrowed from the parser; of a call's first event */
+    char id[32];
 };
 
 struct stream {
     struct detokenizer detokenizer;
-    char *stop_bytes;  /* owned: all stop strings, one after another */
-    struct str *stops; /* owned array of views into stop_bytes */
+    const struct tool_format *format; /* borrowed; NULL: all is text */
+    char *stop_bytes;                 /* owned: all stop strings, one after another */
+    struct str *stops;                /* owned array of views into stop_bytes */
     size_t n_stops;
     bool keep_tokens, keep_stop, keep_special, stopped, ended;
     uint32_t n_pushed, min_tokens;
 
-    struct buf text;   /* decoded and not yet taken */
-    size_t taken;      /* bytes at the head of `text` that the last take gave away */
-    uint64_t offset;   /* of text's first byte since the sequence began */
+    struct tool_parser *parser; /* owned; NULL: all is text */
+    struct buf input;           /* scratch: what a token adds */
+    uint64_t fed;               /* bytes decoded since the sequence began */
+    uint32_t n_reasoning;       /* tokens */
+    int err;                    /* of an event that could not be kept */
+
+    struct buf text;    /* of the items, one after another */
+    size_t taken;       /* bytes at the head of `text` that the last take gave away */
+    struct item *items; /* owned; not yet taken */
+    size_t n_items, cap_items;
+    bool pop;          /* the first item was given away */
+    struct item given; /* what the last take views */
+    uint64_t left;     /* where the last item that was given away ends */
     struct buf pieces; /* scratch: bytes of tokens */
 
     struct kept_token *kept; /* not yet taken */
@@ -54,6 +77,76 @@ static int copy_stops(struct stream *s, const struct stream_options *o)
     return 0;
 }
 
+/* ---- what leaves ---- */
+
+static struct str item_text(const struct stream *s, size_t i)
+{
+    size_t from = 0;
+    for (size_t k = 0; k < i; k++)
+        from += s->items[k].n;
+    return (struct str){ s->text.p + from, s->items[i].n };
+}
+
+/* The item that an event goes to: the last one, where it only grows, or a new one. */
+static struct item *item_for(struct stream *s, const struct tool_parser_event *e)
+{
+    struct item *last = s->n_items ? &s->items[s->n_items - 1] : NULL;
+    if (last && last->kind == e->kind && e->kind != ENGINE_EVENT_tool_call && last->end == e->begin)
+        return last;
+    if (s->n_items == s->cap_items) {
+        size_t cap = s->cap_items ? 2 * s->cap_items : 4;
+        struct item *items = realloc(s->items, cap * sizeof(*items));
+        if (!items)
+            return NULL;
+        s->items = items;
+        s->cap_items = cap;
+    }
+    last = &s->items[s->n_items++];
+    *last = (struct item){ .kind = e->kind, .begin = e->begin };
+    return last;
+}
+
+static void cut_at_stop(struct stream *s);
+
+static void on_part(void *owner, const struct tool_parser_event *e)
+{
+    struct stream *s = owner;
+    if (s->stopped)
+        return;
+    struct item *i = item_for(s, e);
+    if (!i) {
+        s->err = -ENOMEM;
+        return;
+    }
+    struct str text = e->kind == ENGINE_EVENT_tool_call ? e->call.arguments : e->text;
+    buf_add(&s->text, text);
+    i->n += text.n;
+    i->end = e->end;
+    i->call = e->call.index;
+    i->name = e->call.name;
+    assert(e->call.id.n < sizeof(i->id));
+    if (e->call.id.n)
+        memcpy(i->id, e->call.id.p, e->call.id.n);
+    if (e->kind == ENGINE_EVENT_text && buf_err(&s->text) == 0)
+        cut_at_stop(s);
+}
+
+static int make_parser(struct stream *s, const struct stream_options *o)
+{
+    struct tool_parser_options options = {
+        .format = o->format,
+        .tools = o->tools,
+        .n_tools = o->n_tools,
+        .opened = o->opened,
+        .whole = o->whole_calls,
+        .single = o->single_call,
+        .on_event = on_part,
+        .owner = s,
+    };
+    s->format = o->format;
+    return o->format ? tool_parser_new(&s->parser, &options) : 0;
+}
+
 int stream_new(struct stream **ret, const struct stream_options *o)
 {
     CLEANUP(stream_freep) struct stream *s = calloc(1, sizeof(*s));
@@ -65,8 +158,11 @@ int stream_new(struct stream **ret, const struct stream_options *o)
     s->keep_special = o->keep_special;
     s->min_tokens = o->min_tokens;
     s->text = BUF_INIT(LIMIT_SSE_EVENT);
+    s->input = BUF_INIT(LIMIT_SSE_EVENT);
     s->pieces = BUF_INIT(LIMIT_SSE_EVENT);
     int r = copy_stops(s, o);
+    if (r == 0)
+        r = make_parser(s, o);
     if (r < 0)
         return r;
     *ret = TAKE(s);
@@ -83,6 +179,9 @@ struct stream *stream_free(struct stream *s)
     free(s->out);
     free(s->stop_bytes);
     free(s->stops);
+    s->parser = tool_parser_free(s->parser);
+    free(s->items);
+    buf_done(&s->input);
     buf_done(&s->text);
     buf_done(&s->pieces);
     free(s);
@@ -94,8 +193,11 @@ static void settle(struct stream *s)
 {
     if (s->taken) {
         buf_cut(&s->text, s->taken);
-        s->offset += s->taken;
         s->taken = 0;
+    }
+    if (s->pop) {
+        memmove(s->items, s->items + 1, --s->n_items * sizeof(*s->items));
+        s->pop = false;
     }
     if (s->n_out == 0)
         return;
@@ -169,8 +271,8 @@ static int copy_pieces(struct stream *s, struct kept_token *k, bool is_first)
 
 /* How a token joined the text. */
 struct joined {
-    size_t begin;  /* where, in bytes since the sequence began */
-    bool is_first; /* of all text */
+    uint64_t begin; /* where, in bytes since the sequence began */
+    bool is_first;  /* of all text */
 };
 
 static int keep(struct stream *s, const struct engine_token *token, bool with_bytes,
@@ -180,11 +282,7 @@ static int keep(struct stream *s, const struct engine_token *token, bool with_by
     if (r < 0)
         return r;
     struct kept_token *k = &s->kept[s->n_kept];
-    *k = (struct kept_token){
-        .token = *token,
-        .begin = joined.begin,
-        .end = s->offset + s->text.n,
-    };
+    *k = (struct kept_token){ .token = *token, .begin = joined.begin, .end = s->fed };
     k->token.hidden = !s->keep_special && tokenizer_is_special(s->detokenizer.t, token->chosen.id);
     if (s->detokenizer.n_held)
         k->end++; /* its character is not whole: it leaves with the byte that completes it */
@@ -199,10 +297,10 @@ static int keep(struct stream *s, const struct engine_token *token, bool with_by
 
 /* ---- stop strings ---- */
 
-/* Where the first complete stop string begins, or -1; *ret_n: its bytes. */
-static ptrdiff_t find_stop(const struct stream *s, size_t *ret_n)
+/* Where the first complete stop string begins, or -1; *ret_n: its bytes. All before the window
+ * left, so no stop began there. */
+static ptrdiff_t find_stop(const struct stream *s, struct str window, size_t *ret_n)
 {
-    struct str window = buf_str(&s->text); /* all before it left, so no stop began there */
     ptrdiff_t first = -1;
     for (size_t i = 0; i < s->n_stops; i++) {
         ptrdiff_t at = str_find(
@@ -216,90 +314,208 @@ static ptrdiff_t find_stop(const struct stream *s, size_t *ret_n)
 }
 
 /* Bytes at the end of the text that begin a stop string. */
-static size_t stop_prefix(const struct stream *s)
+static size_t stop_prefix(const struct stream *s, struct str text)
 {
-    size_t longest = 0, n = s->text.n;
+    size_t longest = 0, n = text.n;
     for (size_t i = 0; i < s->n_stops; i++) {
         struct str stop = s->stops[i];
         size_t k = n < stop.n - 1 ? n : stop.n - 1;
         for (; k > longest; k--)
-            if (s->text.p[n - k] == stop.p[0] && memcmp(s->text.p + n - k, stop.p, k) == 0)
+            if (text.p[n - k] == stop.p[0] && memcmp(text.p + n - k, stop.p, k) == 0)
                 longest = k;
     }
     return longest;
 }
 
-static struct joined join(struct stream *s, int32_t id)
+/* The last item is text and grew: it ends where a stop string does. Tokens wholly behind it are
+ * forgotten. */
+static void cut_at_stop(struct stream *s)
+{
+    struct item *last = &s->items[s->n_items - 1];
+    size_t n_stop = 0;
+    ptrdiff_t at =
+        s->n_pushed < s->min_tokens ? -1 : find_stop(s, item_text(s, s->n_items - 1), &n_stop);
+    if (at < 0)
+        return;
+    size_t lost = last->n - (size_t)at - (s->keep_stop ? n_stop : 0);
+    last->n -= lost;
+    last->end -= lost;
+    s->text.n -= lost;
+    s->text.p[s->text.n] = '\0';
+    s->stopped = true;
+    while (s->n_kept && s->kept[s->n_kept - 1].begin >= last->end)
+        free(s->kept[--s->n_kept].memory);
+}
+
+/* ---- tokens in ---- */
+
+static int error_of(const struct stream *s)
+{
+    if (s->err < 0)
+        return s->err;
+    return buf_err(&s->input) < 0 ? buf_err(&s->input) : buf_err(&s->text);
+}
+
+/* Control tokens show where that was asked for, or where the format gives them a meaning. */
+static bool is_spelt(const struct stream *s, int32_t id)
+{
+    const struct tokenizer *t = s->detokenizer.t;
+    if (!tokenizer_is_special(t, id))
+        return false;
+    return s->keep_special ||
+           (s->format && tool_format_is_mark(s->format, tokenizer_token_text(t, id)));
+}
+
+/* What a token adds goes to `input`. */
+static struct joined decode(struct stream *s, int32_t id)
 {
     struct detokenizer *d = &s->detokenizer;
-    struct joined joined = { .begin = s->offset + s->text.n };
+    struct joined joined = { .begin = s->fed };
     bool was_first = d->first;
-    if (s->keep_special && tokenizer_is_special(d->t, id)) {
-        detokenizer_end(d, &s->text);
-        tokenizer_decode(d->t, id, /* special= */ true, &s->text);
+    buf_clear(&s->input);
+    if (is_spelt(s, id)) {
+        detokenizer_end(d, &s->input);
+        tokenizer_decode(d->t, id, /* special= */ true, &s->input);
     } else {
-        detokenizer_push(d, id, &s->text);
+        detokenizer_push(d, id, &s->input);
     }
+    s->fed += s->input.n;
     joined.is_first = was_first && !d->first;
     return joined;
 }
 
-/* The stop string at `at` ends the text; tokens wholly behind it are forgotten. */
-static void cut(struct stream *s, size_t at)
+/* The decoded bytes become items. 0, STREAM_STOPPED or negative errno. */
+static int feed(struct stream *s, uint64_t begin)
 {
-    s->text.n = at;
-    s->text.p[at] = '\0';
-    s->stopped = true;
-    while (s->n_kept && s->kept[s->n_kept - 1].begin >= s->offset + s->text.n)
-        free(s->kept[--s->n_kept].memory);
+    int r = 0;
+    if (s->parser)
+        r = tool_parser_push(s->parser, buf_str(&s->input));
+    else if (s->input.n)
+        on_part(s, &(struct tool_parser_event){ .kind = ENGINE_EVENT_text,
+                                                .text = buf_str(&s->input),
+                                                .begin = begin,
+                                                .end = s->fed });
+    if (r < 0 || error_of(s) < 0)
+        return r < 0 ? r : error_of(s);
+    return r == TOOL_PARSER_ENOUGH || s->stopped ? STREAM_STOPPED : 0;
 }
 
 int stream_push(struct stream *s, const struct engine_token *token, bool with_bytes)
 {
     settle(s);
-    struct joined joined = join(s, token->chosen.id);
-    if (buf_err(&s->text) < 0)
-        return buf_err(&s->text);
+    s->n_reasoning += s->parser && tool_parser_is_thinking(s->parser);
+    struct joined joined = decode(s, token->chosen.id);
     if (s->keep_tokens) {
         int r = keep(s, token, with_bytes, joined);
         if (r < 0)
             return r;
     }
-    if (s->n_pushed++ < s->min_tokens)
-        return 0;
-    size_t n_stop = 0;
-    ptrdiff_t at = find_stop(s, &n_stop);
-    if (at < 0)
-        return 0;
-    cut(s, (size_t)at + (s->keep_stop ? n_stop : 0));
-    return STREAM_STOPPED;
+    int r = feed(s, joined.begin);
+    s->n_pushed++;
+    return r;
 }
 
-int stream_end(struct stream *s)
+int stream_end(struct stream *s, bool cut)
 {
     settle(s);
     if (s->stopped)
         return 0;
-    detokenizer_end(&s->detokenizer, &s->text);
+    uint64_t begin = s->fed;
+    buf_clear(&s->input);
+    detokenizer_end(&s->detokenizer, &s->input);
+    s->fed += s->input.n;
+    int r = feed(s, begin);
+    if (r == 0 && s->parser)
+        r = tool_parser_end(s->parser, cut);
     s->ended = true;
-    return buf_err(&s->text);
+    return r < 0 ? r : error_of(s);
 }
 
-bool stream_take(struct stream *s, struct str *ret_text, const struct engine_token **ret_tokens,
-                 size_t *ret_n_tokens)
+/* ---- events out ---- */
+
+/* Tokens whose text ends there leave too. */
+static void take_tokens(struct stream *s, uint64_t end, bool all, struct engine_event *e)
+{
+    for (size_t i = 0; i < s->n_kept && (all || s->kept[i].end <= end); i++)
+        s->out[s->n_out++] = s->kept[i].token;
+    e->tokens = s->n_out ? s->out : NULL;
+    e->n_tokens = s->n_out;
+}
+
+/* Tokens of marks in front of the next item. */
+static bool take_marks(struct stream *s, uint64_t begin, struct engine_event *e)
+{
+    if (begin <= s->left || s->n_kept == 0 || s->kept[0].end > begin || !s->parser)
+        return false;
+    e->kind = ENGINE_EVENT_reasoning;
+    s->left = begin;
+    take_tokens(s, begin, false, e);
+    return true;
+}
+
+static bool take_rest(struct stream *s, struct engine_event *e)
+{
+    if (!s->stopped && !s->ended)
+        return false;
+    take_tokens(s, 0, true, e);
+    if (s->parser)
+        e->kind = ENGINE_EVENT_reasoning;
+    return e->n_tokens > 0;
+}
+
+static void fill(const struct stream *s, struct engine_event *e)
+{
+    const struct item *i = &s->given;
+    struct str text = { s->text.p, s->taken };
+    e->kind = i->kind;
+    if (i->kind == ENGINE_EVENT_tool_call)
+        e->call = (struct engine_call){
+            .index = i->call, .id = str_of(i->id), .name = i->name, .arguments = text
+        };
+    else
+        e->text = text;
+}
+
+bool stream_take(struct stream *s, struct engine_event *ret)
 {
     settle(s);
+    ret->kind = ENGINE_EVENT_text;
+    ret->text = STR_NULL;
+    ret->call = (struct engine_call){ 0 };
+    ret->tokens = NULL;
+    ret->n_tokens = 0;
     bool all = s->stopped || s->ended;
-    size_t n = all ? s->text.n : s->text.n - stop_prefix(s);
-    if (n == 0 && !all)
-        return false;
-    for (size_t i = 0; i < s->n_kept && (all || s->kept[i].end <= s->offset + n); i++)
-        s->out[s->n_out++] = s->kept[i].token;
-    if (n == 0 && s->n_out == 0)
-        return false;
-    s->taken = n;
-    *ret_text = (struct str){ s->text.p, n };
-    *ret_tokens = s->n_out ? s->out : NULL;
-    *ret_n_tokens = s->n_out;
-    return true;
+    for (; s->n_items; settle(s)) {
+        struct item *i = &s->items[0];
+        bool last = s->n_items == 1, grows = last && !all && i->kind == ENGINE_EVENT_text;
+        size_t n = i->n - (grows ? stop_prefix(s, item_text(s, 0)) : 0);
+        if (n == 0 && i->kind != ENGINE_EVENT_tool_call) {
+            s->pop = !grows && !last;
+            if (s->pop)
+                continue;
+            return take_rest(s, ret);
+        }
+        if (take_marks(s, i->begin, ret))
+            return true;
+        s->given = *i;
+        s->taken = n;
+        s->pop = n == i->n;
+        s->left = s->pop ? i->end : i->begin + n;
+        i->n -= n;
+        i->begin += n;
+        fill(s, ret);
+        take_tokens(s, s->left, all && last && !s->parser, ret);
+        return true;
+    }
+    return take_rest(s, ret);
+}
+
+size_t stream_calls(const struct stream *s)
+{
+    return s->parser ? tool_parser_calls(s->parser) : 0;
+}
+
+uint32_t stream_reasoning(const struct stream *s)
+{
+    return s->n_reasoning;
 }

@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "gateway/api/decode.h"
 #include "gateway/api/render.h"
+#include "gateway/parts.h"
 
 #include <errno.h>
 
@@ -172,6 +173,33 @@ static void chat_text(struct answer *a, struct choice *c, struct str text,
     chunk_end(a, b);
 }
 
+static void chat_part(struct answer *a, struct choice *c, const struct engine_event *e,
+                      struct buf *b)
+{
+    const struct engine_call *call = &e->call;
+    chunk_start(a, c, b);
+    if (e->kind == ENGINE_EVENT_reasoning) {
+        buf_adds(b, "{\"reasoning_content\":");
+        buf_add_json(b, e->text);
+    } else {
+        buf_addf(b, "{\"tool_calls\":[{\"index\":%u,", call->index);
+        if (call->name.n) {
+            buf_adds(b, "\"id\":");
+            buf_add_json(b, call->id);
+            buf_adds(b, ",\"type\":\"function\",\"function\":{\"name\":");
+            buf_add_json(b, call->name);
+            buf_addc(b, ',');
+        } else {
+            buf_adds(b, "\"function\":{");
+        }
+        buf_adds(b, "\"arguments\":");
+        buf_add_json(b, call->arguments);
+        buf_adds(b, "}}]");
+    }
+    buf_adds(b, "},\"logprobs\":null,\"finish_reason\":null");
+    chunk_end(a, b);
+}
+
 static void chat_end(struct answer *a, struct choice *c, struct buf *b)
 {
     chunk_start(a, c, b);
@@ -200,12 +228,38 @@ static void chat_collect(struct answer *a, struct choice *c, struct str text,
         add_logprobs(&c->logprobs[0], e, a->chats[0].top_logprobs);
 }
 
+static void add_calls(const struct choice *c, struct buf *b)
+{
+    if (!c->calls)
+        return;
+    buf_adds(b, ",\"tool_calls\":[");
+    for (const struct choice_call *call = c->calls; call; call = call->next) {
+        buf_adds(b, call == c->calls ? "{\"id\":" : ",{\"id\":");
+        buf_add_json(b, call->id);
+        buf_adds(b, ",\"type\":\"function\",\"function\":{\"name\":");
+        buf_add_json(b, call->name);
+        buf_adds(b, ",\"arguments\":");
+        buf_add_json(b, buf_str(&call->arguments));
+        buf_adds(b, "}}");
+    }
+    buf_addc(b, ']');
+}
+
 static void add_choice(struct answer *a, struct choice *c, struct buf *b)
 {
     buf_addf(b, "%s{\"index\":%u,\"message\":{\"role\":\"assistant\",\"content\":",
              c->index ? "," : "", c->index);
-    buf_add_json(b, buf_str(&c->content));
-    buf_adds(b, ",\"refusal\":null},\"logprobs\":");
+    if (c->content.n || !c->calls)
+        buf_add_json(b, buf_str(&c->content));
+    else
+        buf_adds(b, "null");
+    if (c->reasoning.n) {
+        buf_adds(b, ",\"reasoning_content\":");
+        buf_add_json(b, buf_str(&c->reasoning));
+    }
+    buf_adds(b, ",\"refusal\":null");
+    add_calls(c, b);
+    buf_adds(b, "},\"logprobs\":");
     if (answer_shows_logprobs(a)) {
         buf_adds(b, "{\"content\":[");
         buf_add(b, buf_str(&c->logprobs[0]));
@@ -228,6 +282,7 @@ const struct dialect chat_dialect = {
     .decode = chat_decode_answer,
     .begin = chat_begin,
     .text = chat_text,
+    .part = chat_part,
     .end = chat_end,
     .usage = chat_usage,
     .collect = chat_collect,

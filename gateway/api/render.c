@@ -4,9 +4,11 @@ void render_usage(struct buf *b, const struct engine_usage *u)
 {
     buf_addf(b,
              "{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%llu,"
-             "\"prompt_tokens_details\":{\"cached_tokens\":%u}}",
+             "\"prompt_tokens_details\":{\"cached_tokens\":%u},"
+             "\"completion_tokens_details\":{\"reasoning_tokens\":%u}}",
              u->prompt_tokens, u->completion_tokens,
-             (unsigned long long)u->prompt_tokens + u->completion_tokens, u->cached_tokens);
+             (unsigned long long)u->prompt_tokens + u->completion_tokens, u->cached_tokens,
+             u->reasoning_tokens);
 }
 
 void render_token(struct buf *b, struct str bytes)

@@ -34,16 +34,15 @@ struct heard {
 
 static void take(struct stream *s, struct heard *h)
 {
-    struct str text;
-    const struct engine_token *tokens;
-    size_t n;
-    if (!stream_take(s, &text, &tokens, &n))
+    struct engine_event e = { 0 };
+    if (!stream_take(s, &e))
         return;
-    assert_true(str_utf8_valid(text));
-    buf_add(&h->text, text);
-    for (size_t i = 0; i < n; i++)
-        h->ids[h->n_ids++] = tokens[i].chosen.id;
-    assert_false(stream_take(s, &text, &tokens, &n)); /* all that may leave left at once */
+    assert_int_equal(e.kind, ENGINE_EVENT_text);
+    assert_true(str_utf8_valid(e.text));
+    buf_add(&h->text, e.text);
+    for (size_t i = 0; i < e.n_tokens; i++)
+        h->ids[h->n_ids++] = e.tokens[i].chosen.id;
+    assert_false(stream_take(s, &e)); /* all that may leave left at once */
 }
 
 static void say(struct stream *s, struct heard *h, int32_t id)
@@ -72,7 +71,7 @@ static struct stream *make(const struct str *stops, size_t n)
 
 static void end(struct stream *s, struct heard *h)
 {
-    assert_int_equal(stream_end(s), 0);
+    assert_int_equal(stream_end(s, /* cut= */ false), 0);
     take(s, h);
 }
 
@@ -241,11 +240,10 @@ static void pieces_carry_their_bytes(void **state)
                                   .n_top = 2 };
     assert_int_equal(stream_push(s, &token, /* with_bytes= */ true), 0);
     memset(top, 0, sizeof(top)); /* it copied them */
-    struct str text;
-    const struct engine_token *out;
-    size_t n;
-    assert_true(stream_take(s, &text, &out, &n));
-    assert_int_equal(n, 1);
+    struct engine_event e = { 0 };
+    assert_true(stream_take(s, &e));
+    assert_int_equal(e.n_tokens, 1);
+    const struct engine_token *out = e.tokens;
     assert_true(str_is(out[0].chosen.bytes, "a"));
     assert_int_equal(out[0].n_top, 2);
     assert_true(str_is(out[0].top[0].bytes, "a") && str_is(out[0].top[1].bytes, "b"));

@@ -25,7 +25,8 @@ static void an_answer_comes_whole(void **state)
     expect(a, "\"content\":\"one two three\"");
     expect(a, "\"finish_reason\":\"stop\"");
     expect(a, "\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":3,\"total_tokens\":8,"
-              "\"prompt_tokens_details\":{\"cached_tokens\":2}}");
+              "\"prompt_tokens_details\":{\"cached_tokens\":2},"
+              "\"completion_tokens_details\":{\"reasoning_tokens\":0}}");
     expect(a, "\"model\":\"demo\"");
     free(a);
 }
