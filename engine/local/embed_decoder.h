@@ -9,9 +9,6 @@
 #include "engine/local/embed_queue.h"
 #include "engine/local/model.h"
 
-/* How the states of a sequence's rows become one vector; the files' own numbering. */
-enum pooling { POOLING_none, POOLING_mean, POOLING_cls, POOLING_last, POOLING_rank };
-
 struct embed_decoder;
 
 /* `o`: slots are sequences computed together. The model outlives it. 0 or -ENOMEM. */

@@ -12,6 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* How the states of a sequence's rows become one vector; the files' own numbering. */
+enum pooling { POOLING_none, POOLING_mean, POOLING_cls, POOLING_last, POOLING_rank };
+
 enum embed_output {
     EMBED_vector, /* pooled final state; `width` floats */
     EMBED_scores, /* of the sequence head; one float a label */

@@ -5,13 +5,16 @@
 #include <stdlib.h>
 
 #include "base/num.h"
+#include "engine/local/encoder.h"
+#include "engine/local/loader.h"
 #include "engine/local/tokenizer.h"
 
 enum { SEQUENCES = 8 }; /* of a decoder, computed together: their caches are paged in when used */
 
 struct embedder {
     struct embedder_options options;
-    struct embed_decoder *decoder;
+    struct embed_decoder *decoder; /* or */
+    struct encoder_runner *runner;
     struct embed_queue *queue;
     uint32_t width; /* of a vector */
 };
@@ -32,22 +35,47 @@ static void batch_done(struct batch *b)
     free(b->tasks);
 }
 
-static int read_pooling(const struct embedder_options *o, enum pooling *ret, struct fail *reterr)
+/* Without a word of the file the last token, which alone has seen all others, speaks for a text. */
+static int decoder_pooling(const struct embedder_options *o, enum pooling *ret, struct fail *reterr)
 {
-    const struct gguf *g = model_gguf(o->model);
-    char key[128];
-    uint64_t kind = POOLING_last;
-    (void)snprintf(key, sizeof(key), "%s.pooling_type", model_shape(o->model)->arch);
-    (void)gguf_u64(g, key, &kind);
-    if (kind == POOLING_none || kind == POOLING_rank)
-        kind = POOLING_last;
-    if (kind > POOLING_rank)
-        return fail_set(reterr, FAIL_invalid_request,
-                        "%s: %s is %" PRIu64 "; known are 0 (none), 1 (mean), 2 (first token), 3 "
-                        "(last token), 4 (rank)",
-                        gguf_name(g), key, kind);
-    *ret = (enum pooling)kind;
-    return 0;
+    struct loader l = { .gguf = model_gguf(o->model),
+                        .prefix = model_shape(o->model)->arch,
+                        .reterr = reterr };
+    int r = loader_pooling(&l, ret, "pooling_type", POOLING_last);
+    if (r == 0 && (*ret == POOLING_none || *ret == POOLING_rank))
+        *ret = POOLING_last;
+    return r;
+}
+
+static int start_decoder(struct embedder *e, struct embed_backend *ret, struct fail *reterr)
+{
+    const struct embedder_options *o = &e->options;
+    struct stepper_options steps = {
+        .slots = SEQUENCES,
+        .context = o->context,
+        .rows = o->rows,
+        .threads = o->threads,
+        .cache = o->cache,
+    };
+    enum pooling pooling = POOLING_last;
+    e->width = model_shape(o->model)->embed;
+    int r = decoder_pooling(o, &pooling, reterr);
+    if (r == 0)
+        r = embed_decoder_new(&e->decoder, o->model, pooling, &steps);
+    if (r == 0)
+        *ret = embed_decoder_backend(e->decoder);
+    return r;
+}
+
+static int start_encoder(struct embedder *e, struct embed_backend *ret)
+{
+    const struct embedder_options *o = &e->options;
+    uint32_t rows = o->rows > o->context ? o->rows : o->context; /* a text is read in one step */
+    e->width = encoder_shape(o->encoder)->embed;
+    int r = encoder_runner_new(&e->runner, o->encoder, rows, o->threads);
+    if (r == 0)
+        *ret = encoder_backend(e->runner);
+    return r;
 }
 
 int embedder_new(struct embedder **ret, const struct embedder_options *o, struct fail *reterr)
@@ -56,22 +84,10 @@ int embedder_new(struct embedder **ret, const struct embedder_options *o, struct
     if (!e)
         return -ENOMEM;
     e->options = *o;
-    e->width = model_shape(o->model)->embed;
-    enum pooling pooling = POOLING_last;
-    int r = read_pooling(o, &pooling, reterr);
-    struct stepper_options steps = {
-        .slots = SEQUENCES,
-        .context = o->context,
-        .rows = o->rows,
-        .threads = o->threads,
-        .cache = o->cache,
-    };
+    struct embed_backend backend = { 0 };
+    int r = o->encoder ? start_encoder(e, &backend) : start_decoder(e, &backend, reterr);
     if (r == 0)
-        r = embed_decoder_new(&e->decoder, o->model, pooling, &steps);
-    if (r != 0)
-        return r;
-    struct embed_backend backend = embed_decoder_backend(e->decoder);
-    r = embed_queue_new(&e->queue, &backend, o->calls);
+        r = embed_queue_new(&e->queue, &backend, o->calls);
     if (r == 0)
         *ret = TAKE(e);
     return r;
@@ -83,6 +99,7 @@ struct embedder *embedder_free(struct embedder *e)
         return NULL;
     embed_queue_free(e->queue); /* first: its callers use the rest */
     embed_decoder_free(e->decoder);
+    encoder_runner_free(e->runner);
     free(e);
     return NULL;
 }
@@ -166,19 +183,72 @@ static int compute(struct embedder *e, struct batch *b, enum embed_output output
     return 0;
 }
 
+static int run_inputs(struct embedder *e, const struct embed_input *inputs, size_t n,
+                      enum embed_output output, uint32_t width, struct embed_result *ret,
+                      struct fail *reterr)
+{
+    CLEANUP(batch_done) struct batch b = { 0 };
+    int r = read_inputs(e, &b, inputs, n, reterr);
+    if (r == 0)
+        r = compute(e, &b, output, width, ret, reterr);
+    return r < 0 ? fail_errno(reterr, r, "computing embeddings") : r;
+}
+
 int embedder_embed(struct embedder *e, const struct embed_input *inputs, size_t n,
                    struct embed_result *ret, struct fail *reterr)
 {
-    CLEANUP(batch_done) struct batch b = { 0 };
+    const struct encoder *encoder = e->options.encoder;
+    if (encoder && encoder_shape(encoder)->pooling == POOLING_rank)
+        return fail_param(reterr, FAIL_unsupported_parameter, "model",
+                          "this model scores text (its pooling type is rank); it does not compute "
+                          "embeddings");
     struct embed_result result = { 0 };
-    int r = read_inputs(e, &b, inputs, n, reterr);
-    if (r == 0)
-        r = compute(e, &b, EMBED_vector, e->width, &result, reterr);
+    int r = run_inputs(e, inputs, n, EMBED_vector, e->width, &result, reterr);
     if (r != 0)
-        return r < 0 ? fail_errno(reterr, r, "computing embeddings") : r;
+        return r;
     for (size_t i = 0; i < n; i++) /* a sum of states points where their mean does */
         embed_unit_length(result.values + i * e->width, e->width);
     *ret = result;
+    return 0;
+}
+
+static int no_head(const char *what, struct fail *reterr)
+{
+    return fail_param(reterr, FAIL_unsupported_parameter, "model",
+                      "this model has no head that classifies %s", what);
+}
+
+int embedder_classify(struct embedder *e, const struct embed_input *inputs, size_t n,
+                      struct embed_result *ret, struct fail *reterr)
+{
+    uint32_t labels = e->options.encoder ? encoder_shape(e->options.encoder)->labels : 0;
+    if (!labels)
+        return no_head("texts", reterr);
+    return run_inputs(e, inputs, n, EMBED_scores, labels, ret, reterr);
+}
+
+int embedder_classify_tokens(struct embedder *e, struct str text, struct embed_result *ret,
+                             struct token_range **ret_ranges, struct fail *reterr)
+{
+    uint32_t labels = e->options.encoder ? encoder_shape(e->options.encoder)->token_labels : 0;
+    if (!labels)
+        return no_head("tokens", reterr);
+    CLEANUP(token_list_done) struct token_list ids = { 0 };
+    int r = tokenizer_encode_ranges(e->options.tokenizer, text, TOKENIZE_bos, &ids);
+    if (r < 0)
+        return fail_errno(reterr, r, "cutting the text into tokens");
+    CLEANUP(own_free) float *values = NULL;
+    struct embed_task task = { .ids = ids.ids, .output = EMBED_tokens };
+    r = check_input(e, &task, /* index= */ 0, ids.n, reterr);
+    if (r != 0)
+        return r;
+    task.n = (uint32_t)ids.n;
+    task.out = values = calloc(ids.n * labels, sizeof(*values));
+    r = values ? embed_queue_run(e->queue, &task, 1, reterr) : -ENOMEM;
+    if (r != 0)
+        return r < 0 ? fail_errno(reterr, r, "classifying tokens") : r;
+    *ret = (struct embed_result){ TAKE(values), ids.n, labels, ids.n };
+    *ret_ranges = TAKE(ids.ranges);
     return 0;
 }
 

@@ -8,12 +8,14 @@
 #include "engine/engine.h"
 #include "engine/local/embed_decoder.h"
 
+struct encoder;
 struct tokenizer;
 
 struct embedder_options {
-    const struct tokenizer *tokenizer; /* borrowed, like the model; they outlive it */
-    const struct model *model;
-    uint32_t vocab; /* ids that can be given */
+    const struct tokenizer *tokenizer; /* borrowed, like the next two; they outlive it */
+    const struct model *model;         /* a decoder, or NULL */
+    const struct encoder *encoder;     /* else */
+    uint32_t vocab;                    /* ids that can be given */
     uint32_t context;
     uint32_t rows;    /* of one step, at most */
     uint32_t threads; /* including the leading caller; 0: one a core */
@@ -32,5 +34,9 @@ DEFINE_CLEANUP(struct embedder *, embedder_free);
 /* As engine.h says of the functions of the same names. */
 int embedder_embed(struct embedder *e, const struct embed_input *inputs, size_t n,
                    struct embed_result *ret, struct fail *reterr) MUST_USE;
+int embedder_classify(struct embedder *e, const struct embed_input *inputs, size_t n,
+                      struct embed_result *ret, struct fail *reterr) MUST_USE;
+int embedder_classify_tokens(struct embedder *e, struct str text, struct embed_result *ret,
+                             struct token_range **ret_ranges, struct fail *reterr) MUST_USE;
 void embedder_drain(struct embedder *e);
 void embedder_load(struct embedder *e, size_t *ret_running, size_t *ret_waiting);

@@ -6,6 +6,7 @@
 #include "engine/local/chat_template.h"
 #include "engine/local/coordinator.h"
 #include "engine/local/embedder.h"
+#include "engine/local/encoder.h"
 #include "engine/local/gguf.h"
 #include "engine/local/job.h"
 #include "engine/local/lora.h"
@@ -22,9 +23,10 @@ struct local_engine {
     struct engine base;
     struct tokenizer *tokenizer;
     struct prompter *prompter;
-    struct model *model;
+    struct model *model; /* a decoder, with the next two; NULL: */
     struct stepper *stepper;
     struct coordinator *coordinator;
+    struct encoder *encoder; /* else; it gives vectors and scores, no text */
     struct embedder *embedder;
     int32_t *eog; /* owned: the end tokens */
     size_t n_eog;
@@ -52,6 +54,7 @@ static void local_free(struct engine *e)
     tokenizer_free(l->tokenizer);
     model_free(l->model);
     free(l->eog);
+    encoder_free(l->encoder);
     free(l);
 }
 
@@ -85,6 +88,11 @@ static int refuse_structure(const struct chat_request *request, struct fail *ret
 static int submit(struct local_engine *l, struct engine_job **ret, const struct engine_spec *spec,
                   struct fail *reterr)
 {
+    if (!l->model)
+        return fail_param(reterr, FAIL_invalid_request, "model",
+                          "this model is an encoder (%s): it computes embeddings and scores, it "
+                          "does not write text",
+                          encoder_shape(l->encoder)->arch);
     CLEANUP(token_list_done) struct token_list ids = { .max = l->context };
     bool opened = false;
     int r = refuse_structure(spec->request, reterr);
@@ -212,6 +220,24 @@ static int local_embed(struct engine *e, const struct embed_input *inputs, size_
     return embedder_embed(local(e)->embedder, inputs, n, ret, reterr);
 }
 
+static int local_classify(struct engine *e, const struct embed_input *inputs, size_t n,
+                          struct embed_result *ret, struct fail *reterr)
+{
+    return embedder_classify(local(e)->embedder, inputs, n, ret, reterr);
+}
+
+static int local_classify_tokens(struct engine *e, struct str text, struct embed_result *ret,
+                                 struct token_range **ret_ranges, struct fail *reterr)
+{
+    return embedder_classify_tokens(local(e)->embedder, text, ret, ret_ranges, reterr);
+}
+
+static struct str local_label(const struct engine *e, size_t i)
+{
+    const struct encoder *encoder = local_const(e)->encoder;
+    return encoder ? encoder_label(encoder, i) : STR_NULL;
+}
+
 static uint32_t local_context(const struct engine *e)
 {
     return local_const(e)->context;
@@ -220,8 +246,9 @@ static uint32_t local_context(const struct engine *e)
 static size_t local_load(const struct engine *e, size_t *ret_running, size_t *ret_waiting)
 {
     const struct local_engine *l = local_const(e);
-    size_t running, waiting, embedding, embed_waiting;
-    (void)coordinator_load(l->coordinator, &running, &waiting);
+    size_t running = 0, waiting = 0, embedding, embed_waiting;
+    if (l->coordinator)
+        (void)coordinator_load(l->coordinator, &running, &waiting);
     embedder_load(l->embedder, &embedding, &embed_waiting);
     if (ret_running)
         *ret_running = running + embedding;
@@ -232,7 +259,8 @@ static size_t local_load(const struct engine *e, size_t *ret_running, size_t *re
 
 static void local_drain(struct engine *e)
 {
-    coordinator_drain(local(e)->coordinator);
+    if (local(e)->coordinator)
+        coordinator_drain(local(e)->coordinator);
     embedder_drain(local(e)->embedder);
 }
 
@@ -247,6 +275,9 @@ static const struct engine_ops local_ops = {
     .spell = local_spell,
     .token = local_token,
     .embed = local_embed,
+    .classify = local_classify,
+    .classify_tokens = local_classify_tokens,
+    .label = local_label,
     .context = local_context,
     .load = local_load,
     .drain = local_drain,
@@ -262,9 +293,9 @@ static uint32_t at_most(uint64_t n, uint32_t max)
 
 /* Beyond the length that it was trained on a model talks nonsense: the file's own is the ceiling.
  */
-static uint32_t choose_context(const struct config_model *m, const struct model_shape *shape)
+static uint32_t choose_context(const struct config_model *m, uint32_t own)
 {
-    uint32_t own = at_most(shape->context ? shape->context : LIMIT_CONTEXT, LIMIT_CONTEXT);
+    own = at_most(own ? own : LIMIT_CONTEXT, LIMIT_CONTEXT);
     if (m->context > own)
         log_line(LOG_warn, "context_reduced", "asked=%" PRIu64 " model=%" PRIu32, m->context, own);
     return m->context ? at_most(m->context, own) : own;
@@ -294,30 +325,51 @@ static int load_model(struct local_engine *l, const char *path, struct fail *ret
         return fail_set(reterr, FAIL_invalid_request, "%s: %s", path, strerror(-r));
     if (r == 0)
         r = tokenizer_new(&l->tokenizer, g, reterr);
-    if (r == 0)
+    struct str arch = STR("");
+    if (r == 0 && gguf_str(g, "general.architecture", &arch) && encoder_knows(arch))
+        r = encoder_new(&l->encoder, &g, reterr);
+    else if (r == 0)
         r = model_new(&l->model, &g, reterr);
     if (r != 0)
         return r;
-    const struct model_shape *shape = model_shape(l->model);
+    uint32_t rows = l->model ? model_shape(l->model)->vocab : encoder_shape(l->encoder)->vocab;
     uint32_t ids = tokenizer_vocab(l->tokenizer);
-    if (ids == 0 || ids > shape->vocab)
+    if (ids == 0 || ids > rows)
         return fail_set(reterr, FAIL_invalid_request,
                         "%s: the tokenizer has %" PRIu32 " ids, the embedding table %" PRIu32, path,
-                        ids, shape->vocab);
+                        ids, rows);
     l->vocab = ids;
     r = find_eog(l);
     if (r < 0)
         return r;
-    return prompter_new(&l->prompter, model_gguf(l->model), l->tokenizer, l->vocab);
+    const struct gguf *file = l->model ? model_gguf(l->model) : encoder_gguf(l->encoder);
+    return prompter_new(&l->prompter, file, l->tokenizer, l->vocab);
+}
+
+static int start_decoding(struct local_engine *l, const struct config_model *m,
+                          const struct stepper_options *o, struct fail *reterr)
+{
+    int r = stepper_new(&l->stepper, l->model, o, reterr);
+    if (r != 0)
+        return r;
+    struct coordinator_options scheduling = {
+        .stepper = l->stepper,
+        .slots = o->slots,
+        .context = l->context,
+        .vocab = model_shape(l->model)->vocab,
+        .rows = o->rows,
+        .queue = at_most(m->queue, UINT32_MAX),
+    };
+    return coordinator_new(&l->coordinator, &scheduling);
 }
 
 static int start(struct local_engine *l, const struct config_model *m, struct fail *reterr)
 {
-    const struct model_shape *shape = model_shape(l->model);
     uint32_t slots = at_most(m->slots ? m->slots : 1, LIMIT_SLOTS);
     uint32_t batch = at_most(m->batch, LIMIT_BATCH_ROWS);
     uint32_t rows = batch > slots ? batch : slots;
-    l->context = choose_context(m, shape);
+    l->context = choose_context(m, l->model ? model_shape(l->model)->context
+                                            : encoder_shape(l->encoder)->context);
     struct stepper_options options = {
         .slots = slots,
         .context = l->context,
@@ -325,21 +377,11 @@ static int start(struct local_engine *l, const struct config_model *m, struct fa
         .threads = at_most(m->threads, 1024),
         .cache = (enum cache_type)m->cache_type,
     };
-    int r = stepper_new(&l->stepper, l->model, &options, reterr);
-    if (r != 0)
-        return r;
-    struct coordinator_options scheduling = {
-        .stepper = l->stepper,
-        .slots = slots,
-        .context = l->context,
-        .vocab = shape->vocab,
-        .rows = rows,
-        .queue = at_most(m->queue, UINT32_MAX),
-    };
-    r = coordinator_new(&l->coordinator, &scheduling);
+    int r = l->model ? start_decoding(l, m, &options, reterr) : 0;
     struct embedder_options embedding = {
         .tokenizer = l->tokenizer,
         .model = l->model,
+        .encoder = l->encoder,
         .vocab = l->vocab,
         .context = l->context,
         .rows = rows,
@@ -351,7 +393,9 @@ static int start(struct local_engine *l, const struct config_model *m, struct fa
         r = embedder_new(&l->embedder, &embedding, reterr);
     if (r == 0)
         log_line(LOG_info, "model_loaded", "name=" STR_FMT " arch=%s slots=%u context=%u rows=%u",
-                 STR_ARG(m->name), shape->arch, slots, l->context, rows);
+                 STR_ARG(m->name),
+                 l->model ? model_shape(l->model)->arch : encoder_shape(l->encoder)->arch, slots,
+                 l->context, rows);
     return r;
 }
 
@@ -383,6 +427,9 @@ int engine_local_lora_load(const struct engine *e, struct lora **ret, size_t *re
                            const char *path, struct fail *reterr)
 {
     struct lora *lora = NULL;
+    if (!local_const(e)->model)
+        return fail_set(reterr, FAIL_unprocessable_adapter,
+                        "%s: the base is an encoder, which takes no adapters", path);
     int r = lora_load(&lora, local_const(e)->model, path, /* extra_scale= */ 1, reterr);
     if (r != 0)
         return r < 0 ? fail_errno(reterr, r, "loading the adapter") : r;

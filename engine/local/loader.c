@@ -82,10 +82,11 @@ static int loader_take(struct loader *l, const struct gguf_tensor **ret, const c
                        bool required)
 {
     *ret = gguf_tensor(l->gguf, name);
-    if (*ret)
-        l->used++;
-    else if (required)
-        return loader_refuse(l, "the tensor %s is missing", name);
+    if (!*ret)
+        return required ? loader_refuse(l, "the tensor %s is missing", name) : 0;
+    l->used++;
+    if (l->taken)
+        l->taken[*ret - gguf_tensor_at(l->gguf, 0)] = true;
     return 0;
 }
 
@@ -149,5 +150,19 @@ int loader_vector(struct loader *l, float **ret, const char *name, uint32_t n, b
     if (!*ret)
         return -ENOMEM;
     k->unpack(*ret, t->data, n);
+    return 0;
+}
+
+int loader_pooling(struct loader *l, enum pooling *ret, const char *key, enum pooling absent)
+{
+    char name[LOADER_NAME];
+    uint64_t kind = absent;
+    (void)gguf_u64(l->gguf, loader_key(l, name, key), &kind);
+    if (kind > POOLING_rank)
+        return loader_refuse(l,
+                             "%s is %llu; known are 0 (none), 1 (mean), 2 (first token), 3 (last "
+                             "token), 4 (rank)",
+                             name, (unsigned long long)kind);
+    *ret = (enum pooling)kind;
     return 0;
 }

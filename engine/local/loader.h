@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "engine/local/embed_queue.h"
 #include "engine/local/model_impl.h"
 
 struct loader {
@@ -14,6 +15,7 @@ struct loader {
     const char *prefix; /* of the architecture's keys: its name */
     struct fail *reterr;
     size_t used;     /* tensors taken */
+    bool *taken;     /* by tensor, set for those that were asked for; may be NULL */
     struct model *m; /* what model.c fills; NULL for encoders, like the next */
     const struct architecture *arch;
 };
@@ -38,3 +40,6 @@ int loader_weight(struct loader *l, struct weight *ret, const char *name, uint32
 /* n floats that the caller frees; *ret is untouched where the tensor is absent and not required. */
 int loader_vector(struct loader *l, float **ret, const char *name, uint32_t n,
                   bool required) MUST_USE;
+/* How states become a vector; `absent` where the file says nothing. */
+int loader_pooling(struct loader *l, enum pooling *ret, const char *key,
+                   enum pooling absent) MUST_USE;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/limits.h"
+#include "engine/local/encoder.h"
 #include "engine/local/loader.h"
 
 const struct linear_names linear_names[LORA_TARGETS] = {
@@ -75,10 +76,11 @@ static int find_architecture(struct loader *l)
         return loader_refuse(l, "the key general.architecture is missing");
     l->arch = l->m->arch = architecture_find(name);
     if (!l->arch) {
-        char names[128];
+        char names[192], encoders[96];
         architecture_names(names, sizeof(names));
-        return loader_refuse(l, "architecture '" STR_FMT "' is not supported; supported are %s",
-                             STR_ARG(name), names);
+        encoder_names(encoders, sizeof(encoders));
+        return loader_refuse(l, "architecture '" STR_FMT "' is not supported; supported are %s, %s",
+                             STR_ARG(str_head(name, 40)), names, encoders);
     }
     l->prefix = l->arch->name;
     struct str type;
