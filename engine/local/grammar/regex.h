@@ -1,0 +1,16 @@
+/*
+ * Regular expressions of ECMA 262, as JSON Schema's `pattern` uses them.
+ */
+#pragma once
+
+#include "base/fail.h"
+#include "engine/local/grammar/lang.h"
+
+/*
+ * Adds, as operands, the texts in which the pattern matches somewhere (negated: nowhere).
+ * FAILED: the message names the place and what cannot be honoured. Bounds stick in the automaton.
+ *
+ * Where engines differ, the narrower reading is taken, so that a match here is one everywhere:
+ * \d and \w are ASCII, but their complements leave out what Unicode counts in.
+ */
+int regex_add(struct lang *a, struct str pattern, bool negated, struct fail *reterr) MUST_USE;
