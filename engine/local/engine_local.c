@@ -12,6 +12,7 @@
 #include "engine/local/lora.h"
 #include "engine/local/model.h"
 #include "engine/local/prompt.h"
+#include "engine/local/structure.h"
 #include "engine/local/tokenizer.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@ struct local_engine {
     struct engine base;
     struct tokenizer *tokenizer;
     struct prompter *prompter;
+    struct structure *structure;
     struct model *model; /* a decoder, with the next two; NULL: */
     struct stepper *stepper;
     struct coordinator *coordinator;
@@ -50,6 +52,7 @@ static void local_free(struct engine *e)
     embedder_free(l->embedder); /* first: those within use all the others, like the next's thread */
     coordinator_free(l->coordinator);
     stepper_free(l->stepper);
+    structure_free(l->structure);
     prompter_free(l->prompter);
     tokenizer_free(l->tokenizer);
     model_free(l->model);
@@ -73,18 +76,6 @@ static void local_unref(struct engine_job *job)
 
 static const struct engine_ops local_ops;
 
-static int refuse_structure(const struct chat_request *request, struct fail *reterr)
-{
-    if (request->format != CHAT_FORMAT_text)
-        return fail_param(reterr, FAIL_unsupported_parameter, request->format_param,
-                          "'%s' is not served with this value; leave it out",
-                          request->format_param);
-    if (request->tool_choice >= TOOL_CHOICE_required)
-        return fail_param(reterr, FAIL_unsupported_parameter, "tool_choice",
-                          "'tool_choice' is not served with this value; leave it out");
-    return 0;
-}
-
 static int submit(struct local_engine *l, struct engine_job **ret, const struct engine_spec *spec,
                   struct fail *reterr)
 {
@@ -94,10 +85,14 @@ static int submit(struct local_engine *l, struct engine_job **ret, const struct 
                           "does not write text",
                           encoder_shape(l->encoder)->arch);
     CLEANUP(token_list_done) struct token_list ids = { .max = l->context };
+    CLEANUP(grammar_unrefp) struct grammar *grammar = NULL;
     bool opened = false;
-    int r = refuse_structure(spec->request, reterr);
+    int r = prompter_prompt(l->prompter, spec->request, &ids, &opened, reterr);
+    const struct tool_format *format =
+        spec->request->is_completion ? NULL : prompter_format(l->prompter);
     if (r == 0)
-        r = prompter_prompt(l->prompter, spec->request, &ids, &opened, reterr);
+        r = structure_grammar(l->structure, spec->request,
+                              (struct structure_manner){ format, opened }, &grammar, reterr);
     if (r != 0)
         return r;
     struct job_context context = {
@@ -107,8 +102,10 @@ static int submit(struct local_engine *l, struct engine_job **ret, const struct 
         .context = l->context,
         .eog = l->eog,
         .n_eog = l->n_eog,
-        .format = spec->request->is_completion ? NULL : prompter_format(l->prompter),
+        .format = format,
         .opened = opened,
+        .grammar = grammar,
+        .trie = grammar ? structure_trie(l->structure) : NULL,
     };
     CLEANUP(job_unrefp) struct job *j = NULL;
     r = job_new(&j, &context, spec, &ids, reterr);
@@ -340,6 +337,8 @@ static int load_model(struct local_engine *l, const char *path, struct fail *ret
                         ids, rows);
     l->vocab = ids;
     r = find_eog(l);
+    if (r == 0)
+        r = structure_new(&l->structure, l->tokenizer);
     if (r < 0)
         return r;
     const struct gguf *file = l->model ? model_gguf(l->model) : encoder_gguf(l->encoder);

@@ -19,6 +19,8 @@ static void drop_parts(struct job *j)
     j->sampler = sampler_free(j->sampler);
     j->stream = stream_free(j->stream);
     j->echo = stream_free(j->echo);
+    j->constraint = constraint_free(j->constraint);
+    j->grammar = grammar_unref(j->grammar);
 }
 
 struct job *job_ref(struct job *j)
@@ -182,6 +184,7 @@ int job_new(struct job **ret, const struct job_context *c, const struct engine_s
         .prompt_only = request->prompt_only,
         .scores = request->best_of > request->n,
         .min_tokens = request->min_tokens,
+        .trie = c->trie,
         .n_top = n_top < c->vocab ? n_top : c->vocab,
         .deadline_ms = spec->deadline_ms,
         .on_event = spec->on_event,
@@ -192,6 +195,8 @@ int job_new(struct job **ret, const struct job_context *c, const struct engine_s
     j->prompt = TAKE(ids->ids);
     ids->n = ids->cap = 0;
     j->sampling.bias = NULL;
+    if (c->grammar)
+        j->grammar = grammar_share(c->grammar);
     r = copy_bias(j, &request->sampling);
     if (r == 0)
         r = copy_ends(j, c, request);
@@ -227,6 +232,8 @@ static void send_text(struct job *j)
 int job_admit(struct job *j, uint64_t now_us)
 {
     int r = sampler_new(&j->sampler, &j->sampling, j->choice, j->vocab, j->prompt, j->n_prompt);
+    if (r == 0 && j->grammar)
+        r = constraint_new(&j->constraint, j->grammar, j->trie);
     if (r < 0)
         return r;
     j->queue_us = now_us > j->submitted_us ? now_us - j->submitted_us : 0;
@@ -285,19 +292,28 @@ static bool is_end(const struct job *j, int32_t id)
     return false;
 }
 
-/* The next token within what min_tokens and ignore_eos allow; -1: there is none. */
-static int32_t pick(struct job *j, const float *logits)
+/* The next token within what grammar, min_tokens and ignore_eos allow; -1: there is none. */
+static int pick(struct job *j, const float *logits, int32_t *ret_id)
 {
+    const uint32_t *allowed = j->constraint ? constraint_mask(j->constraint) : NULL;
+    if (j->constraint && !allowed)
+        return -ENOMEM;
     bool is_early = j->n_generated < j->min_tokens;
     size_t n_banned = is_early ? j->n_ends : j->ignore_eos ? j->n_eog : 0;
-    return sampler_pick(j->sampler, logits, NULL, j->ends, n_banned);
+    *ret_id = sampler_pick(j->sampler, logits, allowed, j->ends, n_banned);
+    return 0;
 }
 
 int job_advance(struct job *j, const float *logits)
 {
     if (j->prompt_only)
         return ends_with(j, FINISH_length);
-    int32_t id = pick(j, logits);
+    if (j->constraint && constraint_must_end(j->constraint)) /* of nothing at all */
+        return ends_with(j, FINISH_stop);
+    int32_t id = -1;
+    int r = pick(j, logits, &id);
+    if (r < 0)
+        return r;
     if (id < 0) /* the text is whole, and its end may not be said */
         return ends_with(j, FINISH_stop);
     struct token_logprob top[LIMIT_TOP_LOGPROBS];
@@ -309,10 +325,12 @@ int job_advance(struct job *j, const float *logits)
     bool ends = is_end(j, id);
     if (ends && !j->keep_stop)
         return ends_with(j, FINISH_stop);
-    int r = stream_push(j->stream, &token, j->logprobs);
+    if (!ends && j->constraint && !constraint_accept(j->constraint, id))
+        return -EPROTO; /* the mask and the automaton disagree: a bug */
+    r = stream_push(j->stream, &token, j->logprobs);
     if (r < 0)
         return r;
-    if (ends || r == STREAM_STOPPED)
+    if (ends || r == STREAM_STOPPED || (j->constraint && constraint_must_end(j->constraint)))
         return ends_with(j, FINISH_stop);
     if (j->n_generated == j->n_max)
         return ends_with(j, FINISH_length);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "engine/engine.h"
+#include "engine/local/grammar/constraint.h"
 #include "engine/local/sampler.h"
 #include "engine/local/slots.h"
 #include "engine/local/stream.h"
@@ -29,8 +30,11 @@ struct job {
     struct sampler *sampler; /* owned from admission to the end: it is large, and many may wait */
     struct stream *stream;   /* owned until the end */
     struct stream *echo;     /* likewise: the prompt's text and tokens; NULL: not asked for */
-    int32_t *ends;           /* owned: tokens that end the text; n_eog of the model … */
-    size_t n_eog, n_ends;    /* … then those of the request */
+    struct grammar *grammar; /* a reference until the end; NULL: free text */
+    const struct token_trie *trie; /* borrowed, with a grammar */
+    struct constraint *constraint; /* owned from admission to the end */
+    int32_t *ends;                 /* owned: tokens that end the text; n_eog of the model … */
+    size_t n_eog, n_ends;          /* … then those of the request */
     bool ignore_eos, logprobs, want_tokens, keep_stop, prompt_only;
     bool names_call; /* tool_choice names the function: its call is a usual end */
     bool scores;     /* logprob_sum is wanted */
@@ -62,6 +66,8 @@ struct job_context {
     size_t n_eog;
     const struct tool_format *format; /* of a chat answer; borrowed; NULL: all is text */
     bool opened;                      /* the prompt ends inside a reasoning block */
+    struct grammar *grammar;       /* of this request; NULL: free text. The job takes a reference */
+    const struct token_trie *trie; /* with a grammar; outlives the job's decoding */
 };
 
 /* Moves the prompt out of ids. FAILED: the prompt does not fit, a bias or stop names no token. */

@@ -140,11 +140,11 @@ int sampler_new(struct sampler **ret, const struct sampling *p, uint32_t choice,
 
 /* ---- bias and penalties ---- */
 
-static float tame(float logit) /* comparable and finite at the top: NaN never wins */
+/* Comparable and finite at the top: NaN never wins. */
+static float tame(float logit)
 {
-    if (isnan(logit))
-        return -INFINITY;
-    return logit > FLT_MAX ? FLT_MAX : logit;
+    float known = logit > -INFINITY ? logit : -INFINITY;
+    return known < FLT_MAX ? known : FLT_MAX;
 }
 
 /* Repeat penalty as in llama.cpp (after Keskar et al. 2019): once an id, whatever its sign. */
@@ -202,36 +202,59 @@ static void force(struct sampler *s)
             s->work[s->bias[i].token] = s->forced[i];
 }
 
-enum { WORD_BITS = 32 };
+/*
+ * Loops over the vocabulary take four lanes at once and have no branch on a single id. The compiler
+ * does not do it by itself: a comparison of floats may trap.
+ */
+enum { WORD_BITS = 32, LANES = 4 };
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t lane_bits __attribute__((vector_size(LANES * sizeof(int32_t))));
 
-/* Copies the logits of the allowed ids; the others become impossible. Without branches on single
- * bits, and whole words without a bit are not read. */
+static inline lanes load(const float *from)
+{
+    lanes v;
+    memcpy(&v, from, sizeof(v));
+    return v;
+}
+
+/* Of each lane a where its mask is all ones, b where it is 0. */
+static inline lanes pick_lanes(lane_bits mask, lanes a, lanes b)
+{
+    return (lanes)((mask & (lane_bits)a) | (~mask & (lane_bits)b));
+}
+
+/* The logits whose bits are set, made tame; the others become impossible. */
+static inline void copy_word(float *out, const float *in, uint32_t word)
+{
+    static const lane_bits bit_of = { 1, 2, 4, 8 };
+    const lanes never = { -INFINITY, -INFINITY, -INFINITY, -INFINITY };
+    const lanes most = { FLT_MAX, FLT_MAX, FLT_MAX, FLT_MAX };
+    for (uint32_t k = 0; k < WORD_BITS; k += LANES, word >>= LANES) {
+        int32_t bits = (int32_t)(word & 0xf);
+        lanes v = load(&in[k]);
+        v = pick_lanes(v > never, v, never); /* NaN is not larger */
+        v = pick_lanes(v < most, v, most);
+        v = pick_lanes(((lane_bits){ bits, bits, bits, bits } & bit_of) == bit_of, v, never);
+        memcpy(&out[k], &v, sizeof(v));
+    }
+}
+
+/* Copies the logits of the allowed ids (NULL: all); the others become impossible. */
 static void copy_allowed(struct sampler *s, const float *logits, const uint32_t *allowed)
 {
-    for (uint32_t at = 0; at < s->vocab; at += WORD_BITS) {
-        uint32_t word = allowed[at / WORD_BITS];
-        uint32_t n = s->vocab - at < WORD_BITS ? s->vocab - at : WORD_BITS;
-        float *out = &s->work[at];
-        const float *in = &logits[at];
-        if (word == 0) {
-            for (uint32_t k = 0; k < n; k++)
-                out[k] = -INFINITY;
-            continue;
-        }
-        for (uint32_t k = 0; k < n; k++)
-            out[k] = word & (UINT32_C(1) << k) ? tame(in[k]) : -INFINITY;
-    }
+    uint32_t whole = s->vocab / WORD_BITS, at = whole * WORD_BITS;
+    for (uint32_t w = 0; w < whole; w++)
+        copy_word(&s->work[w * WORD_BITS], &logits[w * WORD_BITS], allowed ? allowed[w] : ~0u);
+    for (; at < s->vocab; at++)
+        s->work[at] =
+            !allowed || (allowed[whole] >> at % WORD_BITS & 1) ? tame(logits[at]) : -INFINITY;
 }
 
 /* The logits to choose from; fills s->work. */
 static void prepare(struct sampler *s, const float *logits, const uint32_t *allowed,
                     const int32_t *banned, size_t n_banned)
 {
-    if (allowed)
-        copy_allowed(s, logits, allowed);
-    else
-        for (uint32_t i = 0; i < s->vocab; i++)
-            s->work[i] = tame(logits[i]);
+    copy_allowed(s, logits, allowed);
     add_bias(s);
     if (s->params.repeat_penalty != 1 && s->params.repeat_penalty > 0)
         penalise_recent(s);
@@ -254,17 +277,45 @@ static bool is_banned(int32_t id, const int32_t *banned, size_t n_banned)
     return false;
 }
 
+/* The largest of n values, at least -inf. No NaN is among them. */
+static float maximum(const float *v, size_t n)
+{
+    enum { CHAINS = 4 }; /* independent of each other: a comparison takes several cycles */
+    const lanes never = { -INFINITY, -INFINITY, -INFINITY, -INFINITY };
+    lanes best[CHAINS] = { never, never, never, never };
+    float max = -INFINITY;
+    size_t i = 0;
+    for (; i + (size_t)CHAINS * LANES <= n; i += (size_t)CHAINS * LANES)
+        for (size_t k = 0; k < CHAINS; k++) {
+            lanes x = load(&v[i + k * LANES]);
+            best[k] = pick_lanes(x > best[k], x, best[k]);
+        }
+    for (; i < n; i++)
+        max = v[i] > max ? v[i] : max;
+    for (size_t k = 0; k < (size_t)CHAINS * LANES; k++)
+        max = best[k / LANES][k % LANES] > max ? best[k / LANES][k % LANES] : max;
+    return max;
+}
+
 /* The first of the largest; -1 when every logit is -inf. */
 static int32_t largest(const struct sampler *s)
 {
-    int32_t best = -1;
+    enum { BLOCK = 4096 }; /* a multiple of WORD_BITS; only one block is searched again */
     float top = -INFINITY;
-    for (uint32_t i = 0; i < s->vocab; i++)
-        if (s->work[i] > top) {
-            top = s->work[i];
-            best = (int32_t)i;
+    uint32_t block = 0;
+    for (uint32_t at = 0; at < s->vocab; at += BLOCK) {
+        uint32_t n = s->vocab - at < BLOCK ? s->vocab - at : BLOCK;
+        float max = maximum(&s->work[at], n);
+        if (max > top) {
+            top = max;
+            block = at;
         }
-    return best;
+    }
+    if (top == -INFINITY)
+        return -1;
+    while (s->work[block] != top)
+        block++;
+    return (int32_t)block;
 }
 
 static bool above(const struct candidate *a, const struct candidate *b)

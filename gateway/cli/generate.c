@@ -1,8 +1,10 @@
 #include "gateway/cli/cli.h"
 
 #include "base/arena.h"
+#include "base/file.h"
 #include "base/limits.h"
 #include "base/num.h"
+#include "gateway/api/decode.h"
 #include "gateway/cli/local.h"
 
 #include <errno.h>
@@ -13,7 +15,7 @@
 enum { MAX_JOBS = 1 << 20, SLOTS = 16, ROWS = 256 };
 
 struct options {
-    const char *model, *prompt;
+    const char *model, *prompt, *grammar, *schema;
     struct cli_texts loras;
     uint64_t n, logits, threads, seed;
     double temp;
@@ -28,6 +30,8 @@ struct jobs {
     size_t n_choices;
     struct local_job *items;
     size_t n, cap;
+    char *format_text;          /* owned: of the grammar's or schema's file */
+    struct chat_request format; /* what jobs look like that do not say it themselves */
 };
 
 /* ---- reading ---- */
@@ -64,6 +68,91 @@ static int set_loras(struct jobs *g, struct local_job *j, const struct lora_choi
                      size_t n)
 {
     return lora_shelf_get(g->shelf, choices, n, &j->lora, &j->fail);
+}
+
+/* ---- what the text looks like, and how it is drawn ---- */
+
+static bool read_format(struct jobs *g)
+{
+    const char *path = g->o->grammar ? g->o->grammar : g->o->schema;
+    size_t n = 0;
+    if (!path)
+        return true;
+    int r = file_read(&g->format_text, &n, path, LIMIT_FORMAT_BYTES);
+    if (r < 0) {
+        local_complain(r, path, NULL);
+        return false;
+    }
+    g->format.format = g->o->grammar ? CHAT_FORMAT_grammar : CHAT_FORMAT_json_schema;
+    g->format.format_text = (struct str){ g->format_text, n };
+    g->format.format_strict = true;
+    g->format.format_param = g->o->grammar ? "grammar" : "json_schema";
+    return true;
+}
+
+static struct sampling sampling_of(const struct options *o)
+{
+    struct sampling s = SAMPLING_INIT;
+    s.temperature = (float)o->temp;
+    s.has_seed = o->seed > 0;
+    s.seed = o->seed;
+    return s;
+}
+
+static int keep_sampling(struct local_job *j, const struct sampling *s)
+{
+    j->sampling = *s;
+    j->sampling.bias = NULL;
+    j->has_sampling = true;
+    if (s->n_bias == 0)
+        return 0;
+    struct chat_logit_bias *bias = calloc(s->n_bias, sizeof(*bias));
+    if (!bias)
+        return -ENOMEM;
+    memcpy(bias, s->bias, s->n_bias * sizeof(*bias));
+    j->sampling.bias = bias;
+    return 0;
+}
+
+static int refuse_unserved(const struct chat_request *asked, struct fail *reterr)
+{
+    const char *name = asked->n_stops      ? "stop"
+                       : asked->n_stop_ids ? "stop_token_ids"
+                       : asked->min_tokens ? "min_tokens"
+                       : asked->ignore_eos ? "ignore_eos"
+                                           : NULL;
+    return name ? fail_param(reterr, FAIL_unsupported_parameter, name,
+                             "%s is not served here; `rootstock serve` does", name)
+                : 0;
+}
+
+/* The fields of a job that /v1/completions has too; `n` has another meaning here. */
+static int read_fields(struct jobs *g, struct local_job *j, json_t *line, struct arena *a)
+{
+    json_auto_t *fields = json_copy(line);
+    struct chat_request asked = { 0 };
+    if (!fields || json_object_set_new(fields, "model", json_string("-")) < 0)
+        return -ENOMEM;
+    (void)json_object_del(fields, "n");
+    int r = decode_common(&asked, fields, a, &j->fail);
+    if (r == 0)
+        r = refuse_unserved(&asked, &j->fail);
+    if (r != 0)
+        return r;
+    struct sampling base = sampling_of(g->o);
+    if (!json_is_number(json_object_get(line, "temperature")))
+        asked.sampling.temperature = base.temperature;
+    if (!asked.sampling.has_seed) {
+        asked.sampling.has_seed = base.has_seed;
+        asked.sampling.seed = base.seed;
+    }
+    if (asked.max_tokens && !json_object_get(line, "n"))
+        j->wanted = asked.max_tokens;
+    r = keep_sampling(j, &asked.sampling);
+    return r < 0 ? r
+                 : structure_grammar(g->m.structure,
+                                     asked.format == CHAT_FORMAT_text ? &g->format : &asked,
+                                     (struct structure_manner){ 0 }, &j->grammar, &j->fail);
 }
 
 static struct str text_of(const json_t *v)
@@ -117,7 +206,7 @@ static int read_messages(struct arena *a, const json_t *list, struct chat_reques
     return 0;
 }
 
-static int read_job(struct jobs *g, struct local_job *j, const json_t *line)
+static int read_job(struct jobs *g, struct local_job *j, json_t *line)
 {
     CLEANUP(arena_freep) struct arena *a = arena_new(LIMIT_REQUEST_ARENA);
     if (!a)
@@ -139,6 +228,8 @@ static int read_job(struct jobs *g, struct local_job *j, const json_t *line)
     request.prompt = text_of(prompt);
     if (!r)
         r = encode(g, j, &request);
+    if (!r)
+        r = read_fields(g, j, line, a);
     return r ? r : read_loras(g, j, json_object_get(line, "lora"));
 }
 
@@ -180,6 +271,9 @@ static bool read_prompt(struct jobs *g)
         return false;
     struct chat_request request = { .is_completion = true, .prompt = str_of(g->o->prompt), .n = 1 };
     int r = encode(g, j, &request);
+    if (!r)
+        r = structure_grammar(g->m.structure, &g->format, (struct structure_manner){ 0 },
+                              &j->grammar, &j->fail);
     if (!r)
         r = set_loras(g, j, g->choices, g->n_choices);
     return settle(j, r);
@@ -261,7 +355,7 @@ static int print_all(const struct jobs *g)
 
 static bool open_all(struct jobs *g)
 {
-    if (!local_open(&g->m, g->o->model))
+    if (!read_format(g) || !local_open(&g->m, g->o->model))
         return false;
     g->shelf = lora_shelf_new(g->m.model);
     if (!g->shelf)
@@ -280,6 +374,7 @@ static void close_all(struct jobs *g)
     for (size_t i = 0; i < g->n_choices; i++)
         free((void *)g->choices[i].path);
     lora_shelf_free(g->shelf);
+    free(g->format_text);
     local_close(&g->m);
 }
 
@@ -290,7 +385,7 @@ static int generate(const struct options *o)
     if (open_all(&g)) {
         struct local_run run = {
             .m = &g.m,
-            .sampling = SAMPLING_INIT,
+            .sampling = sampling_of(o),
             .threads = (uint32_t)o->threads,
             .slots = g.n < 1       ? 1
                      : g.n < SLOTS ? (uint32_t)g.n
@@ -298,9 +393,6 @@ static int generate(const struct options *o)
             .rows = ROWS,
             .n_top = o->logits,
         };
-        run.sampling.temperature = (float)o->temp;
-        run.sampling.has_seed = o->seed > 0;
-        run.sampling.seed = o->seed;
         if (local_run(&run, g.items, g.n))
             status = print_all(&g);
     }
@@ -319,6 +411,8 @@ int cli_generate(int argc, char **argv)
         { "--n", 'n', CLI_uint, &o.n, "N", "tokens to generate, at most (64)" },
         { "--temp", 0, CLI_float, &o.temp, "T", "temperature; 0 takes the most likely (0)" },
         { "--seed", 0, CLI_uint, &o.seed, "N", "of the draws; 0 takes a random one (0)" },
+        { "--grammar", 0, CLI_text, &o.grammar, "FILE", "the text matches this grammar (GBNF)" },
+        { "--json-schema", 0, CLI_text, &o.schema, "FILE", "the text is JSON of this schema" },
         { "--logits", 0, CLI_uint, &o.logits, "K", "the K largest logits at the prompt's end" },
         { "--threads", 't', CLI_uint, &o.threads, "N", "0: one a core (0)" },
         { "--chat", 0, CLI_flag, &o.chat, NULL, "the prompt is a user's message" },
@@ -327,9 +421,10 @@ int cli_generate(int argc, char **argv)
     };
     const struct cli_command cmd = {
         "generate -m GGUF [-p TEXT] [--lora FILE[=SCALE]]... [--n N] [--temp T] [--logits K] "
-        "[--chat] [--json]",
+        "[--grammar FILE | --json-schema FILE] [--chat] [--json]",
         "Generates text. Without -p, every line of stdin is a job {\"prompt\" or \"messages\",\n"
-        "\"lora\": [{\"path\", \"scale\"}], \"n\"}; all jobs are decoded together, each with its "
+        "\"lora\": [{\"path\", \"scale\"}], \"n\"}, with sampling fields, \"response_format\" and\n"
+        "\"grammar\" as /v1/completions has them; all jobs are decoded together, each with its "
         "own\n"
         "adapters, and printed in their order.",
         options
@@ -338,11 +433,14 @@ int cli_generate(int argc, char **argv)
     int go = cli_parse(&cmd, argc, argv, &operands);
     if (go != CLI_GO)
         return go;
-    if (!o.model || operands || o.n > LIMIT_CONTEXT || o.temp < 0 || o.threads > 1024) {
+    bool two_formats = o.grammar && o.schema;
+    if (!o.model || operands || two_formats || o.n > LIMIT_CONTEXT || o.temp < 0 ||
+        o.threads > 1024) {
         (void)fprintf(stderr, "rootstock: %s\nusage: rootstock %s\n",
-                      !o.model   ? "name the model with -m GGUF"
-                      : operands ? "this command takes options only"
-                                 : "a value is out of range",
+                      !o.model      ? "name the model with -m GGUF"
+                      : operands    ? "this command takes options only"
+                      : two_formats ? "give --grammar or --json-schema, not both"
+                                    : "a value is out of range",
                       cmd.usage);
         return EXIT_MISUSE;
     }

@@ -35,6 +35,8 @@ bool local_open(struct local_model *ret, const char *path)
     if (!r)
         r = prompter_new(&m.prompter, model_gguf(m.model), m.tokenizer,
                          model_shape(m.model)->vocab);
+    if (!r)
+        r = structure_new(&m.structure, m.tokenizer);
     if (r) {
         local_complain(r, path, &f);
         local_close(&m);
@@ -46,6 +48,7 @@ bool local_open(struct local_model *ret, const char *path)
 
 void local_close(struct local_model *m)
 {
+    structure_free(m->structure);
     prompter_free(m->prompter);
     model_free(m->model);
     tokenizer_free(m->tokenizer);
@@ -182,13 +185,16 @@ void local_job_done(struct local_job *j)
     token_list_done(&j->ids);
     free(j->top);
     j->top = NULL;
+    free((void *)TAKE(j->sampling.bias));
+    j->grammar = grammar_unref(j->grammar);
 }
 
 struct seat {              /* a slot of the stepper and who sits there */
     struct local_job *job; /* NULL: empty */
     struct sampler *sampler;
-    size_t done; /* positions in the cache */
-    size_t rows; /* of the running step */
+    struct constraint *constraint; /* NULL: free text */
+    size_t done;                   /* positions in the cache */
+    size_t rows;                   /* of the running step */
 };
 
 struct batch {
@@ -238,6 +244,13 @@ static int32_t token_at(const struct local_job *j, size_t position)
     return position < j->prompt.n ? j->prompt.ids[position] : j->ids.ids[position - j->prompt.n];
 }
 
+/* Ids that can be chosen: an embedding table may be padded past the tokenizer's. */
+static uint32_t choosable(const struct local_model *m)
+{
+    uint32_t vocab = model_shape(m->model)->vocab, ids = tokenizer_vocab(m->tokenizer);
+    return ids > 0 && ids < vocab ? ids : vocab;
+}
+
 /* Gives empty seats to waiting jobs. */
 static int seat_jobs(struct batch *b)
 {
@@ -250,8 +263,10 @@ static int seat_jobs(struct batch *b)
         if (s->job || b->next == b->total)
             continue;
         struct local_job *j = &b->jobs[b->next++];
-        int r = sampler_new(&s->sampler, &b->run->sampling, /* choice= */ 0,
-                            model_shape(b->run->m->model)->vocab, j->prompt.ids, j->prompt.n);
+        int r = sampler_new(&s->sampler, j->has_sampling ? &j->sampling : &b->run->sampling,
+                            /* choice= */ 0, choosable(b->run->m), j->prompt.ids, j->prompt.n);
+        if (r == 0 && j->grammar)
+            r = constraint_new(&s->constraint, j->grammar, structure_trie(b->run->m->structure));
         if (r < 0)
             return r;
         s->job = j;
@@ -286,8 +301,27 @@ static void leave_seat(struct batch *b, struct seat *s)
 {
     b->steps += s->job->wanted - s->job->ids.n; /* those it did not want after all */
     s->sampler = sampler_free(s->sampler);
+    s->constraint = constraint_free(s->constraint);
     s->job = NULL;
     b->finished++;
+}
+
+/* The next token, or *ret_ends: an end token, or nothing may follow. */
+static int choose(struct batch *b, struct seat *s, const float *logits, int32_t *ret_id,
+                  bool *ret_ends)
+{
+    const uint32_t *allowed = NULL;
+    *ret_ends = s->constraint && constraint_must_end(s->constraint);
+    if (*ret_ends)
+        return 0;
+    if (s->constraint && !(allowed = constraint_mask(s->constraint)))
+        return -ENOMEM;
+    int32_t id = sampler_pick(s->sampler, logits, allowed, NULL, 0);
+    *ret_id = id;
+    *ret_ends = id < 0 || tokenizer_is_eog(b->run->m->tokenizer, id);
+    if (!*ret_ends && s->constraint && !constraint_accept(s->constraint, id))
+        return -EPROTO; /* the mask and the automaton disagree: a bug */
+    return 0;
 }
 
 static int take_token(struct batch *b, struct seat *s, const float *logits)
@@ -299,9 +333,11 @@ static int take_token(struct batch *b, struct seat *s, const float *logits)
     if (r < 0)
         return r;
     if (j->ids.n < j->wanted) {
-        int32_t id = sampler_pick(s->sampler, logits, NULL, NULL, 0);
-        if (tokenizer_is_eog(b->run->m->tokenizer, id)) {
-            j->stopped = true;
+        int32_t id = -1;
+        r = choose(b, s, logits, &id, &j->stopped);
+        if (r < 0)
+            return r;
+        if (j->stopped) {
             leave_seat(b, s);
             return 0;
         }
@@ -310,8 +346,9 @@ static int take_token(struct batch *b, struct seat *s, const float *logits)
             return r;
         if (b->run->on_token)
             b->run->on_token(b->run->arg, j, id);
+        j->stopped = s->constraint && constraint_must_end(s->constraint);
     }
-    if (j->ids.n >= j->wanted || tokens_of(j) >= b->context)
+    if (j->stopped || j->ids.n >= j->wanted || tokens_of(j) >= b->context)
         leave_seat(b, s);
     return 0;
 }
@@ -382,8 +419,10 @@ bool local_run(const struct local_run *run, struct local_job *jobs, size_t n)
     cli_progress_done();
     if (r)
         local_complain(r, "generate", &f);
-    for (uint32_t i = 0; b.seats && i < run->slots; i++)
+    for (uint32_t i = 0; b.seats && i < run->slots; i++) {
         sampler_free(b.seats[i].sampler);
+        constraint_free(b.seats[i].constraint);
+    }
     stepper_free(b.stepper);
     free(b.rows);
     free(b.seats);

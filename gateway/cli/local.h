@@ -9,11 +9,13 @@
 #include "engine/local/lora.h"
 #include "engine/local/prompt.h"
 #include "engine/local/sampler.h"
+#include "engine/local/structure.h"
 
 struct local_model {
     struct model *model;
     struct tokenizer *tokenizer;
     struct prompter *prompter;
+    struct structure *structure;
 };
 
 bool local_open(struct local_model *ret, const char *path);
@@ -44,11 +46,14 @@ struct local_top {
 
 struct local_job {
     struct token_list prompt;
-    const struct lora *lora; /* owned by the shelf */
-    uint32_t wanted;         /* tokens, at most */
-    struct token_list ids;   /* generated, without the end token */
-    bool stopped;            /* by an end token */
-    struct local_top *top;   /* n_top largest logits at the prompt's end */
+    const struct lora *lora;  /* owned by the shelf */
+    uint32_t wanted;          /* tokens, at most */
+    struct sampling sampling; /* its own; `bias` is owned */
+    bool has_sampling;        /* else the run's */
+    struct grammar *grammar;  /* a reference; NULL: free text */
+    struct token_list ids;    /* generated, without the end token */
+    bool stopped;             /* by an end token, or where nothing may follow */
+    struct local_top *top;    /* n_top largest logits at the prompt's end */
     size_t n_top;
     struct fail fail; /* with failed: why there is no result */
     bool failed;

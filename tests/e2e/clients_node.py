@@ -57,6 +57,13 @@ class StockClient(unittest.TestCase):
                          ("NotFoundError", 404, "model_not_found"))
         self.assertEqual((empty["kind"], empty["status"]), ("BadRequestError", 400))
 
+    def test_structured_output_is_parsed(self):
+        thing = self.out["structured"]
+        self.assertEqual(set(thing), {"size", "count"})
+        self.assertIn(thing["size"], ("small", "large"))
+        self.assertIn(thing["count"], range(10))
+        self.assertEqual(self.out["parsed"], thing)
+
     def test_an_aborted_stream_leaves_the_server_well(self):
         self.assertEqual(self.out["after"], self.out["chat"]["demo"])
 

@@ -1,4 +1,5 @@
 """The stock openai client for Python against a real server. Skipped, with a word, where it is not installed."""
+import enum
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ if VENV.exists() and pathlib.Path(sys.prefix).resolve() != (ROOT / ".venv").reso
 
 try:
     import openai
+    import pydantic  # which it needs
 except ImportError:
     openai = None
 try:
@@ -161,6 +163,105 @@ class StockClient(unittest.TestCase):
                 self.assertEqual(caught.exception.param, param)
         with self.assertRaises(openai.NotFoundError):
             create(model="nope", input="a")
+
+    def test_a_pydantic_model_comes_back_parsed(self):
+        class Color(enum.Enum):
+            RED = "red"
+            BLUE = "blue"
+
+        class Part(pydantic.BaseModel):
+            name: Color
+            count: int
+
+        class Order(pydantic.BaseModel):
+            urgent: bool
+            parts: list[Part]
+            note: str | None
+
+        whole = 0
+        for seed in range(6):
+            try:
+                answer = self.client.chat.completions.parse(model="demo", messages=self.messages, temperature=1.2,
+                                                            seed=seed, max_tokens=200, response_format=Order)
+            except openai.LengthFinishReasonError:
+                continue  # the small model rambles on; what came so far was cut
+            self.assertIsInstance(answer.choices[0].message.parsed, Order)
+            self.assertEqual(answer.choices[0].finish_reason, "stop")
+            whole += 1
+        self.assertGreater(whole, 0)
+
+    def test_a_structured_stream_says_what_the_whole_answer_says(self):
+        schema = {"type": "object", "properties": {"a": {"enum": ["x", "y"]}, "b": {"type": "boolean"}},
+                  "required": ["a", "b"], "additionalProperties": False}
+        form = {"type": "json_schema", "json_schema": {"name": "pair", "schema": schema, "strict": True}}
+        ask = {"model": "demo:sql", "messages": self.messages, "temperature": 0, "response_format": form}
+        whole = self.client.chat.completions.create(**ask)
+        self.assertEqual(set(json.loads(whole.choices[0].message.content)), {"a", "b"})
+        text = "".join(c.choices[0].delta.content or "" for c in self.client.chat.completions.create(stream=True, **ask))
+        self.assertEqual(text, whole.choices[0].message.content)
+        cut = self.client.chat.completions.create(max_tokens=2, **ask).choices[0]
+        self.assertEqual(cut.finish_reason, "length")
+        self.assertTrue(text.startswith(cut.message.content))
+
+    def test_json_objects_and_other_spellings_are_served(self):
+        create = self.client.chat.completions.create
+        ask = {"model": "demo", "messages": self.messages, "temperature": 1.3, "max_tokens": 120}
+        for seed in range(4):
+            choice = create(seed=seed, response_format={"type": "json_object"}, **ask).choices[0]
+            if choice.finish_reason == "stop":
+                self.assertIsInstance(json.loads(choice.message.content), dict)
+        spellings = {
+            r"^[a-c]{4}$": {"guided_regex": "[a-c]{4}"},
+            r"^(one|two)$": {"guided_choice": ["one", "two"]},
+            r"^(yes|no)$": {"structured_outputs": {"choice": ["yes", "no"]}},
+            r"^#[0-9]$": {"grammar": 'root ::= "#" [0-9]'},
+            r"^(true|false)$": {"guided_json": {"type": "boolean"}},
+        }
+        for pattern, extra in spellings.items():
+            with self.subTest(extra=extra):
+                self.assertRegex(create(extra_body=extra, **ask).choices[0].message.content, pattern)
+
+    def test_bad_schemas_raise_bad_request(self):
+        create = self.client.chat.completions.create
+        for schema in ({"type": "nothing"}, {"$ref": "#/nowhere"}, {"enum": []}):
+            form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+            with self.assertRaises(openai.BadRequestError) as caught:
+                create(model="demo", messages=self.messages, response_format=form)
+            self.assertTrue(caught.exception.param.startswith("response_format"), caught.exception.param)
+
+    def test_the_best_completions_come_first(self):
+        ask = {"model": "demo", "prompt": self.prompt, "max_tokens": 8, "temperature": 1.5, "seed": 3, "logprobs": 0}
+        every = self.client.completions.create(n=6, **ask)
+        best = self.client.completions.create(n=2, best_of=6, **ask)
+
+        def mean(choice):
+            return sum(choice.logprobs.token_logprobs) / len(choice.logprobs.token_logprobs)
+
+        whole = [c for c in every.choices if c.finish_reason == "length"]  # an end token counts, but is not shown
+        if len(whole) == len(every.choices):
+            ranked = sorted(every.choices, key=mean, reverse=True)[:2]
+            self.assertEqual([c.text for c in best.choices], [c.text for c in ranked])
+        self.assertEqual([c.index for c in best.choices], [0, 1])
+        self.assertEqual(best.usage.completion_tokens, every.usage.completion_tokens)
+        self.assertEqual(best.usage.prompt_tokens, every.usage.prompt_tokens)
+
+    def test_an_echo_with_logprobs_scores_the_prompt(self):
+        ask = {"model": "demo", "prompt": "one two three", "logprobs": 2, "echo": True}
+        scored = self.client.completions.create(max_tokens=0, **ask).choices[0]
+        self.assertEqual(scored.text, "one two three")
+        parts = scored.logprobs
+        self.assertIsNone(parts.token_logprobs[0])
+        self.assertTrue(all(value <= 0 for value in parts.token_logprobs[1:]))
+        for token, offset in zip(parts.tokens, parts.text_offset):
+            if not token.startswith("<"):
+                self.assertEqual(scored.text[offset:offset + len(token)], token)
+        longer = self.client.completions.create(max_tokens=4, temperature=0, **ask).choices[0]
+        self.assertTrue(longer.text.startswith("one two three"))
+        self.assertEqual(longer.logprobs.token_logprobs[:len(parts.tokens)], parts.token_logprobs)
+
+    def test_a_hundred_choices_are_served(self):
+        answer = self.client.completions.create(model="demo", prompt="a", n=100, max_tokens=2, temperature=1)
+        self.assertEqual([c.index for c in answer.choices], list(range(100)))
 
     @unittest.skipIf(validator("CreateChatCompletionResponse") is None,
                      "shared/openai-schema.json or the jsonschema package is not here")

@@ -1,6 +1,7 @@
 // The stock openai client for Node: prints one JSON object, which the Python side checks.
 // usage: node openai.mjs BASE_URL PROMPT
 import OpenAI from 'openai';
+import { makeParseableResponseFormat } from 'openai/lib/parser';
 
 const [baseURL, prompt] = process.argv.slice(2);
 const client = new OpenAI({ baseURL, apiKey: 'none', maxRetries: 0 });
@@ -26,6 +27,19 @@ for (const model of ['auto', 'demo', 'demo:sql', 'demo:sql@prod']) {
     out.completionStream[model] += chunk.choices[0]?.text ?? '';
   }
 }
+
+// Structured output, as the client's own helper parses it.
+const schema = {
+  type: 'object',
+  properties: { size: { enum: ['small', 'large'] }, count: { type: 'integer', minimum: 0, maximum: 9 } },
+  required: ['size', 'count'],
+  additionalProperties: false,
+};
+const format = { type: 'json_schema', json_schema: { name: 'thing', schema, strict: true } };
+const asked = { model: 'demo', messages, temperature: 1, seed: 5, response_format: format };
+out.structured = JSON.parse((await client.chat.completions.create(asked)).choices[0].message.content);
+const parseable = makeParseableResponseFormat(format, JSON.parse); // what zodResponseFormat returns
+out.parsed = (await client.chat.completions.parse({ ...asked, response_format: parseable })).choices[0].message.parsed;
 
 const failing = {
   unknownModel: { model: 'nope', messages },

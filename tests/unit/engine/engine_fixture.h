@@ -96,6 +96,7 @@ struct record {
     enum finish_reason finish;
     struct fail fail;
     struct engine_usage usage;
+    float mean_logprob;
     uint64_t nap_us;   /* slept in every event, to slow the engine down */
     _Atomic bool gate; /* while set, the engine is kept in the admitted event */
     void (*on_text)(void *, const struct engine_event *); /* may be NULL */
@@ -145,6 +146,9 @@ static inline void record_event(void *owner, const struct engine_event *event)
     case ENGINE_EVENT_text:
         CHECK(r->n_admitted == 1 && str_utf8_valid(event->text));
         CHECK(event->text.n > 0 || event->n_tokens > 0);
+        CHECK(!event->is_prompt || r->n_texts == 0);
+        if (event->is_prompt)
+            break;
         r->n_texts++;
         buf_add(&r->text, event->text);
         for (size_t i = 0; i < event->n_tokens; i++)
@@ -156,6 +160,7 @@ static inline void record_event(void *owner, const struct engine_event *event)
         break;
     case ENGINE_EVENT_done:
         r->finish = event->finish;
+        r->mean_logprob = event->mean_logprob;
         r->n_final++;
         break;
     case ENGINE_EVENT_failed:

@@ -75,6 +75,31 @@ static void end(struct stream *s, struct heard *h)
     take(s, h);
 }
 
+static void control_tokens_show_their_spelling_where_asked(void **state)
+{
+    int32_t id = tokenizer_eos(tokenizer);
+    struct str spelling = tokenizer_token_text(tokenizer, id);
+    assert_true(tokenizer_is_control(tokenizer, id) && spelling.n > 0);
+    for (int keep = 0; keep < 2; keep++) {
+        struct stream_options o = { .tokenizer = tokenizer, .keep_special = keep };
+        CLEANUP(stream_freep) struct stream *s = NULL;
+        assert_int_equal(stream_new(&s, &o), 0);
+        struct heard h = { .text = BUF_INIT(4096) };
+        CLEANUP(token_list_done) struct token_list ids = { 0 };
+        encode(&ids, STR("ab"));
+        for (size_t i = 0; i < ids.n; i++)
+            say(s, &h, ids.ids[i]);
+        say(s, &h, id);
+        end(s, &h);
+        CLEANUP(buf_done) struct buf want = BUF_INIT(4096);
+        buf_adds(&want, "ab");
+        if (keep)
+            buf_add(&want, spelling);
+        assert_true(str_eq(buf_str(&h.text), buf_str(&want)));
+        buf_done(&h.text);
+    }
+}
+
 static void stop_text_never_leaves_wherever_borders_fall(void **state)
 {
     static const struct {
@@ -253,6 +278,7 @@ static void pieces_carry_their_bytes(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(control_tokens_show_their_spelling_where_asked),
         cmocka_unit_test(stop_text_never_leaves_wherever_borders_fall),
         cmocka_unit_test(random_stops_agree_with_a_naive_search),
         cmocka_unit_test(characters_leave_whole_with_all_their_tokens),
