@@ -373,23 +373,25 @@ int tokenizer_encode(const struct tokenizer *t, struct str text, unsigned flags,
 }
 
 /* Where each token of merged bytes stands: they follow each other through the text. */
-static void find_ranges(const struct tokenizer *t, struct str text, struct token_list *l)
+static void find_ranges(const struct tokenizer *t, struct str text, struct token_list *l,
+                        size_t first, size_t last)
 {
     size_t at = 0;
-    for (size_t i = 0; i < l->n; i++) {
+    for (size_t i = first; i < last; i++) {
         const struct token *k = &t->tokens[l->ids[i]];
-        struct str bytes = k->control ? k->text : k->bytes;
-        if (!str_starts(str_sub(text, at), bytes) && str_starts(bytes, STR(" ")))
+        struct str bytes = k->control ? k->text : k->bytes, rest = str_sub(text, at);
+        if (!str_starts(rest, bytes) && str_starts(bytes, STR(" ")))
             bytes = str_sub(bytes, 1); /* the blank that SPM puts in front */
-        size_t end = str_starts(str_sub(text, at), bytes) ? at + bytes.n : at;
-        size_t begin = at;
+        if (!bytes.n || !str_starts(rest, bytes))
+            continue; /* it stands for nothing that was written */
+        size_t begin = at, end = at + bytes.n;
         while (begin < end && is_blank(text.p[begin]))
             begin++;
         begin = begin < end ? begin : at; /* blanks alone */
         at = end;
-        while (begin > 0 && begin < end && is_continuation(text.p[begin]))
+        while (begin > 0 && is_continuation(text.p[begin]))
             begin--;
-        while (end > begin && end < text.n && is_continuation(text.p[end]))
+        while (end < text.n && is_continuation(text.p[end]))
             end++;
         l->ranges[i] = (struct token_range){ (uint32_t)begin, (uint32_t)end };
     }
@@ -402,8 +404,10 @@ int tokenizer_encode_ranges(const struct tokenizer *t, struct str text, unsigned
     if (text.n > UINT32_MAX)
         return -EMSGSIZE;
     int r = tokenizer_encode(t, text, flags, l);
-    if (r == 0 && !t->wordpiece)
-        find_ranges(t, text, l);
+    if (r == 0 && !t->wordpiece) {
+        bool ends = (flags & TOKENIZE_bos) != 0;
+        find_ranges(t, text, l, ends && t->add_bos, l->n - (ends && t->add_eos));
+    }
     return r;
 }
 
