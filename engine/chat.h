@@ -17,6 +17,7 @@ struct chat_tool_call {
 struct chat_message {
     struct str role;                         /* system, developer, user, assistant, tool */
     struct str content;                      /* text parts joined by a newline; may be empty */
+    struct str reasoning;                    /* of an assistant message; may be empty */
     struct str name;                         /* optional */
     struct str tool_call_id;                 /* of a tool message */
     const struct chat_tool_call *tool_calls; /* of an assistant message */

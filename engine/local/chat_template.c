@@ -1,6 +1,7 @@
 #include "engine/local/chat_template.h"
 
 #include "engine/local/chat_template_impl.h"
+#include "engine/local/chat_template_messages.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -49,74 +50,10 @@ void chat_rendering_done(struct chat_rendering *r)
     *r = (struct chat_rendering){ 0 };
 }
 
-static void put(struct render *r, struct val d, const char *key, struct val v)
-{
-    if (r->err == 0)
-        dict_set(r, d.d, val_cstr(r, key), v);
-}
-
-static void put_user(struct render *r, struct val d, const char *key, struct str s)
-{
-    if (s.n)
-        put(r, d, key, val_text(r, s, true));
-}
-
-/* Templates build marks of roles ("<|" + role + "|>"): the known ones are words of the template's
- * own, any other is a user's. */
-static struct val role_value(struct render *r, struct str role)
-{
-    static const char *const known[] = { "system", "developer", "user", "assistant", "tool" };
-    for (size_t i = 0; i < ARRAY_LEN(known); i++)
-        if (str_is(role, known[i]))
-            return val_text(r, role, false);
-    return val_text(r, role, true);
-}
-
-/* JSON text as values; text that is not JSON stays text. */
-static struct val parsed(struct render *r, struct str json)
-{
-    bool ok = false;
-    struct val v = val_from_json(r, json, true, &ok);
-    return ok || r->err != 0 ? v : val_text(r, json, true);
-}
-
-static struct val tool_calls_value(struct render *r, const struct chat_message *m)
-{
-    struct val all = val_list(r, m->n_tool_calls);
-    for (size_t i = 0; i < m->n_tool_calls && r->err == 0; i++) {
-        const struct chat_tool_call *c = &m->tool_calls[i];
-        struct val one = val_dict(r), fn = val_dict(r);
-        put_user(r, one, "id", c->id);
-        put(r, one, "type", val_cstr(r, "function"));
-        put(r, fn, "name", val_text(r, c->name, true));
-        put(r, fn, "arguments", c->arguments.n ? parsed(r, c->arguments) : val_dict(r));
-        put(r, one, "function", fn);
-        (void)list_add(r, all.l, one);
-    }
-    return all;
-}
-
-static struct val messages_value(struct render *r, const struct chat_request *q)
-{
-    struct val all = val_list(r, q->n_messages);
-    for (size_t i = 0; i < q->n_messages && r->err == 0; i++) {
-        const struct chat_message *m = &q->messages[i];
-        struct val one = val_dict(r);
-        put(r, one, "role", role_value(r, m->role));
-        put(r, one, "content", val_text(r, m->content, true));
-        put_user(r, one, "name", m->name);
-        if (m->n_tool_calls)
-            put(r, one, "tool_calls", tool_calls_value(r, m));
-        put_user(r, one, "tool_call_id", m->tool_call_id);
-        (void)list_add(r, all.l, one);
-    }
-    return all;
-}
-
 static struct val tools_value(struct render *r, const struct chat_request *q)
 {
     if (q->tools_json.n) {
-        struct val all = parsed(r, q->tools_json);
+        struct val all = chat_json(r, q->tools_json);
         if (r->err == 0 && all.kind != V_list)
             return render_fail(r, "tools is no JSON array");
         return r->err == 0 && all.l->n == 0 ? V_NONE : all;
@@ -125,13 +62,13 @@ static struct val tools_value(struct render *r, const struct chat_request *q)
         return V_NONE;
     struct val all = val_list(r, q->n_tools);
     for (size_t i = 0; i < q->n_tools && r->err == 0; i++)
-        (void)list_add(r, all.l, parsed(r, q->tools[i].json));
+        (void)list_add(r, all.l, chat_json(r, q->tools[i].json));
     return all;
 }
 
 static void set_kwargs(struct render *r, struct scope *s, struct str json)
 {
-    struct val all = json.n ? parsed(r, json) : V_NONE;
+    struct val all = json.n ? chat_json(r, json) : V_NONE;
     if (r->err == 0 && all.kind != V_dict && all.kind != V_none)
         (void)render_fail(r, "chat_template_kwargs is no JSON object");
     for (size_t i = 0; r->err == 0 && all.kind == V_dict && i < all.d->n; i++)
@@ -146,7 +83,7 @@ static struct scope *top_scope(struct render *r, const struct chat_template_vars
     scope_set(r, s, STR("documents"), V_NONE);
     scope_set(r, s, STR("add_generation_prompt"), val_bool(vars->add_generation_prompt));
     set_kwargs(r, s, vars->request->template_kwargs);
-    scope_set(r, s, STR("messages"), messages_value(r, vars->request));
+    scope_set(r, s, STR("messages"), chat_messages(r, vars));
     scope_set(r, s, STR("tools"), tools_value(r, vars->request));
     scope_set(r, s, STR("bos_token"), val_text(r, vars->bos_token, false));
     scope_set(r, s, STR("eos_token"), val_text(r, vars->eos_token, false));

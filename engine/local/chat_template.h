@@ -11,6 +11,7 @@
 #include "engine/local/tokenizer.h"
 
 struct chat_template;
+struct tool_format;
 
 /* FAILED: *reterr gives line and what is not understood. */
 int chat_template_new(struct chat_template **ret, struct str source, struct fail *reterr) MUST_USE;
@@ -31,8 +32,14 @@ struct chat_template_vars {
     bool add_generation_prompt;
     struct str bos_token, eos_token;
     int64_t now_s; /* for strftime_now; Unix time */
+    /* What the template has no words for (tools, calls, results) is written into the messages in
+     * this way; NULL: it is not written. */
+    const struct tool_format *format;
 };
 
 /* FAILED: raise_exception's own text (invalid_request), or a bound that was hit. */
 int chat_template_render(const struct chat_template *t, const struct chat_template_vars *vars,
                          struct chat_rendering *ret, struct fail *reterr) MUST_USE;
+
+/* Notes in *f whether the template has words for tools, calls, results, a system message. */
+void chat_template_probe(const struct chat_template *t, struct tool_format *f);

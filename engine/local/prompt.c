@@ -28,8 +28,10 @@ static int compile(struct prompter *p, const struct gguf *g)
     if (r == FAILED) {
         log_line(LOG_warn, "chat_template_refused", "model=%s cause=\"%s\"", gguf_name(g),
                  p->broken.message);
-        r = 0;
+        return 0;
     }
+    if (r == 0)
+        chat_template_probe(p->template, &p->format);
     return r;
 }
 
@@ -113,6 +115,7 @@ static int chat_ids(const struct prompter *p, const struct chat_request *request
         .bos_token = special_text(p->tokenizer, tokenizer_bos(p->tokenizer)),
         .eos_token = special_text(p->tokenizer, tokenizer_eos(p->tokenizer)),
         .now_s = (int64_t)clock_wall_s(),
+        .format = &p->format,
     };
     CLEANUP(chat_rendering_done) struct chat_rendering rendering = { 0 };
     int r = chat_template_render(p->template, &vars, &rendering, reterr);

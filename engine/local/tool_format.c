@@ -207,8 +207,9 @@ void tool_format_of(struct tool_format *ret, struct str chat_template)
             ret->think_open = thoughts[k].open;
             ret->think_close = thoughts[k].close;
         }
-    ret->tells = holds(chat_template, "tools");
+    ret->has_tools = ret->has_results = holds(chat_template, "tools");
     ret->has_calls = holds(chat_template, "tool_calls");
+    ret->has_system = true;
     ret->short_ids = holds(chat_template, "length != 9");
 }
 

@@ -39,10 +39,12 @@ struct tool_format {
     const char *think_open, *think_close;       /* around reasoning */
     const char *answer_open, *answer_close;     /* may stand around the text */
 
-    /* what the template, not the family, says */
-    bool tells;     /* it shows the tools to the model */
-    bool has_calls; /* it writes earlier calls */
-    bool short_ids; /* it refuses call ids that are not 9 characters long */
+    /* what the template, not the family, says; tried out by prompter_new */
+    bool has_tools;   /* it shows the tools to the model */
+    bool has_calls;   /* it writes earlier calls */
+    bool has_results; /* … and what came of them */
+    bool has_system;  /* it takes a system message */
+    bool short_ids;   /* it refuses call ids that are not 9 characters long */
 };
 
 /* The family of a template, or `generic`, which writes as `hermes` does and reads more. */
@@ -65,9 +67,15 @@ grammar_expr tool_format_answer(struct grammar_builder *b, const struct tool_for
                                 grammar_expr body);
 
 /*
- * The answer that tool_choice required or function asks for: reasoning as above, then calls in the
- * family's own words with arguments that the functions' schemas allow. FAILED (invalid_request):
- * names the tool's parameters and the keyword that cannot be honoured.
+ * Whether a request's calls are held to their schemas: tool_choice required or function, or, with
+ * auto, a function that is strict.
+ */
+bool tool_format_constrains(const struct tool_format *f, const struct chat_request *request);
+
+/*
+ * The answer of such a request: reasoning as above, then calls in the family's own words (with auto
+ * after any text, or none at all) with arguments that the functions' schemas allow. FAILED
+ * (invalid_request): names the tool's parameters and the keyword that cannot be honoured.
  */
 int tool_format_expr(struct grammar_builder *b, const struct tool_format *f,
                      const struct chat_request *request, bool opened, grammar_expr *ret,

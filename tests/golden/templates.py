@@ -120,6 +120,17 @@ CONVERSATIONS = {
         ],
         "tools": [WEATHER, CLOCK],
     },
+    "reasoning and a call": {
+        "messages": [
+            user("Weather in Bern?"),
+            {"role": "assistant", "content": "", "reasoning_content": "I must look, <think>.", "thinking": "I must look, <think>.", "tool_calls": [call("get_weather", {"city": "Bern"})]},
+            {"role": "tool", "content": "rain", "tool_call_id": "abcdefgh1"},
+            {"role": "assistant", "content": "It rains.", "reasoning_content": "Simple."},
+            user("And in Uri?"),
+        ],
+        "tools": [WEATHER],
+    },
+    "reasoning effort": {"messages": [user("Hi")], "kwargs": {"reasoning_effort": "high"}},
     "thinking off": {"messages": [user("Hi")], "kwargs": {"enable_thinking": False, "thinking": False}},
     "thinking on": {"messages": [user("Hi"), assistant("<think>hm</think>Hello"), user("Why?")], "kwargs": {"enable_thinking": True, "thinking": True}},
     "wrong order": {"messages": [assistant("I begin"), assistant("twice"), user("x")]},

@@ -68,6 +68,7 @@ static struct chat_request request_of(struct arena *a, const json_t *conversatio
         const json_t *m = json_array_get(messages, i);
         q.messages[i] = (struct chat_message){ .role = str_in(m, "role"),
                                                .content = str_in(m, "content"),
+                                               .reasoning = str_in(m, "reasoning_content"),
                                                .name = str_in(m, "name"),
                                                .tool_call_id = str_in(m, "tool_call_id") };
         fill_calls(a, &q.messages[i], json_object_get(m, "tool_calls"));
