@@ -14,16 +14,6 @@
         s, sizeof(s) - 1                                                                           \
     } /* of a static table */
 
-static struct str read_text(const char *path, struct buf *b)
-{
-    CLEANUP(own_fclose) FILE *f = fopen(path, "re");
-    assert_non_null(f);
-    char chunk[4096];
-    for (size_t n; (n = fread(chunk, 1, sizeof(chunk), f)) > 0;)
-        buf_add(b, (struct str){ chunk, n });
-    return buf_str(b);
-}
-
 static void probe(struct tool_format *f, struct str source)
 {
     CLEANUP(chat_template_freep) struct chat_template *t = NULL;
@@ -61,11 +51,12 @@ static void templates_name_their_family(void **state)
     bool same = true;
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         char file[256];
-        CLEANUP(buf_done) struct buf text = BUF_INIT(1 << 20);
+        size_t n = 0;
         struct tool_format f;
         (void)snprintf(file, sizeof(file), "engine/templates/%s.jinja", all[i].file);
         TEST_SHARED(path, file);
-        probe(&f, read_text(path, &text));
+        CLEANUP(own_free) char *text = test_read(path, &n);
+        probe(&f, (struct str){ text, n });
         char words[] = { f.has_tools ? 't' : '-',   f.has_calls ? 'c' : '-',
                          f.has_results ? 'r' : '-', f.has_system ? 's' : '-',
                          f.short_ids ? 'i' : '-',   '\0' };
@@ -201,5 +192,5 @@ int main(void)
         cmocka_unit_test(ids_become_short_where_templates_insist),
         cmocka_unit_test(a_prompt_that_opens_reasoning_is_seen),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return TEST_RUN(tests);
 }

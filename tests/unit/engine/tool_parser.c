@@ -490,5 +490,5 @@ int main(void)
         cmocka_unit_test(arguments_leave_as_they_arrive),
         cmocka_unit_test(a_long_answer_costs_linear_time),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return TEST_RUN(tests);
 }
