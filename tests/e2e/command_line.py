@@ -142,6 +142,42 @@ class CommandLine(unittest.TestCase):
         self.assertNotEqual(out[1]["text"], case["answer"])
         self.assertEqual(out[0]["prompt_ids"], out[1]["prompt_ids"])
 
+    def test_generate_keeps_to_a_schema_and_a_grammar(self):
+        schema = {"type": "object", "properties": {"a": {"enum": ["x", "y"]}, "n": {"type": "integer", "maximum": 9,
+                                                                                     "minimum": 0}},
+                  "required": ["a", "n"], "additionalProperties": False}
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+            f.write(json.dumps(schema))
+            f.flush()
+            jobs = [{"prompt": "What", "n": 60, "temperature": 1.5, "seed": i} for i in range(5)]
+            jobs.append({"prompt": "What", "n": 60, "grammar": 'root ::= "yes" | "no"'})
+            jobs.append({"prompt": "What", "n": 60, "response_format": {"type": "json_object"}, "temperature": 1.2,
+                         "seed": 2, "typical_p": 0.9, "logit_bias": {"5": -100}})
+            out = lines(run("generate", "-m", MODEL, "--json", "--json-schema", f.name,
+                            text="".join(json.dumps(j) + "\n" for j in jobs)))
+            for one in out[:5]:
+                self.assertEqual(one["finish_reason"], "stop")
+                thing = json.loads(one["text"])
+                self.assertEqual(set(thing), {"a", "n"})
+                self.assertIn(thing["a"], "xy")
+                self.assertIn(thing["n"], range(10))
+            self.assertIn(out[5]["text"], ("yes", "no"))
+            if out[6]["finish_reason"] == "stop":
+                self.assertIsInstance(json.loads(out[6]["text"]), dict)
+            again = lines(run("generate", "-m", MODEL, "--json", "--json-schema", f.name, text=json.dumps(jobs[3]) + "\n"))
+            self.assertEqual(again[0]["ids"], out[3]["ids"])  # the same alone and in company
+        with tempfile.NamedTemporaryFile("w", suffix=".gbnf") as f:
+            f.write('root ::= "a"+ "b"')
+            f.flush()
+            text = run("generate", "-m", MODEL, "-p", "What", "--grammar", f.name).stdout
+            self.assertRegex(text, "^a+b?\n$")
+            f.write("(")
+            f.flush()
+            failed = run("generate", "-m", MODEL, "-p", "What", "--grammar", f.name)
+            self.assertEqual(failed.returncode, 1)
+            self.assertTrue(failed.stderr)
+        self.assertEqual(run("generate", "-m", MODEL, "--grammar", "a", "--json-schema", "b").returncode, 2)
+
     def test_missing_and_broken_files_are_named(self):
         with tempfile.NamedTemporaryFile("wb", suffix=".gguf") as f:
             f.write(b"GGUF\x03\x00\x00\x00garbage")
