@@ -17,6 +17,7 @@ enum {
 
 static struct matcher *matcher_free(struct matcher *m)
 {
+    masks_done(&m->masks);
     stacks_done(&m->stacks);
     (void)pthread_mutex_destroy(&m->lock);
     free(m);
@@ -56,6 +57,7 @@ static int matcher_new(struct matcher **ret, const struct automaton *a, const st
         (void)matcher_free(m);
         return -ENOMEM;
     }
+    masks_init(&m->masks, &m->stacks);
     find_marks(m);
     *ret = m;
     return 0;
@@ -159,33 +161,12 @@ static void set_bit(uint32_t *mask, int32_t id)
     mask[(uint32_t)id / WORD_BITS] |= 1u << ((uint32_t)id % WORD_BITS);
 }
 
-/* Sets the tokens whose bytes may follow `set`: a walk of the trie. */
-static void walk(struct matcher *m, uint32_t set, uint32_t *mask, uint32_t *sets)
-{
-    const struct token_trie *t = m->trie;
-    sets[0] = set;
-    for (uint32_t i = 1; i < t->n_nodes;) {
-        const struct trie_node *n = &t->nodes[i];
-        uint32_t next = stacks_step(&m->stacks, sets[n->depth - 1], m->a->class_of[n->byte]);
-        if (next == STACKS_DEAD) {
-            i = n->skip;
-            continue;
-        }
-        sets[n->depth] = next;
-        for (uint32_t k = n->tokens; k < n[1].tokens; k++)
-            set_bit(mask, t->ids[k]);
-        i++;
-    }
-}
-
 static bool fill_mask(struct constraint *c)
 {
     struct matcher *m = c->m;
     memset(c->mask, 0, m->trie->n_words * sizeof(*c->mask));
-    CLEANUP(own_free) uint32_t *sets = malloc((m->trie->longest + 1ull) * sizeof(*sets));
-    if (!sets)
+    if (masks_add(&m->masks, m->trie, c->set, c->mask) < 0)
         return false;
-    walk(m, c->set, c->mask, sets);
     for (uint32_t i = 0; i < m->a->n_marks; i++)
         if (m->marks[i] >= 0 &&
             stacks_step(&m->stacks, c->set, m->a->n_byte_classes + i) != STACKS_DEAD)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "engine/local/grammar/constraint.h"
+#include "engine/local/grammar/masks.h"
 #include "engine/local/grammar/stacks.h"
 
 /* One node; children follow directly, `skip` is behind the last of them. Node 0 is the root. */
@@ -48,6 +49,7 @@ struct matcher {
     uint64_t serial;
     pthread_mutex_t lock; /* of all below */
     struct stacks stacks;
+    struct masks masks;
     struct constraint *users;         /* linked */
     int32_t marks[GRAMMAR_MAX_MARKS]; /* tokens; -1: none is spelt so */
 };

@@ -209,6 +209,8 @@ static void pack_node(struct packer *p, uint32_t i)
     n.calls = calls;
     n.n_calls = p->n_calls - calls;
     p->nodes[i] = n;
+    if (n.depth > p->a->deepest)
+        p->a->deepest = n.depth;
 }
 
 static int pack(struct automaton *a, const uint16_t *rule_depth)

@@ -113,8 +113,9 @@ struct automaton {
     struct rule *rules;
     uint32_t *by_rank; /* rules */
     uint32_t n_nodes, n_edges, n_calls, n_counters, n_rules;
-    uint32_t root; /* rule; GRAMMAR_NONE: only the empty text matches */
-    bool empty;    /* the empty text matches */
+    uint32_t root;    /* rule; GRAMMAR_NONE: only the empty text matches */
+    bool empty;       /* the empty text matches */
+    uint32_t deepest; /* largest depth of a node */
     uint8_t class_of[256];
     uint32_t n_byte_classes, n_classes; /* n_classes counts marks */
     char *mark_bytes;
