@@ -46,6 +46,7 @@ class Maker:
 
     def __init__(self, seed):
         self.r = random.Random(seed)
+        self.old = seed % 6 == 5  # draft 7
         self.defs = {}
         self.makers = {}
 
@@ -152,7 +153,10 @@ class Maker:
             return schema, lambda: [make() for _ in range(self.r.randint(low, high))]
         if kind == 3:
             first, make_first = self.node(depth + 1)
-            schema = {"type": "array", "prefixItems": [first, {"type": "boolean"}], "items": self.r.choice([False, item])}
+            rest = self.r.choice([False, item])
+            prefix = [first, {"type": "boolean"}]
+            schema = {"type": "array", "items": prefix, "additionalItems": rest} if self.old else {
+                "type": "array", "prefixItems": prefix, "items": rest}
             return schema, lambda: [make_first(), True][:self.r.randint(0, 2)]
         if kind == 4:
             values = [v for v in self.r.sample(LITERALS, self.r.randint(2, 5)) if not isinstance(v, (list, dict, bool))]
@@ -161,7 +165,7 @@ class Maker:
             return schema, lambda: self.r.sample(values, self.r.randint(0, min(4, len(values))))
         if kind == 5:
             schema = {"type": "array", "items": {"type": ["integer", "string"]}, "contains": {"type": "string", "maxLength": 2}}
-            if self.r.random() < 0.5:
+            if self.r.random() < 0.5 and not self.old:
                 schema["minContains"] = 2
                 schema["maxContains"] = 3
                 schema["items"] = {"type": ["boolean", "string"], "maxLength": 2}
@@ -169,7 +173,7 @@ class Maker:
             if self.r.random() < 0.5:
                 schema["maxItems"] = 3
             return schema, lambda: self.r.sample([1, "long text", "x"], 3)
-        return {"type": "array", "items": [item], "additionalItems": False}, lambda: [make()][:self.r.randint(0, 1)]
+        return {"type": "array", "items": item, "maxItems": 1}, lambda: [make()][:self.r.randint(0, 1)]
 
     def object(self, depth):
         names = self.r.sample(WORDS, self.r.randint(0, 4))
@@ -190,7 +194,7 @@ class Maker:
         elif kind == 6 and not schema["required"]:
             schema["propertyNames"] = {"pattern": "^[a-z_]{1,4}$"}
         elif kind == 7 and len(names) > 1:
-            schema["dependentRequired"] = {names[0]: [names[-1]]}
+            schema["dependencies" if self.old else "dependentRequired"] = {names[0]: [names[-1]]}
         if self.r.random() < 0.2:
             schema["maxProperties"] = self.r.randint(len(schema["required"]), 4)
         if self.r.random() < 0.2:
@@ -275,8 +279,12 @@ def schema(seed):
     """(schema, make): the schema of this seed, and a function of no arguments that makes an instance."""
     maker = Maker(seed)
     root, make = maker.node()
+    if root is True:
+        root = {}
     if maker.defs:
-        root = {"$defs": maker.defs, "allOf": [root]} if "$ref" in root else {**root, "$defs": maker.defs}
+        root = {"$defs": maker.defs, "allOf": [root]}
+    if maker.old:
+        root = {"$schema": "http://json-schema.org/draft-07/schema#", **(root if "$defs" in root else {"allOf": [root]})}
     return root, make
 
 

@@ -235,6 +235,18 @@ static const json_t *walk_pointer(const json_t *at, struct str pointer)
     return at;
 }
 
+/* The schema around that has an $id of its own: pointers begin there. */
+static const json_t *base_of(struct json_schema *s, const json_t *schema)
+{
+    const struct schema_place *p = *place_slot(s, schema);
+    for (; p && p->parent; p = p->parent) {
+        const char *id = json_string_value(json_object_get(p->v, "$id"));
+        if (id && id[0] != '#')
+            return p->v;
+    }
+    return s->root;
+}
+
 int schema_follow(struct json_schema *s, const json_t *schema, const char *keyword,
                   const json_t **ret)
 {
@@ -244,7 +256,7 @@ int schema_follow(struct json_schema *s, const json_t *schema, const char *keywo
     struct str ref = schema_str(name);
     const json_t *known = json_object_get(s->anchors, ref.p);
     ptrdiff_t hash = str_find(ref, STR("#"));
-    const json_t *base = s->root;
+    const json_t *base = base_of(s, schema);
     struct str fragment = hash < 0 ? STR_NULL : str_sub(ref, (size_t)hash + 1);
     if (known) {
         *ret = (const json_t *)(intptr_t)json_integer_value(known); /* see add_anchor */
@@ -433,36 +445,70 @@ static struct schema_rule **rule_slot(struct json_schema *s, const struct conjun
     return &s->rules[h];
 }
 
+enum { N_WORDS = 3 };
+static const struct {
+    const char *text;
+    unsigned type;
+    json_type kind;
+} words[N_WORDS] = {
+    { "null", TYPE_NULL, JSON_NULL },
+    { "true", TYPE_BOOLEAN, JSON_TRUE },
+    { "false", TYPE_BOOLEAN, JSON_FALSE },
+};
+
+static int listed_values(struct json_schema *s, const json_t *values, grammar_expr *ret)
+{
+    size_t n = json_array_size(values);
+    grammar_expr *v = arena_array(s->mem, n + 1, sizeof(*v));
+    if (!v)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++)
+        v[i] = schema_literal(s, json_array_get(values, i));
+    *ret = grammar_alt(s->b, v, n);
+    return 0;
+}
+
+/* What `not` excludes among words; arrays and objects cannot be excluded one by one. */
+static int exclude_words(struct json_schema *s, const struct branch *b, unsigned types,
+                         bool *ret_excluded)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        size_t k;
+        json_t *v;
+        json_array_foreach(json_object_get(b->v[i], NOT_ENUM), k, v)
+        {
+            if ((json_is_array(v) && types & TYPE_ARRAY) ||
+                (json_is_object(v) && types & TYPE_OBJECT))
+                return schema_refuse(s, b->v[i], "not", "cannot exclude single arrays and objects");
+            for (size_t w = 0; w < N_WORDS; w++)
+                ret_excluded[w] |= json_typeof(v) == words[w].kind;
+        }
+    }
+    return 0;
+}
+
 static int branch_value(struct json_schema *s, const struct branch *b, grammar_expr *ret)
 {
     grammar_expr parts[8];
     size_t n = 0;
     unsigned types = TYPE_ALL;
     bool integer = false;
+    bool excluded[N_WORDS] = { false };
     json_t *values = NULL;
     int r = branch_values(s, b, &values);
-    if (r != 0)
-        return r;
-    if (values) {
-        grammar_expr *v = arena_array(s->mem, json_array_size(values) + 1, sizeof(*v));
-        if (!v)
-            return -ENOMEM;
-        for (; n < json_array_size(values); n++)
-            v[n] = schema_literal(s, json_array_get(values, n));
-        *ret = grammar_alt(s->b, v, n);
-        return 0;
-    }
-    r = branch_types(s, b, &types, &integer);
-    if (r != 0)
-        return r;
-    if (types == TYPE_ALL)
+    if (r == 0 && values)
+        return listed_values(s, values, ret);
+    if (r == 0)
+        r = branch_types(s, b, &types, &integer);
+    if (r == 0 && types == TYPE_ALL)
         types = branch_meant_types(b);
-    if (types & TYPE_NULL)
-        parts[n++] = grammar_bytes(s->b, STR("null"));
-    if (types & TYPE_BOOLEAN) {
-        parts[n++] = grammar_bytes(s->b, STR("true"));
-        parts[n++] = grammar_bytes(s->b, STR("false"));
-    }
+    if (r == 0)
+        r = exclude_words(s, b, types, excluded);
+    if (r != 0)
+        return r;
+    for (size_t i = 0; i < N_WORDS; i++)
+        if (types & words[i].type && !excluded[i])
+            parts[n++] = grammar_bytes(s->b, str_of(words[i].text));
     if (types & TYPE_NUMBER && (r = schema_number(s, b, integer, &parts[n++])) != 0)
         return r;
     if (types & TYPE_STRING && (r = schema_string(s, b, &parts[n++])) != 0)

@@ -25,6 +25,7 @@ int json_schema_expr(struct grammar_builder *b, struct str schema,
 grammar_expr json_value_expr(struct grammar_builder *b);
 grammar_expr json_object_expr(struct grammar_builder *b);
 
-/* A regular expression (ECMA 262, as JSON Schema's `pattern` uses it) over raw text. */
+/* The texts that a regular expression (ECMA 262) matches from their start to their end. FAILED: the
+ * message names the place. */
 int regex_expr(struct grammar_builder *b, struct str pattern, grammar_expr *ret,
                struct fail *reterr) MUST_USE;

@@ -94,7 +94,7 @@ int schema_pattern_matches(struct json_schema *s, const json_t *schema, const ch
         p = arena_alloc(s->mem, sizeof(*p));
         if (!l || !p)
             return -ENOMEM;
-        int r = regex_add(l, str_of(pattern), /* negated= */ false, &why);
+        int r = regex_add(l, str_of(pattern), REGEX_SOMEWHERE, &why);
         if (r == FAILED)
             return schema_refuse(s, schema, "pattern", "cannot be honoured: %s", why.message);
         if (r == 0)

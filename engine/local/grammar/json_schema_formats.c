@@ -21,6 +21,8 @@
 /* At most 253 characters: seven short labels and three long ones. */
 #define SHORT_LABEL "[A-Za-z0-9](?:[A-Za-z0-9-]{0,4}[A-Za-z0-9])?"
 #define HOSTNAME "(?:" SHORT_LABEL "\\.){0,7}" LABEL "(?:\\." LABEL "){0,2}"
+/* Hyphens in the third and fourth place are for encoded names, most of which decode to none. */
+#define NO_PUNYCODE "(?!(?:[^.]*\\.)*[^.]{2}--)"
 #define ATEXT "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 #define PCT "%[0-9A-Fa-f]{2}"
 #define PCHAR "(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|" PCT ")"
@@ -55,8 +57,8 @@ static const struct {
     /* RFC 5321 without quoted local parts, comments and address literals. */
     { "email", "^" ATEXT "(?:\\." ATEXT ")*@" LABEL "(?:\\." LABEL ")+$" },
     { "idn-email", "^" ATEXT "(?:\\." ATEXT ")*@" LABEL "(?:\\." LABEL ")+$" },
-    { "hostname", "^" HOSTNAME "$" },
-    { "idn-hostname", "^" HOSTNAME "$" },
+    { "hostname", "^" NO_PUNYCODE HOSTNAME "$" },
+    { "idn-hostname", "^" NO_PUNYCODE HOSTNAME "$" },
     { "ipv4", "^" IPV4 "$" },
     { "ipv6", "^" IPV6 "$" }, /* RFC 4291, without zones */
     { "uuid", "^[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$" },

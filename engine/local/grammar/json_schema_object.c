@@ -312,7 +312,8 @@ static int rest_name(struct object *o, const struct pattern *p, size_t n, unsign
         lang_add_words(l, names, k, /* negated= */ true);
     for (size_t i = 0; i < n; i++) {
         struct fail why = { 0 };
-        int r = regex_add(l, str_of(p[i].text), !(set >> i & 1), &why);
+        int r =
+            regex_add(l, str_of(p[i].text), set >> i & 1 ? REGEX_SOMEWHERE : REGEX_NOWHERE, &why);
         if (r == FAILED)
             return schema_refuse(o->s, p[i].leaf, "patternProperties", "cannot be honoured: %s",
                                  why.message);

@@ -102,7 +102,7 @@ static int exclude_number(struct lang *l, const json_t *v)
         buf_adds(&p, "(?:\\.0+)?$");
     }
     struct fail why;
-    return buf_err(&p) < 0 ? -ENOMEM : regex_add(l, buf_str(&p), /* negated= */ true, &why);
+    return buf_err(&p) < 0 ? -ENOMEM : regex_add(l, buf_str(&p), REGEX_NOWHERE, &why);
 }
 
 static int exclude_numbers(struct json_schema *s, const struct branch *b, struct lang *l)
@@ -159,7 +159,7 @@ static int add_pattern(struct json_schema *s, const json_t *leaf, const char *ke
         return 0;
     if (!json_is_string(v))
         return schema_refuse(s, leaf, "pattern", "must be a string");
-    int r = regex_add(l, schema_str(v), negated, &why);
+    int r = regex_add(l, schema_str(v), negated ? REGEX_NOWHERE : REGEX_SOMEWHERE, &why);
     if (r == FAILED)
         return schema_refuse(s, leaf, "pattern", "cannot be honoured: %s", why.message);
     return r;
@@ -173,7 +173,7 @@ static int add_format(struct json_schema *s, const json_t *leaf, struct lang *l)
         return v ? schema_refuse(s, leaf, "format", "must be a string") : 0;
     const char *pattern = schema_format(schema_str(v));
     if (pattern)
-        return regex_add(l, str_of(pattern), /* negated= */ false, &why);
+        return regex_add(l, str_of(pattern), REGEX_SOMEWHERE, &why);
     if (s->o->strict)
         return schema_refuse(s, leaf, "format",
                              "'%.40s' is not known; strict schemas name known ones",

@@ -268,7 +268,7 @@ int regex_expr(struct grammar_builder *b, struct str pattern, grammar_expr *ret,
     CLEANUP(lang_dfa_done) struct lang_dfa d = LANG_DFA_INIT;
     if (!l)
         return -ENOMEM;
-    int r = regex_add(l, pattern, /* negated= */ false, reterr);
+    int r = regex_add(l, pattern, REGEX_WHOLE, reterr);
     if (r != 0)
         return r;
     r = lang_determinise(l, &d);

@@ -15,9 +15,11 @@ enum {
 };
 enum { NO_EDGE = UINT32_MAX };
 
-/* Where the text stands before the next character. */
-enum before { BEFORE_START, BEFORE_OTHER, BEFORE_WORD };
-enum after { AFTER_OTHER, AFTER_WORD, AFTER_END };
+/*
+ * What stands at the two sides of a place. Engines differ over words beyond ASCII: beside such a
+ * character there is neither a border nor none.
+ */
+enum side { SIDE_END, SIDE_OTHER, SIDE_WORD, SIDE_UNKNOWN };
 
 struct edge {
     uint32_t to, set, next; /* set: NO_EDGE for a skip */
@@ -301,7 +303,7 @@ struct atoms {
     uint64_t *member; /* [n, words]: the sets that hold the atom */
     size_t words, n;
     struct charset *ranges; /* [n] */
-    bool *is_word;          /* [n] */
+    uint8_t *side;          /* [n]: enum side */
 };
 
 static void atoms_done(struct atoms *t)
@@ -310,7 +312,7 @@ static void atoms_done(struct atoms *t)
         charset_done(&t->ranges[i]);
     free(t->ranges);
     free(t->member);
-    free(t->is_word);
+    free(t->side);
 }
 
 static int by_number(const void *a, const void *b)
@@ -362,9 +364,13 @@ static bool charset_has(const struct charset *s, uint32_t c)
     return lo < s->n && s->v[lo].first <= c;
 }
 
-static bool word_character(uint32_t c)
+static enum side side_of(uint32_t c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
+    if (c > 0x7f)
+        return SIDE_UNKNOWN;
+    bool word =
+        (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
+    return word ? SIDE_WORD : SIDE_OTHER;
 }
 
 /* The atom with these members, made when it is new. */
@@ -372,14 +378,14 @@ static int atom_for(struct atoms *t, const uint64_t *member, uint32_t c, size_t 
 {
     for (size_t i = 0; i < t->n; i++)
         if (memcmp(t->member + i * t->words, member, t->words * sizeof(*member)) == 0 &&
-            t->is_word[i] == word_character(c)) {
+            t->side[i] == side_of(c)) {
             *ret = i;
             return 0;
         }
     if (t->n == MAX_ATOMS)
         return -E2BIG;
     memcpy(t->member + t->n * t->words, member, t->words * sizeof(*member));
-    t->is_word[t->n] = word_character(c);
+    t->side[t->n] = (uint8_t)side_of(c);
     *ret = t->n++;
     return 0;
 }
@@ -391,18 +397,22 @@ static int atoms_make(struct lang *l, struct atoms *t)
     charset_add(&words, 'A', 'Z');
     charset_add(&words, '_', '_');
     charset_add(&words, 'a', 'z');
-    if (l->borders)
-        (void)lang_set(l, &words); /* so that no atom mixes them */
+    CLEANUP(charset_done) struct charset ascii = { 0 };
+    charset_add(&ascii, 1, 0x7f);
+    if (l->borders) { /* so that no atom mixes them */
+        (void)lang_set(l, &words);
+        (void)lang_set(l, &ascii);
+    }
     if (l->err)
         return l->err;
     t->words = (l->n_sets + 63) / 64 + 1;
     t->member = calloc(MAX_ATOMS * t->words, sizeof(*t->member));
     t->ranges = calloc(MAX_ATOMS, sizeof(*t->ranges));
-    t->is_word = calloc(MAX_ATOMS, sizeof(*t->is_word));
+    t->side = calloc(MAX_ATOMS, sizeof(*t->side));
     size_t n = 0;
     CLEANUP(own_free) uint32_t *cuts = set_cuts(l, &n);
     CLEANUP(own_free) uint64_t *member = calloc(t->words, sizeof(*member));
-    if (!t->member || !t->ranges || !t->is_word || !cuts || !member)
+    if (!t->member || !t->ranges || !t->side || !cuts || !member)
         return -ENOMEM;
     for (size_t i = 0; i + 1 < n; i++) {
         uint32_t c = cuts[i];
@@ -412,7 +422,7 @@ static int atoms_make(struct lang *l, struct atoms *t)
         for (size_t s = 0; s < l->n_sets; s++)
             if (charset_has(&l->sets[s], c))
                 member[s / 64] |= 1ull << (s % 64);
-        /* The word bit only matters with borders; elsewhere it must not split atoms. */
+        /* Sides only matter with borders; elsewhere they must not split atoms. */
         size_t atom = 0;
         int r = atom_for(t, member, l->borders ? c : 0, &atom);
         if (r < 0)
@@ -458,26 +468,27 @@ static void subsets_done(struct subsets *s)
     free(s->seen);
 }
 
-static bool guard_open(enum lang_guard g, enum before before, enum after after)
+static bool guard_open(enum lang_guard g, enum side before, enum side after)
 {
-    bool border = (before == BEFORE_WORD) != (after == AFTER_WORD);
+    bool known = before != SIDE_UNKNOWN && after != SIDE_UNKNOWN;
+    bool border = (before == SIDE_WORD) != (after == SIDE_WORD);
     switch (g) {
     case GUARD_NONE:
         return true;
     case GUARD_START:
-        return before == BEFORE_START;
+        return before == SIDE_END;
     case GUARD_END:
-        return after == AFTER_END;
+        return after == SIDE_END;
     case GUARD_BORDER:
-        return border;
+        return known && border;
     case GUARD_NO_BORDER:
-        return !border;
+        return known && !border;
     }
     return false;
 }
 
 /* All that the kernel reaches without reading; into s->stack, returns the count. */
-static size_t closure(struct subsets *s, const struct subset *k, enum after after)
+static size_t closure(struct subsets *s, const struct subset *k, enum side after)
 {
     const struct lang *l = s->l;
     size_t n = 0;
@@ -492,7 +503,7 @@ static size_t closure(struct subsets *s, const struct subset *k, enum after afte
             const struct edge *x = &l->edges[e];
             s->work++;
             if (x->set != NO_EDGE || s->seen[x->to] == s->stamp ||
-                !guard_open(x->guard, (enum before)k->before, after))
+                !guard_open(x->guard, (enum side)k->before, after))
                 continue;
             s->seen[x->to] = s->stamp;
             s->stack[n++] = x->to;
@@ -558,7 +569,7 @@ static int subset_for(struct subsets *s, uint32_t n, uint32_t before, uint32_t *
 
 static void mark_accept(struct subsets *s, size_t state)
 {
-    (void)closure(s, &s->v[state], AFTER_END);
+    (void)closure(s, &s->v[state], SIDE_END);
     bool ok = true;
     for (uint32_t i = 0; i < s->l->n_operands; i++) {
         bool reached = s->seen[s->l->operands[i].accept] == s->stamp;
@@ -593,7 +604,7 @@ static int step(struct subsets *s, size_t n_closure, size_t atom, uint32_t *ret)
         return -E2BIG;
     if (hopeless(s, items, n))
         return 0;
-    uint32_t before = l->borders && s->t->is_word[atom] ? BEFORE_WORD : BEFORE_OTHER;
+    uint32_t before = l->borders ? s->t->side[atom] : SIDE_OTHER;
     return subset_for(s, n, before, ret);
 }
 
@@ -604,11 +615,12 @@ static int expand_subset(struct subsets *s, size_t state)
         room((void **)&s->accept, state + 1, &s->cap_accept, sizeof(*s->accept)) < 0)
         return -ENOMEM;
     mark_accept(s, state);
-    for (int word = 0; word <= (s->l->borders ? 1 : 0); word++) {
+    static const enum side sides[] = { SIDE_OTHER, SIDE_WORD, SIDE_UNKNOWN };
+    for (size_t side = 0; side < (s->l->borders ? ARRAY_LEN(sides) : 1); side++) {
         struct subset k = s->v[state];
-        size_t n = closure(s, &k, word ? AFTER_WORD : AFTER_OTHER);
+        size_t n = closure(s, &k, sides[side]);
         for (size_t atom = 0; atom < atoms; atom++) {
-            if (s->l->borders && s->t->is_word[atom] != (word == 1))
+            if (s->l->borders && s->t->side[atom] != sides[side])
                 continue;
             int r = step(s, n, atom, &s->next[state * atoms + atom]);
             if (r < 0)
@@ -630,7 +642,7 @@ static int run_subsets(struct subsets *s)
     for (uint32_t i = 0; i < l->n_operands; i++)
         s->items[i] = l->operands[i].start;
     uint32_t start = 0;
-    int r = subset_for(s, l->n_operands, BEFORE_START, &start);
+    int r = subset_for(s, l->n_operands, SIDE_END, &start);
     for (size_t i = 0; r == 0 && i < s->n; i++)
         r = expand_subset(s, i);
     return r;

@@ -12,7 +12,7 @@ struct part {
 };
 
 struct parser {
-    struct lang *a;
+    struct lang *l;
     struct str p;
     size_t at;
     unsigned depth;
@@ -34,7 +34,7 @@ static struct part wrong(struct parser *x, size_t at, const char *what)
 
 static bool stopped(const struct parser *x)
 {
-    return x->failed || lang_failed(x->a);
+    return x->failed || lang_failed(x->l);
 }
 
 static bool ahead(const struct parser *x, const char *text)
@@ -57,28 +57,28 @@ static char peek(const struct parser *x) /* '\0' at the end */
 
 static struct part part_new(struct parser *x)
 {
-    uint32_t in = lang_state(x->a);
-    return (struct part){ in, lang_state(x->a) };
+    uint32_t in = lang_state(x->l);
+    return (struct part){ in, lang_state(x->l) };
 }
 
 static struct part part_set(struct parser *x, struct charset *s)
 {
     struct part r = part_new(x);
-    lang_edge(x->a, r.in, lang_set(x->a, s), r.out);
+    lang_edge(x->l, r.in, lang_set(x->l, s), r.out);
     return r;
 }
 
 static struct part part_char(struct parser *x, uint32_t c)
 {
     struct part r = part_new(x);
-    lang_edge(x->a, r.in, lang_range(x->a, c, c), r.out);
+    lang_edge(x->l, r.in, lang_range(x->l, c, c), r.out);
     return r;
 }
 
 static struct part part_guard(struct parser *x, enum lang_guard g)
 {
     struct part r = part_new(x);
-    lang_skip(x->a, r.in, r.out, g);
+    lang_skip(x->l, r.in, r.out, g);
     return r;
 }
 
@@ -341,13 +341,13 @@ static struct part repeated(struct parser *x, struct part first, size_t from, ui
             p = atom(x, &assertion);
         }
         if (i >= min)
-            lang_skip(x->a, at, r.out, GUARD_NONE);
-        lang_skip(x->a, at, p.in, GUARD_NONE);
+            lang_skip(x->l, at, r.out, GUARD_NONE);
+        lang_skip(x->l, at, p.in, GUARD_NONE);
         if (max == NO_MAX && i + 1 == copies)
-            lang_skip(x->a, p.out, p.in, GUARD_NONE);
+            lang_skip(x->l, p.out, p.in, GUARD_NONE);
         at = p.out;
     }
-    lang_skip(x->a, at, r.out, GUARD_NONE);
+    lang_skip(x->l, at, r.out, GUARD_NONE);
     x->at = end;
     return r;
 }
@@ -374,10 +374,10 @@ static struct part alternative(struct parser *x)
             p = repeated(x, p, from, min, max);
             x->at = end;
         }
-        lang_skip(x->a, at, p.in, GUARD_NONE);
+        lang_skip(x->l, at, p.in, GUARD_NONE);
         at = p.out;
     }
-    lang_skip(x->a, at, r.out, GUARD_NONE);
+    lang_skip(x->l, at, r.out, GUARD_NONE);
     return r;
 }
 
@@ -388,8 +388,8 @@ static struct part disjunction(struct parser *x)
         if (stopped(x))
             return r;
         struct part p = alternative(x);
-        lang_skip(x->a, r.in, p.in, GUARD_NONE);
-        lang_skip(x->a, p.out, r.out, GUARD_NONE);
+        lang_skip(x->l, r.in, p.in, GUARD_NONE);
+        lang_skip(x->l, p.out, r.out, GUARD_NONE);
         if (x->lookaheads && x->depth == 0 && ahead(x, "|"))
             return wrong(x, x->at, "an alternative beside a lookahead");
     } while (take(x, "|"));
@@ -412,31 +412,29 @@ static void leading_lookaheads(struct parser *x, bool negated)
         x->at += strlen("(?=");
         x->lookaheads = true;
         x->depth++;
-        uint32_t in = lang_state(x->a);
-        uint32_t out = lang_state(x->a);
+        uint32_t in = lang_state(x->l);
+        uint32_t out = lang_state(x->l);
         struct part p = disjunction(x);
         x->depth--;
         if (!take(x, ")")) {
             (void)wrong(x, from, "a lookahead without its end");
             return;
         }
-        lang_skip(x->a, in, p.in, GUARD_NONE);
-        lang_skip(x->a, p.out, out, GUARD_NONE);
-        lang_edge(x->a, out, lang_any(x->a), out);
-        lang_operand(x->a, in, out, inner_negated);
+        lang_skip(x->l, in, p.in, GUARD_NONE);
+        lang_skip(x->l, p.out, out, GUARD_NONE);
+        lang_edge(x->l, out, lang_any(x->l), out);
+        lang_operand(x->l, in, out, inner_negated);
     }
     if (!x->lookaheads)
         x->at = start;
 }
 
-int regex_add(struct lang *a, struct str pattern, bool negated, struct fail *reterr)
+int regex_add(struct lang *l, struct str pattern, enum regex_mode mode, struct fail *reterr)
 {
-    struct parser x = { .a = a, .p = pattern, .reterr = reterr };
-    leading_lookaheads(&x, negated);
-    uint32_t in = lang_state(a);
-    uint32_t out = lang_state(a);
-    if (!x.lookaheads)
-        lang_edge(a, in, lang_any(a), in);
+    struct parser x = { .l = l, .p = pattern, .reterr = reterr };
+    leading_lookaheads(&x, mode == REGEX_NOWHERE);
+    uint32_t in = lang_state(l);
+    uint32_t out = lang_state(l);
     struct part p = { 0 };
     if (!stopped(&x))
         p = disjunction(&x);
@@ -444,9 +442,13 @@ int regex_add(struct lang *a, struct str pattern, bool negated, struct fail *ret
         (void)wrong(&x, x.at, "a closing parenthesis without its start");
     if (x.failed)
         return FAILED;
-    lang_skip(a, in, p.in, GUARD_NONE);
-    lang_skip(a, p.out, out, GUARD_NONE);
-    lang_edge(a, out, lang_any(a), out);
-    lang_operand(a, in, out, negated);
+    if (mode != REGEX_WHOLE) {
+        if (!x.lookaheads)
+            lang_edge(l, in, lang_any(l), in);
+        lang_edge(l, out, lang_any(l), out);
+    }
+    lang_skip(l, in, p.in, GUARD_NONE);
+    lang_skip(l, p.out, out, GUARD_NONE);
+    lang_operand(l, in, out, mode == REGEX_NOWHERE);
     return 0;
 }
