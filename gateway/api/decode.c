@@ -222,6 +222,46 @@ static void put_knobs(struct chat_request *ret, const struct knobs *k)
     ret->keep_special = k->has_skip_special && !k->skip_special;
 }
 
+/* reasoning_effort is a variable of the chat template, like what chat_template_kwargs holds, which
+ * goes before it. */
+static int add_effort(json_t *kwargs, const json_t *effort, struct fail *reterr)
+{
+    static const char *const words[] = { "none", "minimal", "low", "medium", "high", "xhigh" };
+    size_t i = 0;
+    if (!effort || json_is_null(effort))
+        return 0;
+    while (i < ARRAY_LEN(words) && !str_is(json_str(effort), words[i]))
+        i++;
+    if (i == ARRAY_LEN(words))
+        return fail_param(reterr, FAIL_invalid_request, "reasoning_effort",
+                          "'reasoning_effort' must be one of none, minimal, low, medium, high, "
+                          "xhigh");
+    int r = 0;
+    if (!json_object_get(kwargs, "reasoning_effort"))
+        r = json_object_set_new(kwargs, "reasoning_effort", json_string(words[i]));
+    if (r == 0 && i == 0 && !json_object_get(kwargs, "enable_thinking"))
+        r = json_object_set_new(kwargs, "enable_thinking", json_false());
+    return r == 0 ? 0 : json_no_memory(reterr);
+}
+
+static int decode_kwargs(struct chat_request *ret, const json_t *body, struct arena *arena,
+                         struct fail *reterr)
+{
+    const json_t *given = json_object_get(body, "chat_template_kwargs");
+    if (given && !json_is_null(given) && !json_is_object(given))
+        return fail_param(reterr, FAIL_invalid_request, "chat_template_kwargs",
+                          "'chat_template_kwargs' must be an object, not %s", json_kind(given));
+    json_auto_t *kwargs =
+        json_is_object(given) ? json_copy((json_t *)(uintptr_t)given) : json_object();
+    if (!kwargs)
+        return json_no_memory(reterr);
+    int r = add_effort(kwargs, json_object_get(body, "reasoning_effort"), reterr);
+    if (r != 0 || json_object_size(kwargs) == 0)
+        return r;
+    ret->template_kwargs = json_text(arena, kwargs);
+    return ret->template_kwargs.p ? 0 : json_no_memory(reterr);
+}
+
 int decode_common(struct chat_request *ret, const json_t *body, struct arena *arena,
                   struct fail *reterr)
 {
@@ -241,15 +281,11 @@ int decode_common(struct chat_request *ret, const json_t *body, struct arena *ar
                           ret->max_tokens);
     ret->model = arena_str(arena, k.model);
     ret->user = arena_str(arena, k.user);
-    const json_t *kwargs = json_object_get(body, "chat_template_kwargs");
-    if (kwargs && !json_is_null(kwargs) && !json_is_object(kwargs))
-        return fail_param(reterr, FAIL_invalid_request, "chat_template_kwargs",
-                          "'chat_template_kwargs' must be an object, not %s", json_kind(kwargs));
-    if (kwargs && json_object_size(kwargs))
-        ret->template_kwargs = json_text(arena, kwargs);
-    if (!ret->model.p || !ret->user.p || (json_object_size(kwargs) && !ret->template_kwargs.p))
+    if (!ret->model.p || !ret->user.p)
         return json_no_memory(reterr);
-    r = decode_stops(ret, json_object_get(body, "stop"), arena, reterr);
+    r = decode_kwargs(ret, body, arena, reterr);
+    if (r == 0)
+        r = decode_stops(ret, json_object_get(body, "stop"), arena, reterr);
     if (r == 0)
         r = decode_stop_ids(ret, json_object_get(body, "stop_token_ids"), arena, reterr);
     if (r == 0)
@@ -556,12 +592,14 @@ static int decode_message(struct chat_message *m, const json_t *v, const struct 
         return json_no_memory(w->reterr);
     bool is_assistant = str_is(m->role, "assistant");
     if (is_assistant) {
+        m->reasoning = json_str_copy(w->arena, json_object_get(v, "reasoning_content"));
         int r = decode_calls(m, json_object_get(v, "tool_calls"), w);
         if (r != 0)
             return r;
     }
-    bool may_lack = is_assistant && (m->n_tool_calls || json_object_get(v, "function_call") ||
-                                     json_is_string(json_object_get(v, "refusal")));
+    bool may_lack =
+        is_assistant && (m->n_tool_calls || json_object_get(v, "function_call") || m->reasoning.n ||
+                         json_is_string(json_object_get(v, "refusal")));
     return decode_content(m, json_object_get(v, "content"), may_lack, w);
 }
 

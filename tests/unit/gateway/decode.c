@@ -96,6 +96,8 @@ static const struct row bad_chats[] = {
     { "tools an object", CHAT(",\"tools\":{}"), BAD, "tools" },
     { "a tool without a name", CHAT(",\"tools\":[{\"type\":\"function\"}]"), BAD, "tools" },
     { "metadata an array", CHAT(",\"metadata\":[1]"), BAD, "metadata" },
+    { "an unknown effort", CHAT(",\"reasoning_effort\":\"most\""), BAD, "reasoning_effort" },
+    { "an effort that is a number", CHAT(",\"reasoning_effort\":1"), BAD, "reasoning_effort" },
     { "template arguments a string", CHAT(",\"chat_template_kwargs\":\"x\""), BAD,
       "chat_template_kwargs" },
     { "a required tool of none", CHAT(",\"tool_choice\":\"required\""), BAD, "tool_choice" },
@@ -292,6 +294,33 @@ static void sampling_fields_reach_the_engine(void **state)
     assert_true(c.logprobs && c.stream && c.include_usage && c.ignore_eos);
     assert_int_equal(c.top_logprobs, 4);
     assert_true(str_is(c.template_kwargs, "{\"b\":1,\"a\":[true]}"));
+}
+
+static void effort_is_a_word_of_the_template(void **state)
+{
+    (void)state;
+    CLEANUP(arena_freep) struct arena *arena = arena_new(1 * MIB);
+    static const struct {
+        const char *body, *kwargs;
+    } rows[] = {
+        { CHAT(""), "" },
+        { CHAT(",\"reasoning_effort\":null,\"chat_template_kwargs\":null"), "" },
+        { CHAT(",\"reasoning_effort\":\"high\""), "{\"reasoning_effort\":\"high\"}" },
+        { CHAT(",\"reasoning_effort\":\"none\""),
+          "{\"reasoning_effort\":\"none\",\"enable_thinking\":false}" },
+        { CHAT(",\"reasoning_effort\":\"none\",\"chat_template_kwargs\":{\"enable_thinking\":true,"
+               "\"reasoning_effort\":\"low\"}"),
+          "{\"enable_thinking\":true,\"reasoning_effort\":\"low\"}" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct chat_request c = good_chat(arena, rows[i].body);
+        if (!str_is(c.template_kwargs, rows[i].kwargs))
+            fail_msg("%s: " STR_FMT, rows[i].body, STR_ARG(c.template_kwargs));
+    }
+    struct chat_request c = good_chat(
+        arena, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":"
+               "\"assistant\",\"reasoning_content\":\"hm\",\"content\":null}]}");
+    assert_true(str_is(c.messages[1].reasoning, "hm"));
 }
 
 static void what_the_text_looks_like_has_many_spellings(void **state)
@@ -512,6 +541,7 @@ int main(void)
         cmocka_unit_test(harmless_and_unknown_fields_are_accepted),
         cmocka_unit_test(absent_fields_have_the_documented_defaults),
         cmocka_unit_test(sampling_fields_reach_the_engine),
+        cmocka_unit_test(effort_is_a_word_of_the_template),
         cmocka_unit_test(what_the_text_looks_like_has_many_spellings),
         cmocka_unit_test(tool_choices_say_who_may_be_called),
         cmocka_unit_test(completions_say_what_their_prompt_gets),

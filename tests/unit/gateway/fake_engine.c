@@ -70,7 +70,7 @@ static void send_end(struct fake_job *j, bool failed, enum finish_reason finish,
     struct engine_event e = { .kind = failed ? ENGINE_EVENT_failed : ENGINE_EVENT_done,
                               .finish = finish,
                               .mean_logprob = mean_logprob(j),
-                              .usage = { 5, 2, n } };
+                              .usage = { 5, 2, n, .reasoning_tokens = n / 4 } };
     if (failed)
         (void)fail_set(&e.fail, FAIL_internal_error, "the fake engine broke");
     j->engine->running--;
@@ -104,6 +104,33 @@ static uint32_t say(struct fake_job *j, struct str words)
     return n;
 }
 
+/* "r…": reasoning, "t…": text, "c…": a call of that name, "a…": more of its arguments; '|' ends. */
+static enum finish_reason act(struct fake_job *j, struct str parts, uint32_t *n)
+{
+    uint32_t calls = 0;
+    struct str rest = parts, part;
+    while (rest.n) {
+        if (!str_cut(rest, '|', &part, &rest)) {
+            part = rest;
+            rest = STR_NULL;
+        }
+        char kind = part.n ? part.p[0] : 't';
+        struct engine_event e = { .usage = { 5, 2, ++*n, .reasoning_tokens = 1 } };
+        struct str text = str_sub(part, 1);
+        e.kind = kind == 'r'   ? ENGINE_EVENT_reasoning
+                 : kind == 't' ? ENGINE_EVENT_text
+                               : ENGINE_EVENT_tool_call;
+        if (kind == 'r' || kind == 't')
+            e.text = text;
+        else if (kind == 'c')
+            e.call = (struct engine_call){ .index = calls++, .id = STR("call_x"), .name = text };
+        else
+            e.call = (struct engine_call){ .index = calls - 1, .arguments = text };
+        j->on_event(j->owner, &e);
+    }
+    return calls ? FINISH_tool_calls : FINISH_stop;
+}
+
 static void play(struct fake_job *j)
 {
     struct str text = str_of(j->text);
@@ -133,6 +160,11 @@ static void play(struct fake_job *j)
     }
     if (str_starts(text, STR("say ")))
         n = say(j, str_sub(text, 4));
+    if (str_starts(text, STR("act "))) {
+        enum finish_reason finish = act(j, str_sub(text, 4), &n);
+        send_end(j, /* failed= */ false, finish, n);
+        return;
+    }
     if (str_is(text, "break"))
         send_text(j, STR("half"), ++n);
     memset(block, 'x', sizeof(block));

@@ -31,6 +31,52 @@ static void an_answer_comes_whole(void **state)
     free(a);
 }
 
+#define ACT "act rI |rthink.|tSee:|cclock|a{\\\"z\\\": |a\\\"\xc3\xbc\\\"}|cweather|a{}"
+
+static void calls_and_reasoning_come_whole(void **state)
+{
+    (void)state;
+    char *a = chat(ACT, "");
+    expect(a, "\"message\":{\"role\":\"assistant\",\"content\":\"See:\",\"reasoning_content\":"
+              "\"I think.\",\"refusal\":null,\"tool_calls\":[{\"id\":\"call_x\",\"type\":"
+              "\"function\",\"function\":{\"name\":\"clock\",\"arguments\":"
+              "\"{\\\"z\\\": \\\"\xc3\xbc\\\"}\"}},{\"id\":\"call_x\",\"type\":\"function\","
+              "\"function\":{\"name\":\"weather\",\"arguments\":\"{}\"}}]},\"logprobs\":null,"
+              "\"finish_reason\":\"tool_calls\"}");
+    expect(a, "\"completion_tokens_details\":{\"reasoning_tokens\":2}");
+    free(a);
+    a = chat("act cclock|a{}", ",\"n\":2");
+    assert_int_equal(count(a, "\"content\":null,\"refusal\":null,\"tool_calls\":[{"), 2);
+    reject(a, "reasoning_content");
+    free(a);
+}
+
+static void calls_and_reasoning_are_streamed(void **state)
+{
+    (void)state;
+    char *a = chat(ACT, ",\"stream\":true");
+    static const char *const order[] = {
+        "\"delta\":{\"role\":\"assistant\"",
+        "\"delta\":{\"reasoning_content\":\"I \"},\"logprobs\":null,\"finish_reason\":null",
+        "\"delta\":{\"reasoning_content\":\"think.\"}",
+        "\"delta\":{\"content\":\"See:\"}",
+        "\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"call_x\",\"type\":\"function\","
+        "\"function\":{\"name\":\"clock\",\"arguments\":\"\"}}]}",
+        "\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{\\\"z\\\": \"}}]}",
+        "\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"\\\"\xc3\xbc\\\"}\"}"
+        "}]}",
+        "\"delta\":{\"tool_calls\":[{\"index\":1,\"id\":\"call_x\"",
+        "\"delta\":{},\"logprobs\":null,\"finish_reason\":\"tool_calls\"",
+        "data: [DONE]",
+    };
+    const char *at = a;
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        expect(at, order[i]);
+        at = strstr(at, order[i]) + 1;
+    }
+    free(a);
+}
+
 static void choices_share_one_prompt_in_usage(void **state)
 {
     (void)state;
@@ -514,6 +560,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_comes_whole),
+        cmocka_unit_test(calls_and_reasoning_come_whole),
+        cmocka_unit_test(calls_and_reasoning_are_streamed),
         cmocka_unit_test(choices_share_one_prompt_in_usage),
         cmocka_unit_test(a_stream_follows_the_captured_order),
         cmocka_unit_test(a_stream_without_usage_does_not_mention_it),
