@@ -126,7 +126,7 @@ static void close_objects(json_t *schema, unsigned depth)
     static const char *const joined[] = {
         "additionalProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref", "if"
     };
-    bool closes = json_object_size(json_object_get(schema, "properties")) > 0;
+    bool closes = json_is_object(json_object_get(schema, "properties"));
     for (size_t i = 0; i < ARRAY_LEN(joined); i++)
         closes = closes && !json_object_get(schema, joined[i]);
     if (closes)
