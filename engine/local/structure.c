@@ -113,21 +113,46 @@ static int format_expr(struct grammar_builder *b, const struct chat_request *req
     return 0;
 }
 
-/* What the whole answer must be. */
+static bool holds_calls(const struct chat_request *request, struct structure_manner manner)
+{
+    return manner.format && tool_format_constrains(manner.format, request);
+}
+
+static int calls_expr(struct grammar_builder *b, const struct chat_request *request,
+                      struct structure_manner manner, grammar_expr *ret, struct fail *reterr)
+{
+    return tool_format_expr(b, manner.format, request, manner.opened, ret, reterr);
+}
+
+/* What the whole answer must be: calls where they are forced, else text in its format. Where tools
+ * may be called, calls may stand instead of the text. */
 static int constraint_expr(struct grammar_builder *b, const struct chat_request *request,
                            struct structure_manner manner, grammar_expr *ret, struct fail *reterr)
 {
-    if (manner.format && request->tool_choice >= TOOL_CHOICE_required)
-        return fail_param(reterr, FAIL_unsupported_parameter, "tool_choice",
-                          "'tool_choice' is not served with this value; leave it out");
-    return format_expr(b, request, ret, reterr);
+    bool is_forced = request->tool_choice >= TOOL_CHOICE_required;
+    if (holds_calls(request, manner) && (is_forced || request->format == CHAT_FORMAT_text))
+        return calls_expr(b, request, manner, ret, reterr);
+    int r = format_expr(b, request, ret, reterr);
+    if (r != 0 || !manner.format)
+        return r;
+    *ret = tool_format_answer(b, manner.format, manner.opened, *ret);
+    if (request->n_tools == 0)
+        return 0;
+    struct chat_request calling = *request;
+    calling.tool_choice = TOOL_CHOICE_required;
+    grammar_expr either[] = { *ret, { 0 } };
+    struct fail unheld = { 0 }; /* nobody asked for the call: without one the text is still right */
+    r = calls_expr(b, &calling, manner, &either[1], &unheld);
+    if (r == 0)
+        *ret = grammar_alt(b, either, ARRAY_LEN(either));
+    return r < 0 ? r : 0;
 }
 
 /* ---- compiling once ---- */
 
-static bool is_free(const struct chat_request *request)
+static bool is_free(const struct chat_request *request, struct structure_manner manner)
 {
-    return request->format == CHAT_FORMAT_text && request->tool_choice < TOOL_CHOICE_required;
+    return request->format == CHAT_FORMAT_text && !holds_calls(request, manner);
 }
 
 static void add_text(struct sha256_stream *s, struct str text)
@@ -210,7 +235,7 @@ int structure_grammar(struct structure *s, const struct chat_request *request,
                       struct structure_manner manner, struct grammar **ret, struct fail *reterr)
 {
     *ret = NULL;
-    if (is_free(request))
+    if (is_free(request, manner))
         return 0;
     struct sha256 digest;
     int r = digest_of(&digest, request, manner);

@@ -249,6 +249,160 @@ static void the_likeliest_allowed_token_wins_and_shows_its_raw_logprob(void **st
     record_done(&r);
 }
 
+/* ---- forced calls ---- */
+
+struct calls {
+    pthread_mutex_t lock;
+    struct {
+        char name[32], arguments[512];
+    } at[8];
+    size_t n;
+    struct buf text;
+    enum finish_reason finish;
+    bool over;
+};
+
+static void take_call(void *owner, const struct engine_event *e)
+{
+    struct calls *c = owner;
+    LOCKED(&c->lock);
+    if (e->kind == ENGINE_EVENT_text)
+        buf_add(&c->text, e->text);
+    if (e->kind == ENGINE_EVENT_tool_call) {
+        CHECK(e->call.index < ARRAY_LEN(c->at));
+        if (e->call.index == c->n) {
+            CHECK(e->call.id.n > 0);
+            (void)snprintf(c->at[c->n].name, sizeof(c->at[0].name), STR_FMT, STR_ARG(e->call.name));
+            c->n++;
+        }
+        char *arguments = c->at[e->call.index].arguments;
+        size_t n = strlen(arguments);
+        (void)snprintf(arguments + n, sizeof(c->at[0].arguments) - n, STR_FMT,
+                       STR_ARG(e->call.arguments));
+    }
+    if (e->kind == ENGINE_EVENT_done || e->kind == ENGINE_EVENT_failed) {
+        CHECK(e->kind == ENGINE_EVENT_done);
+        c->finish = e->finish;
+        c->over = true;
+    }
+}
+
+static void run_calls(struct engine *e, struct calls *c, const struct chat_request *request)
+{
+    *c = (struct calls){ .text = BUF_INIT(65536) };
+    (void)pthread_mutex_init(&c->lock, NULL);
+    struct engine_spec spec = {
+        .request = request, .deadline_ms = CLOCK_NEVER, .on_event = take_call, .owner = c
+    };
+    struct engine_job *job = fixture_submit(e, &spec);
+    for (bool over = false; !over; fixture_nap(500)) {
+        LOCKED(&c->lock);
+        over = c->over;
+    }
+    (void)engine_job_unref(job);
+}
+
+static void check_call(const char *name, const char *arguments)
+{
+    json_auto_t *v = json_loads(arguments, JSON_REJECT_DUPLICATES, NULL);
+    if (strcmp(name, "paint") == 0) {
+        const char *color = json_string_value(json_object_get(v, "color"));
+        assert_int_equal(json_object_size(v), 1);
+        assert_true(color && (!strcmp(color, "red") || !strcmp(color, "blue")));
+    } else {
+        assert_string_equal(name, "count");
+        assert_in_range(json_integer_value(json_object_get(v, "n")), 1, 3);
+    }
+}
+
+#define TOOL(name, parameters)                                                                     \
+    {                                                                                              \
+        STR_(name), STR_("what it does"), STR_(parameters),                                        \
+            STR_("{\"type\":\"function\",\"function\":{\"name\":\"" name                           \
+                 "\",\"parameters\":" parameters "}}")                                             \
+    }
+#define STR_(s)                                                                                    \
+    {                                                                                              \
+        s, sizeof(s) - 1                                                                           \
+    }
+#define PAINT                                                                                      \
+    "{\"type\":\"object\",\"properties\":{\"color\":{\"enum\":[\"red\",\"blue\"]}},\"required\":[" \
+    "\"color\"],\"additionalProperties\":false}"
+#define COUNT                                                                                      \
+    "{\"type\":\"object\",\"properties\":{\"n\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":"  \
+    "3}},"                                                                                         \
+    "\"required\":[\"n\"],\"additionalProperties\":false}"
+
+static const struct chat_tool tools[] = { TOOL("paint", PAINT), TOOL("count", COUNT) };
+
+static struct chat_request calling(enum tool_choice choice, uint64_t seed)
+{
+    static struct chat_message message = { .role = STR_("user"), .content = STR_("Go on.") };
+    struct chat_request r = {
+        .messages = &message,
+        .n_messages = 1,
+        .tools = tools,
+        .n_tools = ARRAY_LEN(tools),
+        .tools_json = STR("[{},{}]"), /* for the cache's key */
+        .tool_choice = choice,
+        .single_tool_call = true,
+        .sampling = SAMPLING_INIT,
+        .max_tokens = 100,
+        .n = 1,
+    };
+    if (choice == TOOL_CHOICE_function)
+        r.tool_choice_name = STR("count");
+    heat(&r, seed);
+    return r;
+}
+
+static void forced_calls_are_made_with_valid_arguments(void **state)
+{
+    static struct calls c;
+    CLEANUP(engine_freep)
+    struct engine *e = open_engine((struct fixture_options){ .context = 512 });
+    unsigned n_paint = 0, n_count = 0;
+    for (uint64_t seed = 0; seed < 24; seed++) {
+        bool named = seed % 2;
+        struct chat_request request =
+            calling(named ? TOOL_CHOICE_function : TOOL_CHOICE_required, seed);
+        run_calls(e, &c, &request);
+        assert_int_equal(c.n, 1);
+        assert_int_equal(c.text.n, 0);
+        assert_int_equal(c.finish, named ? FINISH_stop : FINISH_tool_calls);
+        check_call(c.at[0].name, c.at[0].arguments);
+        assert_true(!named || !strcmp(c.at[0].name, "count"));
+        n_paint += !strcmp(c.at[0].name, "paint");
+        n_count += !strcmp(c.at[0].name, "count");
+        buf_done(&c.text);
+    }
+    assert_true(n_paint > 0 && n_count > 0);
+}
+
+/* With a format and tools that may be called, an answer is one or the other. */
+static void a_format_leaves_room_for_calls(void **state)
+{
+    static struct calls c;
+    CLEANUP(engine_freep)
+    struct engine *e = open_engine((struct fixture_options){ .context = 512 });
+    unsigned n_text = 0;
+    for (uint64_t seed = 0; seed < 16; seed++) {
+        struct chat_request request = calling(TOOL_CHOICE_auto, seed);
+        request.format = CHAT_FORMAT_json_schema;
+        request.format_text = STR(THING);
+        request.format_param = "response_format";
+        run_calls(e, &c, &request);
+        assert_true((c.n == 1) != (c.text.n > 0));
+        if (c.n)
+            check_call(c.at[0].name, c.at[0].arguments);
+        else
+            assert_true(is_thing(c.text.p));
+        n_text += c.n == 0;
+        buf_done(&c.text);
+    }
+    assert_true(n_text > 0);
+}
+
 /* ---- in company ---- */
 
 static struct chat_request mixed_request(size_t i)
@@ -374,6 +528,8 @@ int main(void)
         cmocka_unit_test(max_tokens_cuts_and_stop_strings_stop),
         cmocka_unit_test(an_end_that_is_ignored_leaves_what_the_grammar_leaves),
         cmocka_unit_test(the_likeliest_allowed_token_wins_and_shows_its_raw_logprob),
+        cmocka_unit_test(forced_calls_are_made_with_valid_arguments),
+        cmocka_unit_test(a_format_leaves_room_for_calls),
         cmocka_unit_test(structured_text_is_the_same_alone_and_in_company),
         cmocka_unit_test(grammars_come_and_go_under_many_threads),
         cmocka_unit_test(what_means_nothing_is_refused_with_its_field),
