@@ -29,8 +29,9 @@ struct encoder_runner {
     uint8_t *block;
     size_t block_bytes;
     struct rows state, normed, q, k, v, attended, up, gate, projected, scores;
-    struct rows rounded; /* a copy of a linear's input, rounded to F16 */
-    float *angles;       /* rows × ROPES × head_size: cosine and sine of each pair */
+    struct rows rounded;       /* a copy of a linear's input, rounded to F16 */
+    struct quants **quantised; /* and one in integers; row by row */
+    float *angles;             /* rows × ROPES × head_size: cosine and sine of each pair */
     float *member_scratch;
     size_t member_floats, score_floats; /* the latter: of one query */
     struct tile *tiles;
@@ -50,7 +51,7 @@ static float *scratch_of(const struct encoder_runner *r, uint32_t member)
 struct dense_job { /* y = w x + bias */
     const struct encoder_runner *r;
     const struct linear *linear;
-    const float *const *x;
+    const void *const *x; /* as the kernel reads them */
     float *const *y;
     uint32_t n, chunk;
 };
@@ -74,22 +75,29 @@ static void dense_part(void *arg, uint32_t part, uint32_t member)
             m.y[i][o] += l->bias[o];
 }
 
-static void round_part(void *arg, uint32_t row, uint32_t member)
+static void form_part(void *arg, uint32_t row, uint32_t member)
 {
     (void)member;
     const struct dense_job *j = arg;
-    j->r->encoder->kernels->round_f16(j->r->rounded.at[row], j->x[row], j->linear->w.in);
+    const struct kernel_set *set = j->r->encoder->kernels;
+    if (j->linear->w.kernel->input == INPUT_i16)
+        set->quantise(j->r->quantised[row], j->x[row], j->linear->w.in);
+    else
+        set->round_f16(j->r->rounded.at[row], j->x[row], j->linear->w.in);
 }
 
 static void dense(struct encoder_runner *r, const struct linear *l, const float *const *x,
                   const struct rows *y, uint32_t n)
 {
     uint64_t work = (uint64_t)l->w.in * l->w.out * n;
-    struct dense_job j = { r, l, x, y->at, n, team_chunk(r->team, l->w.out, work) };
-    if (l->w.kernel->input == INPUT_f16) {
-        team_run_work(r->team, round_part, &j, n, (uint64_t)n * l->w.in);
-        j.x = (const float *const *)r->rounded.at;
-    }
+    struct dense_job j = { r,     l, (const void *const *)x,
+                           y->at, n, team_chunk(r->team, l->w.out, work) };
+    if (l->w.kernel->input != INPUT_f32)
+        team_run_work(r->team, form_part, &j, n, (uint64_t)n * l->w.in * 2);
+    if (l->w.kernel->input == INPUT_f16)
+        j.x = (const void *const *)r->rounded.at;
+    else if (l->w.kernel->input == INPUT_i16)
+        j.x = (const void *const *)r->quantised;
     team_run_work(r->team, dense_part, &j, (l->w.out + j.chunk - 1) / j.chunk, work);
 }
 
@@ -277,7 +285,7 @@ static void attend_part(void *arg, uint32_t part, uint32_t member)
     const struct tile *t = &r->tiles[part / m->heads];
     size_t head = (size_t)(part % m->heads) * m->head_size, stride = r->k.stride * sizeof(float);
     float *scratch = scratch_of(r, member), *scores[TILE];
-    const float *queries[TILE];
+    const void *queries[TILE];
     uint32_t first, last, begin, end;
     sees(j, t, t->first, &first, &end);
     sees(j, t, t->first + t->n - 1, &begin, &last);
@@ -288,7 +296,7 @@ static void attend_part(void *arg, uint32_t part, uint32_t member)
     struct matmul keys = {
         r->k.at[first] + head, stride, m->head_size, queries, scores, t->n, scratch
     };
-    kernel->matmul(&keys, 0, last - first);
+    kernel->dot(&keys, 0, last - first);
     for (uint32_t i = 0; i < t->n; i++) {
         float *to = r->attended.at[t->first + i] + head;
         sees(j, t, t->first + i, &begin, &end);
@@ -489,6 +497,7 @@ static void place(void *owner, struct layout *l)
     layout_view(l, &r->up, n, &r->gate, ff);
     layout_rows(l, &r->projected, n, embed);
     layout_rows(l, &r->rounded, n, widest);
+    layout_quants(l, &r->quantised, n, widest);
     layout_rows(l, &r->scores, n, e->head.out.w.out);
     r->angles = layout_place(l, (size_t)n * ROPES * e->shape.head_size, sizeof(float));
     r->score_floats = ((size_t)n + 15) & ~(size_t)15;

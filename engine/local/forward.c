@@ -34,11 +34,13 @@ struct linear_job { /* linears that read the same rows */
     uint32_t part_end[SHARED_INPUTS]; /* parts up to and with this linear */
 };
 
-/* What a linear reads: its input, or the rounded copy of it. */
-static const float *const *input_of(const struct linear_job *j, enum kernel_input form)
+/* What a kernel reads: the rows x, or the copy of them in its form. */
+static const void *const *input_of(const struct stepper *s, const struct rows *x,
+                                   enum kernel_input form)
 {
-    const struct rows *x = form == INPUT_f16 ? &j->s->rounded : j->x;
-    return (const float *const *)x->at;
+    if (form == INPUT_i16)
+        return (const void *const *)s->quantised;
+    return (const void *const *)(form == INPUT_f16 ? s->rounded.at : x->at);
 }
 
 static void shrink_part(void *arg, uint32_t part, uint32_t member)
@@ -56,7 +58,7 @@ static void shrink_part(void *arg, uint32_t part, uint32_t member)
     struct matmul m = { .w = p->a,
                         .w_stride = in * sizeof(float),
                         .k = in,
-                        .x = input_of(j, p->f16 ? INPUT_f16 : INPUT_f32) + g->first,
+                        .x = input_of(s, j->x, p->f16 ? INPUT_f16 : INPUT_f32) + g->first,
                         .y = s->low[i].at + g->first,
                         .n = g->n,
                         .scratch = scratch_of(s, member) };
@@ -109,7 +111,7 @@ static void one_linear(const struct linear_job *j, uint32_t i, uint32_t begin, u
     struct matmul m = { .w = l->w.data,
                         .w_stride = l->w.row_bytes,
                         .k = l->w.in,
-                        .x = input_of(j, l->w.kernel->input),
+                        .x = input_of(s, j->x, l->w.kernel->input),
                         .y = j->y[i]->at,
                         .n = s->n,
                         .scratch = scratch_of(s, member) };
@@ -173,39 +175,50 @@ static void linear_part(void *arg, uint32_t part, uint32_t member)
                 s->residual.at[r][o] += j->y[0]->at[r][o];
 }
 
-struct round_job {
-    const struct stepper *s;
+struct form_job {
+    struct stepper *s;
     const struct rows *x;
     uint32_t width;
+    bool f16, i16; /* forms that are wanted */
 };
 
-static void round_part(void *arg, uint32_t row, uint32_t member)
+static void form_part(void *arg, uint32_t row, uint32_t member)
 {
     (void)member;
-    const struct round_job *j = arg;
-    j->s->model->kernels->round_f16(j->s->rounded.at[row], j->x->at[row], j->width);
+    const struct form_job *j = arg;
+    const struct kernel_set *set = j->s->model->kernels;
+    if (j->f16)
+        set->round_f16(j->s->rounded.at[row], j->x->at[row], j->width);
+    if (j->i16)
+        set->quantise(j->s->quantised[row], j->x->at[row], j->width);
 }
 
-static void round_rows(struct stepper *s, const struct rows *x, uint32_t width)
+static void want_form(struct form_job *j, enum kernel_input form)
 {
-    struct round_job j = { s, x, width };
-    run_parts(s, round_part, &j, s->n, (uint64_t)s->n * width);
+    j->f16 |= form == INPUT_f16;
+    j->i16 |= form == INPUT_i16;
 }
 
-/* Rounds the input where a linear or an adapter reads it so. */
+static void make_forms(struct form_job *j)
+{
+    if (j->f16 || j->i16)
+        run_parts(j->s, form_part, j, j->s->n, (uint64_t)j->s->n * j->width * 2);
+}
+
+/* Brings the input into each form that a linear or an adapter reads. */
 static void prepare(const struct linear_job *j)
 {
     const struct stepper *s = j->s;
-    bool wanted = false;
+    struct form_job form = { .s = j->s,
+                             .x = j->x,
+                             .width = model_linear(s->model, j->layer, j->targets[0])->w.in };
     for (uint32_t i = 0; i < j->n_linears; i++) {
-        if (model_linear(s->model, j->layer, j->targets[i])->w.kernel->input == INPUT_f16)
-            wanted = true;
+        want_form(&form, model_linear(s->model, j->layer, j->targets[i])->w.kernel->input);
         for (uint32_t g = 0; g < s->n_groups; g++)
             if (s->groups[g].lora && lora_pair(s->groups[g].lora, j->layer, j->targets[i])->f16)
-                wanted = true;
+                want_form(&form, INPUT_f16);
     }
-    if (wanted)
-        round_rows(j->s, j->x, model_linear(s->model, j->layer, j->targets[0])->w.in);
+    make_forms(&form);
 }
 
 static void linears(struct linear_job *j)
@@ -387,7 +400,7 @@ static void attend_part(void *arg, uint32_t part, uint32_t member)
     float *scores = scratch + s->member_floats - share * s->score_floats;
     size_t at = cache_offset(c, j->layer, e->slot, head, from);
     for (uint32_t first = 0; first < share; first += 8) {
-        const float *q[8];
+        const void *q[8];
         float *y[8];
         uint32_t some = share - first < 8 ? share - first : 8;
         for (uint32_t g = 0; g < some; g++) {
@@ -395,7 +408,7 @@ static void attend_part(void *arg, uint32_t part, uint32_t member)
             y[g] = scores + (first + g) * s->score_floats;
         }
         struct matmul keys = { c->keys + at, c->row_bytes, m->head_size, q, y, some, scratch };
-        c->kernel->matmul(&keys, 0, n);
+        c->kernel->dot(&keys, 0, n);
     }
     for (uint32_t g = 0; g < share; g++) {
         float *p = scores + g * s->score_floats;
@@ -520,17 +533,15 @@ void forward(struct stepper *s)
     if (!s->n_wanted)
         return;
     norm(s, m->output_norm);
-    const struct rows *x = &s->normed;
     for (uint32_t i = 0; s->options.states && i < s->n_wanted; i++)
-        memcpy(s->logits.at[i], x->at[s->wanted[i]], m->shape.embed * sizeof(float));
+        memcpy(s->logits.at[i], s->normed.at[s->wanted[i]], m->shape.embed * sizeof(float));
     if (s->options.states)
         return;
-    if (m->output.kernel->input == INPUT_f16) {
-        round_rows(s, x, m->shape.embed);
-        x = &s->rounded;
-    }
+    struct form_job form = { .s = s, .x = &s->normed, .width = m->shape.embed };
+    want_form(&form, m->output.kernel->input);
+    make_forms(&form);
     for (uint32_t i = 0; i < s->n_wanted; i++)
-        s->wanted_rows[i] = x->at[s->wanted[i]];
+        s->wanted_rows[i] = input_of(s, &s->normed, m->output.kernel->input)[s->wanted[i]];
     uint64_t work = (uint64_t)m->output.in * m->output.out * s->n_wanted;
     struct output_job j = { s, team_chunk(s->team, m->output.out, work) };
     run_parts(s, output_part, &j, (m->output.out + j.chunk - 1) / j.chunk, work);

@@ -5,18 +5,28 @@
 
 #include "engine/local/kernel_unpack.h"
 
-const struct kernel_set *kernels_best(void)
+size_t kernels_usable(const struct kernel_set *ret[static KERNEL_SETS])
 {
     static const struct kernel_set *const sets[] = {
 #if defined(__x86_64__)
+        &kernels_avx512,
         &kernels_avx2,
 #endif
         &kernels_generic, /* runs everywhere */
     };
-    size_t i = 0;
-    while (!sets[i]->usable())
-        i++;
-    return sets[i];
+    static_assert(ARRAY_LEN(sets) <= KERNEL_SETS, "room for all");
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(sets); i++)
+        if (sets[i]->usable())
+            ret[n++] = sets[i];
+    return n;
+}
+
+const struct kernel_set *kernels_best(void)
+{
+    const struct kernel_set *sets[KERNEL_SETS];
+    (void)kernels_usable(sets);
+    return sets[0];
 }
 
 const struct kernel *kernel_for(const struct kernel_set *set, uint32_t type)

@@ -6,15 +6,12 @@
 #include "engine/local/kernel.h"
 
 #include <cpuid.h>
-#include <immintrin.h>
 
-#include "engine/local/kernel_unpack.h"
+#include "engine/local/kernel_x86.h"
 
 /* NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result): places within one tile */
 
-#define INLINE static inline __attribute__((always_inline))
-
-enum { VECTORS = BLOCK / 8, MAX_W = 8, MAX_X = 3 };
+enum { VECTORS = BLOCK / 8, FLOAT_W = 8, FLOAT_X = 3 }; /* a tile of floats, at most */
 
 /* ---- 32 weights as four vectors; b counts blocks of 32 from the row's begin ---- */
 
@@ -41,21 +38,6 @@ INLINE void load_bf16(__m256 v[static VECTORS], const uint8_t *row, size_t b)
     }
 }
 
-INLINE __m256 scale_of(const uint8_t *half)
-{
-    return _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(load_u16(half))));
-}
-
-INLINE __m128i load_16(const uint8_t *p)
-{
-    return _mm_loadu_si128((const __m128i *)(const void *)p);
-}
-
-INLINE __m256i load_32(const uint8_t *p)
-{
-    return _mm256_loadu_si256((const __m256i *)(const void *)p);
-}
-
 /* 32 signed bytes as floats. */
 INLINE void widen(__m256 v[static VECTORS], __m256i q)
 {
@@ -74,164 +56,18 @@ INLINE void scaled(__m256 v[static VECTORS], __m256i q, __m256 d)
 }
 
 /* Two roundings, as the formats' definition has: not fused. */
-INLINE void scaled_plus(__m256 v[static VECTORS], __m256i q, __m256 d, __m256 m)
-{
-    scaled(v, q, d);
-    for (int j = 0; j < VECTORS; j++)
-        v[j] = _mm256_add_ps(v[j], m);
-}
-
-/* Scales of the first and the last 16 elements. */
-INLINE void scaled_halves(__m256 v[static VECTORS], __m256i q, const float d[static 2])
+INLINE void scaled_less(__m256 v[static VECTORS], __m256i q, const struct scales *s)
 {
     widen(v, q);
     for (int j = 0; j < VECTORS; j++)
-        v[j] = _mm256_mul_ps(_mm256_set1_ps(d[j / 2]), v[j]);
-}
-
-/* 16 bytes: the low nibbles, then the high ones. */
-INLINE __m256i nibbles(const uint8_t *p)
-{
-    __m128i packed = load_16(p);
-    return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(packed, 4), packed),
-                            _mm256_set1_epi8(15));
-}
-
-/* `mask` bits of each of 32 bytes, from bit `shift` on. */
-INLINE __m256i bits_at(__m256i bytes, int shift, int mask)
-{
-    return _mm256_and_si256(_mm256_srl_epi16(bytes, _mm_cvtsi32_si128(shift)),
-                            _mm256_set1_epi8((char)mask));
-}
-
-/* Bit i of `bits` as 0 or 16 in byte i. */
-INLINE __m256i fifth_bits(uint32_t bits)
-{
-    __m256i byte_of =
-        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
-    __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
-    __m256i spread = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), byte_of);
-    __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit);
-    return _mm256_and_si256(set, _mm256_set1_epi8(16));
+        v[j] = _mm256_sub_ps(_mm256_mul_ps(_mm256_set1_ps(s->scale[j / 2]), v[j]),
+                             _mm256_set1_ps(s->least[j / 2]));
 }
 
 INLINE void load_q8_0(__m256 v[static VECTORS], const uint8_t *row, size_t b)
 {
-    const uint8_t *p = row + b * Q8_0_BYTES;
-    scaled(v, load_32(p + 2), scale_of(p));
-}
-
-INLINE void load_q4_0(__m256 v[static VECTORS], const uint8_t *row, size_t b)
-{
-    const uint8_t *p = row + b * Q4_0_BYTES;
-    scaled(v, _mm256_sub_epi8(nibbles(p + 2), _mm256_set1_epi8(8)), scale_of(p));
-}
-
-INLINE void load_q4_1(__m256 v[static VECTORS], const uint8_t *row, size_t b)
-{
-    const uint8_t *p = row + b * Q4_1_BYTES;
-    scaled_plus(v, nibbles(p + 4), scale_of(p), scale_of(p + 2));
-}
-
-INLINE void load_q5_0(__m256 v[static VECTORS], const uint8_t *row, size_t b)
-{
-    const uint8_t *p = row + b * Q5_0_BYTES;
-    __m256i q = _mm256_or_si256(nibbles(p + 6), fifth_bits(load_u32(p + 2)));
-    scaled(v, _mm256_sub_epi8(q, _mm256_set1_epi8(16)), scale_of(p));
-}
-
-INLINE void load_q5_1(__m256 v[static VECTORS], const uint8_t *row, size_t b)
-{
-    const uint8_t *p = row + b * Q5_1_BYTES;
-    __m256i q = _mm256_or_si256(nibbles(p + 8), fifth_bits(load_u32(p + 4)));
-    scaled_plus(v, q, scale_of(p), scale_of(p + 2));
-}
-
-INLINE __m256i iq4_values(const uint8_t *packed)
-{
-    __m256i levels = _mm256_broadcastsi128_si256(load_16((const uint8_t *)iq4_levels));
-    return _mm256_shuffle_epi8(levels, nibbles(packed));
-}
-
-INLINE void load_iq4_nl(__m256 v[static VECTORS], const uint8_t *row, size_t b)
-{
-    const uint8_t *p = row + b * IQ4_NL_BYTES;
-    scaled(v, iq4_values(p + 2), scale_of(p));
-}
-
-/* ---- a group of 32 of a super-block: kernel_unpack.h describes the layouts ---- */
-
-enum { GROUPS = SUPER_BLOCK / BLOCK };
-
-INLINE void load_q2_k(__m256 v[static VECTORS], const uint8_t *row, size_t b)
-{
-    const uint8_t *p = row + b / GROUPS * Q2_K_BYTES;
-    int g = (int)(b % GROUPS);
-    float d = load_half(p + 80), least = load_half(p + 82);
-    float scale[2] = { d * (float)(p[2 * g] & 15), d * (float)(p[2 * g + 1] & 15) };
-    float m[2] = { least * (float)(p[2 * g] >> 4), least * (float)(p[2 * g + 1] >> 4) };
-    scaled_halves(v, bits_at(load_32(p + 16 + (g >> 2) * 32), (g & 3) * 2, 3), scale);
-    for (int j = 0; j < VECTORS; j++)
-        v[j] = _mm256_sub_ps(v[j], _mm256_set1_ps(m[j / 2]));
-}
-
-INLINE void load_q3_k(__m256 v[static VECTORS], const uint8_t *row, size_t b)
-{
-    const uint8_t *p = row + b / GROUPS * Q3_K_BYTES;
-    int g = (int)(b % GROUPS);
-    float d = load_half(p + 108);
-    float scale[2] = { d * (float)q3_k_scale(p + 96, 2 * g),
-                       d * (float)q3_k_scale(p + 96, 2 * g + 1) };
-    __m256i low = bits_at(load_32(p + 32 + (g >> 2) * 32), (g & 3) * 2, 3);
-    __m256i high = _mm256_slli_epi16(bits_at(load_32(p), g, 1), 2);
-    scaled_halves(v, _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(4)), scale);
-}
-
-INLINE void load_q4_k(__m256 v[static VECTORS], const uint8_t *row, size_t b)
-{
-    const uint8_t *p = row + b / GROUPS * Q4_K_BYTES;
-    int g = (int)(b % GROUPS);
-    float scale = load_half(p) * (float)q4_k_scale(p + 4, g);
-    float m = load_half(p + 2) * (float)q4_k_min(p + 4, g);
-    __m256i q = bits_at(load_32(p + 16 + (g >> 1) * 32), (g & 1) * 4, 15);
-    scaled_plus(v, q, _mm256_set1_ps(scale), _mm256_set1_ps(-m));
-}
-
-INLINE void load_q5_k(__m256 v[static VECTORS], const uint8_t *row, size_t b)
-{
-    const uint8_t *p = row + b / GROUPS * Q5_K_BYTES;
-    int g = (int)(b % GROUPS);
-    float scale = load_half(p) * (float)q4_k_scale(p + 4, g);
-    float m = load_half(p + 2) * (float)q4_k_min(p + 4, g);
-    __m256i low = bits_at(load_32(p + 48 + (g >> 1) * 32), (g & 1) * 4, 15);
-    __m256i high = _mm256_slli_epi16(bits_at(load_32(p + 16), g, 1), 4);
-    scaled_plus(v, _mm256_or_si256(low, high), _mm256_set1_ps(scale), _mm256_set1_ps(-m));
-}
-
-INLINE void load_q6_k(__m256 v[static VECTORS], const uint8_t *row, size_t b)
-{
-    const uint8_t *p = row + b / GROUPS * Q6_K_BYTES;
-    int g = (int)(b % GROUPS), quarter = g & 3;
-    float d = load_half(p + 208);
-    float scale[2] = { d * (float)(int8_t)p[192 + 2 * g], d * (float)(int8_t)p[193 + 2 * g] };
-    __m256i low = bits_at(load_32(p + (g >> 2) * 64 + (quarter & 1) * 32), (quarter >> 1) * 4, 15);
-    __m256i high = _mm256_slli_epi16(bits_at(load_32(p + 128 + (g >> 2) * 32), quarter * 2, 3), 4);
-    scaled_halves(v, _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32)), scale);
-}
-
-INLINE void load_iq4_xs(__m256 v[static VECTORS], const uint8_t *row, size_t b)
-{
-    const uint8_t *p = row + b / GROUPS * IQ4_XS_BYTES;
-    int g = (int)(b % GROUPS);
-    scaled(v, iq4_values(p + 8 + g * 16), _mm256_set1_ps(load_half(p) * (float)iq4_xs_scale(p, g)));
-}
-
-INLINE void load_tq2_0(__m256 v[static VECTORS], const uint8_t *row, size_t b)
-{
-    const uint8_t *p = row + b / GROUPS * TQ2_0_BYTES;
-    int g = (int)(b % GROUPS);
-    __m256i q = bits_at(load_32(p + (g >> 2) * 32), (g & 3) * 2, 3);
-    scaled(v, _mm256_sub_epi8(q, _mm256_set1_epi8(1)), scale_of(p + 64));
+    scaled(v, bytes_q8_0(row, b),
+           _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(load_u16(row + b * Q8_0_BYTES)))));
 }
 
 /* ---- dot products of a tile ---- */
@@ -271,20 +107,20 @@ INLINE void load_rest(float ret[static BLOCK], const uint8_t *row, size_t whole,
 }
 
 struct tile {
-    const uint8_t *w; /* first weight row */
-    size_t w_stride;  /* bytes */
-    const float *const *x;
+    const uint8_t *w;     /* first weight row */
+    size_t w_stride;      /* bytes */
+    const void *const *x; /* floats */
     float *const *y;
     uint32_t k, o; /* o: index of the first weight row in y */
 };
 
 /* What is left of K below a block, padded with zeros on both sides. */
-INLINE void tile_tail(__m256 (*sum)[MAX_X], const struct tile *t, int nw, int nx, struct format f)
+INLINE void tile_tail(__m256 (*sum)[FLOAT_X], const struct tile *t, int nw, int nx, struct format f)
 {
     size_t whole = t->k / BLOCK, rest = t->k % BLOCK;
-    float x[MAX_X][BLOCK] = { { 0 } };
+    float x[FLOAT_X][BLOCK] = { { 0 } };
     for (int i = 0; i < nx; i++)
-        memcpy(x[i], t->x[i] + whole * BLOCK, rest * sizeof(float));
+        memcpy(x[i], (const float *)t->x[i] + whole * BLOCK, rest * sizeof(float));
     for (int r = 0; r < nw; r++) {
         float w[BLOCK];
         load_rest(w, t->w + (size_t)r * t->w_stride, whole, rest, f);
@@ -297,7 +133,7 @@ INLINE void tile_tail(__m256 (*sum)[MAX_X], const struct tile *t, int nw, int nx
 
 INLINE void tile_run(const struct tile *t, int nw, int nx, struct format f)
 {
-    __m256 sum[MAX_W][MAX_X];
+    __m256 sum[FLOAT_W][FLOAT_X];
     for (int r = 0; r < nw; r++)
         for (int i = 0; i < nx; i++)
             sum[r][i] = _mm256_setzero_ps();
@@ -308,8 +144,9 @@ INLINE void tile_run(const struct tile *t, int nw, int nx, struct format f)
             f.load(v, t->w + (size_t)r * t->w_stride, b);
             for (int j = 0; j < VECTORS; j++)
                 for (int i = 0; i < nx; i++)
-                    sum[r][i] = _mm256_fmadd_ps(v[j], _mm256_loadu_ps(t->x[i] + b * BLOCK + 8 * j),
-                                                sum[r][i]);
+                    sum[r][i] = _mm256_fmadd_ps(
+                        v[j], _mm256_loadu_ps((const float *)t->x[i] + b * BLOCK + 8 * j),
+                        sum[r][i]);
         }
     if (t->k % BLOCK)
         tile_tail(sum, t, nw, nx, f);
@@ -346,8 +183,8 @@ static void rows_from_scratch(const struct matmul *m, uint32_t o, uint32_t nw, u
     for (uint32_t r = 0; r < nw; r++)
         unpack(m->scratch + r * padded, (const uint8_t *)m->w + (o + r) * m->w_stride, m->k);
     struct tile t = { (const uint8_t *)m->scratch, padded * sizeof(float), m->x, m->y, m->k, o };
-    for (uint32_t i = 0; i < m->n; i += MAX_X, t.x += MAX_X, t.y += MAX_X)
-        tile_any(&t, nw, m->n - i < MAX_X ? m->n - i : MAX_X, format_f32);
+    for (uint32_t i = 0; i < m->n; i += FLOAT_X, t.x += FLOAT_X, t.y += FLOAT_X)
+        tile_any(&t, nw, m->n - i < FLOAT_X ? m->n - i : FLOAT_X, format_f32);
 }
 
 /* A block of activations that stays in the second-level cache. */
@@ -366,9 +203,9 @@ enum { CACHE_FLOATS = 96 * 1024, DIRECT_ROWS = 6 };
 static void matmul_from_scratch(const struct matmul *m, uint32_t begin, uint32_t end,
                                 unpack_fn *unpack)
 {
-    uint32_t rows = (uint32_t)(CACHE_FLOATS / (m->k + 1)) / MAX_X * MAX_X;
-    if (rows < 4 * MAX_X)
-        rows = 4 * MAX_X;
+    uint32_t rows = (uint32_t)(CACHE_FLOATS / (m->k + 1)) / FLOAT_X * FLOAT_X;
+    if (rows < 4 * FLOAT_X)
+        rows = 4 * FLOAT_X;
     for (uint32_t i = 0; i < m->n; i += rows) {
         struct matmul part = *m;
         part.x += i;
@@ -380,14 +217,14 @@ static void matmul_from_scratch(const struct matmul *m, uint32_t begin, uint32_t
 
 INLINE void matmul_direct(const struct matmul *m, uint32_t begin, uint32_t end, struct format f)
 {
-    uint32_t step = m->n == 1 ? MAX_W : KERNEL_TILE;
+    uint32_t step = m->n == 1 ? FLOAT_W : KERNEL_TILE;
     for (uint32_t o = begin; o < end; o += step) {
         uint32_t nw = end - o < step ? end - o : step;
         struct tile t = {
             (const uint8_t *)m->w + o * m->w_stride, m->w_stride, m->x, m->y, m->k, o
         };
-        for (uint32_t i = 0; i < m->n; i += MAX_X, t.x += MAX_X, t.y += MAX_X)
-            tile_any(&t, nw, m->n - i < MAX_X ? m->n - i : MAX_X, f);
+        for (uint32_t i = 0; i < m->n; i += FLOAT_X, t.x += FLOAT_X, t.y += FLOAT_X)
+            tile_any(&t, nw, m->n - i < FLOAT_X ? m->n - i : FLOAT_X, f);
     }
 }
 
@@ -436,8 +273,8 @@ INLINE void mix_all(float *y, const struct mix *m, struct format f)
 
 /* ---- the table ---- */
 
-#define DEFINE_UNPACK_ROW(name)                                                                    \
-    static void unpack_row_##name(float *ret, const void *row, size_t k)                           \
+#define DEFINE_UNPACK(name)                                                                        \
+    void avx2_unpack_##name(float *ret, const void *row, size_t k)                                 \
     {                                                                                              \
         size_t whole = k / BLOCK;                                                                  \
         for (size_t b = 0; b < whole; b++) {                                                       \
@@ -453,85 +290,146 @@ INLINE void mix_all(float *y, const struct mix *m, struct format f)
         }                                                                                          \
     }
 
-#define DEFINE_TYPE(name)                                                                          \
-    static void matmul_##name(const struct matmul *m, uint32_t begin, uint32_t end)                \
+#define DEFINE_DOT(name)                                                                           \
+    void avx2_dot_##name(const struct matmul *m, uint32_t begin, uint32_t end)                     \
     {                                                                                              \
         if (m->n > DIRECT_ROWS)                                                                    \
-            matmul_from_scratch(m, begin, end, unpack_row_##name);                                 \
+            matmul_from_scratch(m, begin, end, avx2_unpack_##name);                                \
         else                                                                                       \
             matmul_direct(m, begin, end, format_##name);                                           \
-    }                                                                                              \
-    static void mix_##name(float *y, const struct mix *m)                                          \
+    }
+
+#define DEFINE_MIX(name)                                                                           \
+    void avx2_mix_##name(float *y, const struct mix *m)                                            \
     {                                                                                              \
         mix_all(y, m, format_##name);                                                              \
     }
 
 static const struct format format_f16 = { load_f16, unpack_f16, 2 };
 static const struct format format_bf16 = { load_bf16, unpack_bf16, 2 };
-DEFINE_UNPACK_ROW(f32)
-DEFINE_UNPACK_ROW(f16)
-DEFINE_UNPACK_ROW(bf16)
-DEFINE_TYPE(f32)
-DEFINE_TYPE(f16)
-DEFINE_TYPE(bf16)
+static const struct format format_q8_0 = { load_q8_0, NULL, 0 };
+DEFINE_UNPACK(f32)
+DEFINE_UNPACK(f16)
+DEFINE_UNPACK(bf16)
+DEFINE_DOT(f32)
+DEFINE_DOT(f16)
+DEFINE_DOT(bf16)
+DEFINE_DOT(q8_0)
+DEFINE_MIX(f32)
+DEFINE_MIX(f16)
+DEFINE_MIX(q8_0)
 
-#define DEFINE_BLOCK_TYPE(name)                                                                    \
-    static const struct format format_##name = { load_##name, NULL, 0 };                           \
-    DEFINE_UNPACK_ROW(name)                                                                        \
-    DEFINE_TYPE(name)
-DEFINE_BLOCK_TYPE(q8_0)
-DEFINE_BLOCK_TYPE(q4_0)
-DEFINE_BLOCK_TYPE(q4_1)
-DEFINE_BLOCK_TYPE(q5_0)
-DEFINE_BLOCK_TYPE(q5_1)
-DEFINE_BLOCK_TYPE(q2_k)
-DEFINE_BLOCK_TYPE(q3_k)
-DEFINE_BLOCK_TYPE(q4_k)
-DEFINE_BLOCK_TYPE(q5_k)
-DEFINE_BLOCK_TYPE(q6_k)
-DEFINE_BLOCK_TYPE(iq4_nl)
-DEFINE_BLOCK_TYPE(iq4_xs)
-DEFINE_BLOCK_TYPE(tq2_0)
+/* ---- integers ---- */
 
-/* Always unpacked first: the elements of a group of 32 are spread over digits of many bytes. */
-static void unpack_row_tq1_0(float *ret, const void *row, size_t k)
-{
-    unpack_tq1_0(ret, row, k);
-}
-
-static void matmul_tq1_0(const struct matmul *m, uint32_t begin, uint32_t end)
-{
-    matmul_from_scratch(m, begin, end, unpack_row_tq1_0);
-}
-
-static void mix_tq1_0(float *y, const struct mix *m)
-{
-    float row[MIX_WIDTH];
-    const uint8_t *from = m->rows;
-    float sum[MIX_WIDTH] = { 0 };
-    for (uint32_t r = 0; r < m->n; r++, from += m->row_stride) {
-        unpack_tq1_0(row, from, m->width);
-        for (uint32_t o = 0; o < m->width; o++)
-            sum[o] += m->t[r] * row[o];
-    }
-    for (uint32_t o = 0; o < m->width; o++)
-        y[o] += sum[o];
-}
-
-#define ROW(TYPE, name, input)                                                                     \
+#define DEFINE_UNPACK_INTEGER(TYPE, name, halves, least, dot, mix)                                 \
+    void avx2_unpack_##name(float *ret, const void *row, size_t k)                                 \
     {                                                                                              \
-        TENSOR_##TYPE, INPUT_##input, unpack_row_##name, matmul_##name, mix_##name                 \
+        for (size_t b = 0; b * BLOCK < k; b++) {                                                   \
+            __m256 v[VECTORS];                                                                     \
+            struct scales s;                                                                       \
+            scales_##name(&s, row, b);                                                             \
+            scaled_less(v, bytes_##name(row, b), &s);                                              \
+            float some[BLOCK], *to = k - b * BLOCK < BLOCK ? some : ret + b * BLOCK;               \
+            for (int j = 0; j < VECTORS; j++)                                                      \
+                _mm256_storeu_ps(to + 8 * j, v[j]);                                                \
+            if (to == some)                                                                        \
+                memcpy(ret + b * BLOCK, some, (k - b * BLOCK) * sizeof(float));                    \
+        }                                                                                          \
     }
-static const struct kernel kernels[] = {
-    ROW(F32, f32, f32),     ROW(F16, f16, f16),       ROW(BF16, bf16, f32),
-    ROW(Q8_0, q8_0, f32),   ROW(Q4_0, q4_0, f32),     ROW(Q4_1, q4_1, f32),
-    ROW(Q5_0, q5_0, f32),   ROW(Q5_1, q5_1, f32),     ROW(Q2_K, q2_k, f32),
-    ROW(Q3_K, q3_k, f32),   ROW(Q4_K, q4_k, f32),     ROW(Q5_K, q5_k, f32),
-    ROW(Q6_K, q6_k, f32),   ROW(IQ4_NL, iq4_nl, f32), ROW(IQ4_XS, iq4_xs, f32),
-    ROW(TQ2_0, tq2_0, f32), ROW(TQ1_0, tq1_0, f32),
-};
+KERNEL_INTEGER_TYPES(DEFINE_UNPACK_INTEGER)
 
-static void round_f16(float *ret, const float *x, size_t k)
+enum { LANES = 8, MAX_X = 4 };
+typedef __m256i ints;
+typedef __m256 floats;
+
+INLINE ints ints_load(const int16_t *p)
+{
+    return _mm256_load_si256((const __m256i *)(const void *)p);
+}
+
+INLINE void ints_store(int16_t *p, ints v)
+{
+    _mm256_store_si256((__m256i *)(void *)p, v);
+}
+
+INLINE ints ints_zero(void)
+{
+    return _mm256_setzero_si256();
+}
+
+INLINE ints ints_pair(const int16_t *p)
+{
+    return _mm256_set1_epi32((int)load_u32(p));
+}
+
+INLINE void ints_pieces(ints ret[static 4], const uint8_t *const *p)
+{
+    ints x[4];
+    for (int i = 0; i < 4; i++)
+        x[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(load_16(p[i])), load_16(p[i + 4]), 1);
+    ints low01 = _mm256_unpacklo_epi32(x[0], x[1]), high01 = _mm256_unpackhi_epi32(x[0], x[1]);
+    ints low23 = _mm256_unpacklo_epi32(x[2], x[3]), high23 = _mm256_unpackhi_epi32(x[2], x[3]);
+    ret[0] = _mm256_unpacklo_epi64(low01, low23);
+    ret[1] = _mm256_unpackhi_epi64(low01, low23);
+    ret[2] = _mm256_unpacklo_epi64(high01, high23);
+    ret[3] = _mm256_unpackhi_epi64(high01, high23);
+}
+
+INLINE ints ints_even(ints v)
+{
+    return _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
+}
+
+INLINE ints ints_odd(ints v)
+{
+    return _mm256_srai_epi16(v, 8);
+}
+
+INLINE ints ints_dot(ints sum, ints w, ints x)
+{
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(w, x));
+}
+
+INLINE floats floats_load(const float *p)
+{
+    return _mm256_load_ps(p);
+}
+
+INLINE void floats_store(float *p, floats v)
+{
+    _mm256_store_ps(p, v);
+}
+
+INLINE floats floats_all(float x)
+{
+    return _mm256_set1_ps(x);
+}
+
+INLINE floats floats_of(ints v)
+{
+    return _mm256_cvtepi32_ps(v);
+}
+
+INLINE floats floats_add(floats a, floats b)
+{
+    return _mm256_add_ps(a, b);
+}
+
+INLINE floats floats_sub(floats a, floats b)
+{
+    return _mm256_sub_ps(a, b);
+}
+
+INLINE floats floats_mul(floats a, floats b)
+{
+    return _mm256_mul_ps(a, b);
+}
+
+#include "engine/local/kernel_panel.h"
+
+/* ---- activations ---- */
+
+void avx2_round_f16(float *ret, const float *x, size_t k)
 {
     size_t i = 0;
     for (; i + 8 <= k; i += 8)
@@ -539,6 +437,59 @@ static void round_f16(float *ret, const float *x, size_t k)
                                                                   _MM_FROUND_TO_NEAREST_INT)));
     for (; i < k; i++)
         ret[i] = half_to_float(float_to_half(x[i]));
+}
+
+/* The largest magnitude of 32. */
+INLINE float block_most(const __m256 v[static VECTORS])
+{
+    __m256 sign = _mm256_set1_ps(-0.0f), m = _mm256_setzero_ps();
+    for (int j = 0; j < VECTORS; j++)
+        m = _mm256_max_ps(_mm256_andnot_ps(sign, v[j]), m);
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
+    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+}
+
+/* 16 numbers as integers, the two middle ones of every four swapped: as the panels have them. */
+INLINE int32_t quantise_16(int16_t *ret, __m256 a, __m256 b, __m256 inverse)
+{
+    __m256i swap = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+    __m256i low = _mm256_cvtps_epi32(_mm256_mul_ps(a, inverse));
+    __m256i high = _mm256_cvtps_epi32(_mm256_mul_ps(b, inverse));
+    __m256i both = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+    _mm256_storeu_si256((__m256i *)(void *)ret, _mm256_shuffle_epi8(both, swap));
+    __m256i s = _mm256_madd_epi16(both, _mm256_set1_epi16(1));
+    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+}
+
+INLINE void quantise_block(struct quants *ret, const float *x)
+{
+    __m256 v[VECTORS];
+    for (int j = 0; j < VECTORS; j++)
+        v[j] = _mm256_loadu_ps(x + 8 * j);
+    float most = block_most(v);
+    __m256 inverse = _mm256_set1_ps(most > QUANTS_TINY ? QUANTS_MOST / most : 0);
+    int32_t first = quantise_16(ret->q, v[0], v[1], inverse);
+    int32_t last = quantise_16(ret->q + 16, v[2], v[3], inverse);
+    ret->scale = most / QUANTS_MOST;
+    ret->sum = ret->scale * (float)(first + last);
+    ret->half[0] = ret->scale * (float)first;
+    ret->half[1] = ret->scale * (float)last;
+}
+
+void avx2_quantise(struct quants *ret, const float *x, size_t k)
+{
+    size_t i = 0;
+    for (; i + BLOCK <= k; i += BLOCK)
+        quantise_block(ret++, x + i);
+    if (i < k) {
+        float rest[BLOCK] = { 0 };
+        memcpy(rest, x + i, (k - i) * sizeof(float));
+        quantise_block(ret, rest);
+    }
 }
 
 /* NOLINTEND(bugprone-implicit-widening-of-multiplication-result) */
@@ -555,4 +506,16 @@ static bool usable(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
-const struct kernel_set kernels_avx2 = { "avx2", usable, kernels, ARRAY_LEN(kernels), round_f16 };
+#define dot_q8_0 avx2_dot_q8_0
+#define mix_q8_0 avx2_mix_q8_0
+#define ROW(TYPE, name, halves, least, dot, mix)                                                   \
+    { TENSOR_##TYPE, INPUT_i16, ERROR_i16, avx2_unpack_##name, matmul_##name, dot, mix },
+static const struct kernel kernels[] = {
+    { TENSOR_F32, INPUT_f32, ERROR_f32, avx2_unpack_f32, avx2_dot_f32, avx2_dot_f32, avx2_mix_f32 },
+    { TENSOR_F16, INPUT_f16, ERROR_f16, avx2_unpack_f16, avx2_dot_f16, avx2_dot_f16, avx2_mix_f16 },
+    { TENSOR_BF16, INPUT_f32, ERROR_f32, avx2_unpack_bf16, avx2_dot_bf16, NULL, NULL },
+    KERNEL_INTEGER_TYPES(ROW)
+};
+
+const struct kernel_set kernels_avx2 = { "avx2",         usable,       kernels, ARRAY_LEN(kernels),
+                                         avx2_round_f16, avx2_quantise };

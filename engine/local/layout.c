@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "base/num.h"
+#include "engine/local/kernel.h"
 
 void *layout_place(struct layout *l, size_t n, size_t size)
 {
@@ -38,6 +39,16 @@ void layout_view(struct layout *l, struct rows *r, uint32_t n, const struct rows
     r->data = of->data ? of->data + offset : NULL;
     for (uint32_t i = 0; r->data && i < n; i++)
         r->at[i] = r->data + i * r->stride;
+}
+
+void layout_quants(struct layout *l, struct quants ***ret, uint32_t n, size_t width)
+{
+    *ret = layout_place(l, n, sizeof(**ret));
+    for (uint32_t i = 0; i < n; i++) {
+        struct quants *row = layout_place(l, KERNEL_QUANTS(width), sizeof(*row));
+        if (row)
+            (*ret)[i] = row;
+    }
 }
 
 int layout_allocate(uint8_t **ret_block, size_t *ret_bytes,

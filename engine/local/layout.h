@@ -28,6 +28,10 @@ void layout_rows(struct layout *l, struct rows *r, uint32_t n, size_t width);
 void layout_view(struct layout *l, struct rows *r, uint32_t n, const struct rows *of,
                  size_t offset);
 
+/* n rows of `width` activations as integers (kernel.h); (*ret)[i]: row i. */
+struct quants;
+void layout_quants(struct layout *l, struct quants ***ret, uint32_t n, size_t width);
+
 /* Calls place(owner, …) twice. The block is zeroed, and paged in when touched. 0 or -ENOMEM. */
 int layout_allocate(uint8_t **ret_block, size_t *ret_bytes,
                     void (*place)(void *owner, struct layout *l), void *owner) MUST_USE;

@@ -28,6 +28,7 @@ static void place_all(struct stepper *s, struct layout *l)
     layout_view(l, &s->up, n, &s->gate, m->ff);
     layout_rows(l, &s->projected, n, m->embed);
     layout_rows(l, &s->rounded, n, max3(m->embed, m->ff, q));
+    layout_quants(l, &s->quantised, n, max3(m->embed, m->ff, q));
     for (int i = 0; i < SHARED_INPUTS; i++)
         layout_rows(l, &s->low[i], n, LIMIT_LORA_RANK);
     layout_rows(l, &s->logits, n, 0);

@@ -29,6 +29,7 @@ struct stepper {
     size_t block_bytes;
     struct rows residual, normed, q, k, v, attended, gate, up, projected, logits;
     struct rows rounded;            /* a copy of a linear's input, rounded to F16 */
+    struct quants **quantised;      /* and one in integers; row by row */
     struct rows low[SHARED_INPUTS]; /* A x, of each linear that shares an input */
     /* k and v lie behind q in its rows, up behind gate: a fused linear writes them in one go */
     const struct rope *ropes[ROPES]; /* of the model, for this context */
@@ -38,9 +39,9 @@ struct stepper {
     size_t score_floats; /* of one query, within a member's scratch */
     struct step_entry *entries;
     struct step_group *groups;
-    uint32_t *group_of;        /* by the caller's row */
-    uint32_t *wanted;          /* rows whose logits are wanted, in the caller's order */
-    const float **wanted_rows; /* their final activations */
+    uint32_t *group_of;       /* by the caller's row */
+    uint32_t *wanted;         /* rows whose logits are wanted, in the caller's order */
+    const void **wanted_rows; /* their final activations, as the output matrix reads them */
     uint32_t n, n_groups, n_wanted;
 };
 

@@ -11,7 +11,7 @@
 enum {
     TEAM_MAX = 256,
     PART_WORK = 1 << 17, /* multiply-adds that pay for waking the team: ~10 µs */
-    PART_ALIGN = 8,      /* weight rows of a part: whole tiles */
+    PART_ALIGN = 32,     /* weight rows of a part: whole tiles */
     MEMBER_PARTS = 4,    /* of one piece of work, at most: a slow member holds little up */
     SPINS = 2000,        /* some 20 µs: the machine may be shared */
     PART_BITS = 24,

@@ -22,7 +22,7 @@ static const struct {
     [TENSOR_Q6_K] = { 208, 0 }, [TENSOR_TQ1_0] = { 52, 0 }, [TENSOR_TQ2_0] = { 64, 0 },
 };
 
-static const struct kernel_set *sets[2];
+static const struct kernel_set *sets[KERNEL_SETS]; /* the last one is the generic */
 static size_t n_sets;
 
 static float uniform(uint64_t *seed) /* -1 … 1 */
@@ -51,17 +51,20 @@ static void random_row(uint8_t *row, uint32_t type, size_t k, uint64_t *seed)
         row[2 * i + 1] = (uint8_t)((row[2 * i + 1] & 0x80) | 0x3e); /* 2^-3 … 2^-1 */
 }
 
-enum { MAX_K = 600, MAX_OUT = 21, MAX_N = 15 };
+enum { MAX_K = 600, MAX_OUT = 69, MAX_N = 15 };
 
 struct product {
     uint32_t type, k, out, n;
-    uint8_t *w;
-    float x[MAX_N][MAX_K], y[2][MAX_N][MAX_OUT];
+    uint8_t *w; /* owned */
+    float x[MAX_N][MAX_K], y[KERNEL_SETS][MAX_N][MAX_OUT];
 };
 
-static void random_product(struct product *p, uint64_t *seed)
+/* The sizes given by 0 are random. */
+static void random_product(struct product *p, uint32_t out, uint32_t n, uint64_t *seed)
 {
     size_t stride = kernel_row_bytes(p->type, p->k);
+    p->out = out ? out : 1 + (uint32_t)(test_random(seed) % MAX_OUT);
+    p->n = n ? n : 1 + (uint32_t)(test_random(seed) % MAX_N);
     p->w = malloc(stride * p->out); /* exact, so that reading past a row is seen */
     for (uint32_t o = 0; o < p->out; o++)
         random_row(p->w + o * stride, p->type, p->k, seed);
@@ -70,29 +73,100 @@ static void random_product(struct product *p, uint64_t *seed)
             p->x[i][j] = uniform(seed);
 }
 
-static void multiply(const struct product *p, const struct kernel_set *set, float y[MAX_N][MAX_OUT],
-                     uint32_t first, uint32_t n)
+/* A row in the form that a kernel reads; owned by the caller. */
+static void *form_of(const struct kernel_set *set, enum kernel_input input, const float *x,
+                     uint32_t k)
 {
-    const float *x_rows[MAX_N];
+    void *form =
+        malloc(input == INPUT_i16 ? KERNEL_QUANTS(k) * sizeof(struct quants) : k * sizeof(float));
+    if (input == INPUT_i16)
+        set->quantise(form, x, k);
+    else if (input == INPUT_f16)
+        set->round_f16(form, x, k);
+    else
+        memcpy(form, x, k * sizeof(float));
+    return form;
+}
+
+typedef void multiply_fn(const struct matmul *m, uint32_t begin, uint32_t end);
+
+static void multiply_with(multiply_fn *run, const struct kernel_set *set, enum kernel_input input,
+                          const struct product *p, float y[MAX_N][MAX_OUT], uint32_t first,
+                          uint32_t n)
+{
+    void *x_rows[MAX_N];
     float *y_rows[MAX_N];
     for (uint32_t i = 0; i < n; i++) {
-        x_rows[i] = p->x[first + i];
+        x_rows[i] = form_of(set, input, p->x[first + i], p->k);
         y_rows[i] = y[first + i];
     }
     float *scratch = malloc(KERNEL_SCRATCH(p->k) * sizeof(float));
-    struct matmul m = { p->w, kernel_row_bytes(p->type, p->k), p->k, x_rows, y_rows, n, scratch };
-    kernel_for(set, p->type)->matmul(&m, 0, p->out);
+    struct matmul m = {
+        p->w, kernel_row_bytes(p->type, p->k), p->k, (const void *const *)x_rows, y_rows, n, scratch
+    };
+    run(&m, 0, p->out);
     free(scratch);
+    for (uint32_t i = 0; i < n; i++)
+        free(x_rows[i]);
+}
+
+static void multiply(const struct product *p, const struct kernel_set *set, float y[MAX_N][MAX_OUT],
+                     uint32_t first, uint32_t n)
+{
+    const struct kernel *k = kernel_for(set, p->type);
+    multiply_with(k->matmul, set, k->input, p, y, first, n);
 }
 
 static const uint32_t ks[] = { 1, 7, 8, 31, 32, 33, 64, 172, 256, 257, 512, 600 };
 
-/*
- * Against sums in double. A sum of k products in eight lanes is off by at most about
- * (k/8 + 4) · 2^-24 of the sum of their magnitudes, for every type: the elements themselves are
- * exact floats.
- */
-static void every_set_multiplies_within_rounding(void **state)
+/* Of weight row o: the elements, and the magnitudes of their parts together. */
+static void elements(const struct product *p, uint32_t o, float w[MAX_K], double size[MAX_K])
+{
+    const struct kernel *k = kernel_for(&kernels_generic, p->type);
+    const uint8_t *row = p->w + o * kernel_row_bytes(p->type, p->k);
+    k->unpack(w, row, p->k);
+    for (uint32_t j = 0; j < p->k; j++)
+        size[j] = fabs((double)w[j]);
+#define LEAST(TYPE, name, halves, has_least, dot, mix)                                             \
+    for (uint32_t j = 0; p->type == TENSOR_##TYPE && j < p->k; j++) {                              \
+        struct scales s;                                                                           \
+        scales_##name(&s, row, j / BLOCK);                                                         \
+        double least = (double)s.least[j % BLOCK / 16];                                            \
+        size[j] = fabs((double)w[j] + least) + fabs(least);                                        \
+    }
+    KERNEL_INTEGER_TYPES(LEAST)
+#undef LEAST
+}
+
+/* What the row of the table promises, against sums in double over the unrounded activations. */
+static void check_product(const struct product *p, size_t set, double error)
+{
+    float w[MAX_K];
+    double size[MAX_K];
+    for (uint32_t o = 0; o < p->out; o++) {
+        elements(p, o, w, size);
+        for (uint32_t r = 0; r < p->n; r++) {
+            double sum = 0, bound = 0;
+            for (uint32_t b = 0; b < p->k; b += BLOCK) {
+                uint32_t end = p->k - b < BLOCK ? p->k : b + BLOCK;
+                double most = 0;
+                for (uint32_t j = b; j < end; j++)
+                    most = fmax(most, fabs((double)p->x[r][j]));
+                for (uint32_t j = b; j < end; j++) {
+                    sum += (double)w[j] * (double)p->x[r][j];
+                    bound += size[j] * most;
+                }
+            }
+            double within = (error + (p->k / 8 + 8) * 0x1p-24) * bound + 1e-30;
+            double got = (double)p->y[set][r][o];
+            if (!(fabs(got - sum) <= within))
+                fail_msg("%s %s k=%u row %u out %u: %g, not %g within %g", sets[set]->name,
+                         tensor_layout(p->type)->name, p->k, r, o, got, sum, within);
+        }
+    }
+}
+
+static void every_set_multiplies_within_its_error(void **state)
 {
     (void)state;
     uint64_t seed = 1;
@@ -100,32 +174,91 @@ static void every_set_multiplies_within_rounding(void **state)
     for (size_t t = 0; t < ARRAY_LEN(types); t++)
         for (size_t i = 0; i < ARRAY_LEN(ks); i++) {
             *p = (struct product){ .type = types[t], .k = ks[i] };
-            p->out = 1 + (uint32_t)(test_random(&seed) % MAX_OUT);
-            p->n = 1 + (uint32_t)(test_random(&seed) % MAX_N);
-            random_product(p, &seed);
-            for (size_t s = 0; s < n_sets; s++)
+            random_product(p, 0, 0, &seed);
+            for (size_t s = 0; s < n_sets; s++) {
                 multiply(p, sets[s], p->y[s], 0, p->n);
-            float w[MAX_K];
-            for (uint32_t o = 0; o < p->out; o++) {
-                kernel_for(&kernels_generic, p->type)
-                    ->unpack(w, p->w + o * kernel_row_bytes(p->type, p->k), p->k);
-                for (uint32_t r = 0; r < p->n; r++) {
-                    double sum = 0, size = 0;
-                    for (uint32_t j = 0; j < p->k; j++) {
-                        sum += (double)w[j] * (double)p->x[r][j];
-                        size += fabs((double)w[j] * (double)p->x[r][j]);
-                    }
-                    for (size_t s = 0; s < n_sets; s++)
-                        if (!(fabs((double)p->y[s][r][o] - sum) <=
-                              (p->k / 8 + 4) * 0x1p-24 * size + 1e-30))
-                            fail_msg("%s %s k=%u row %u out %u: %g, not %g", sets[s]->name,
-                                     tensor_layout(p->type)->name, p->k, r, o,
-                                     (double)p->y[s][r][o], sum);
-                }
+                check_product(p, s, (double)kernel_for(sets[s], p->type)->error);
             }
             free(p->w);
         }
     free(p);
+}
+
+/* The key-value cache's and adapters' products: activations as they are. */
+static void every_set_multiplies_floats_within_rounding(void **state)
+{
+    (void)state;
+    uint64_t seed = 7;
+    struct product *p = calloc(1, sizeof(*p));
+    for (size_t t = 0; t < ARRAY_LEN(types); t++)
+        for (size_t i = 0; i < ARRAY_LEN(ks); i++) {
+            if (!kernel_for(&kernels_generic, types[t])->dot)
+                continue;
+            *p = (struct product){ .type = types[t], .k = ks[i] };
+            random_product(p, 0, 0, &seed);
+            for (size_t s = 0; s < n_sets; s++) {
+                multiply_with(kernel_for(sets[s], p->type)->dot, sets[s], INPUT_f32, p, p->y[s], 0,
+                              p->n);
+                check_product(p, s, /* error= */ 0);
+            }
+            free(p->w);
+        }
+    free(p);
+}
+
+/* Integers are summed exactly and scaled in one order, so a type's product has one value. */
+static void every_set_multiplies_integers_to_the_same_bits(void **state)
+{
+    (void)state;
+    uint64_t seed = 8;
+    struct product *p = calloc(1, sizeof(*p));
+    for (size_t t = 0; t < ARRAY_LEN(types); t++)
+        for (size_t i = 0; i < ARRAY_LEN(ks); i++) {
+            *p = (struct product){ .type = types[t], .k = ks[i] };
+            if (kernel_for(&kernels_generic, p->type)->input != INPUT_i16)
+                continue;
+            random_product(p, 0, 0, &seed);
+            for (size_t s = 0; s < n_sets; s++)
+                multiply(p, sets[s], p->y[s], 0, p->n);
+            for (size_t s = 0; s + 1 < n_sets; s++)
+                for (uint32_t r = 0; r < p->n; r++)
+                    if (memcmp(p->y[s][r], p->y[n_sets - 1][r], p->out * sizeof(float)) != 0)
+                        fail_msg("%s %s k=%u row %u", sets[s]->name, tensor_layout(p->type)->name,
+                                 p->k, r);
+            free(p->w);
+        }
+    free(p);
+}
+
+/* Scales and sums to the bit; the integers themselves may be in another order. */
+static void every_set_quantises_alike(void **state)
+{
+    (void)state;
+    uint64_t seed = 9;
+    float x[77];
+    struct quants q[KERNEL_SETS][KERNEL_QUANTS(ARRAY_LEN(x))];
+    for (int round = 0; round < 200; round++) {
+        float size = ldexpf(1, round - 140); /* down to what counts as nothing */
+        for (size_t i = 0; i < ARRAY_LEN(x); i++)
+            x[i] = uniform(&seed) * size;
+        for (size_t s = 0; s < n_sets; s++)
+            sets[s]->quantise(q[s], x, ARRAY_LEN(x));
+        for (size_t b = 0; b < KERNEL_QUANTS(ARRAY_LEN(x)); b++) {
+            const struct quants *plain = &q[n_sets - 1][b]; /* the generic set keeps the order */
+            for (size_t i = 0; i < BLOCK; i++) {
+                double want = b * BLOCK + i < ARRAY_LEN(x) ? (double)x[b * BLOCK + i] : 0;
+                double off = fabs(plain->q[i] * (double)plain->scale - want);
+                assert_true(off <= (double)plain->scale * 0.51 + 2 * (double)QUANTS_TINY);
+            }
+            for (size_t s = 0; s + 1 < n_sets; s++) {
+                int64_t squares = 0;
+                for (size_t i = 0; i < BLOCK; i++)
+                    squares += q[s][b].q[i] * q[s][b].q[i] - plain->q[i] * plain->q[i];
+                assert_int_equal(squares, 0);
+                assert_memory_equal(&q[s][b].scale, &plain->scale, 4 * sizeof(float));
+            }
+        }
+    }
 }
 
 /* To the bit, so that which set runs does not matter to what a file means. */
@@ -138,7 +271,7 @@ static void every_set_reads_the_same_elements(void **state)
             size_t bytes = kernel_row_bytes(types[t], ks[i]);
             uint8_t *row = malloc(bytes); /* exact, so that reading past it is seen */
             random_row(row, types[t], ks[i], &seed);
-            float v[2][MAX_K];
+            float v[KERNEL_SETS][MAX_K];
             for (size_t s = 0; s < n_sets; s++) {
                 kernel_for(sets[s], types[t])->unpack(v[s], row, ks[i]);
                 if (memcmp(v[s], v[0], ks[i] * sizeof(float)) != 0)
@@ -156,13 +289,14 @@ static void a_row_is_the_same_in_every_batch(void **state)
     for (size_t t = 0; t < ARRAY_LEN(types); t++)
         for (size_t i = 0; i < ARRAY_LEN(ks); i++)
             for (size_t s = 0; s < n_sets; s++) {
-                *p = (struct product){ .type = types[t], .k = ks[i], .out = MAX_OUT, .n = MAX_N };
-                random_product(p, &seed);
+                *p = (struct product){ .type = types[t], .k = ks[i] };
+                random_product(p, 37, MAX_N, &seed);
                 for (uint32_t n = 1; n <= MAX_N; n++) {
                     multiply(p, sets[s], p->y[0], 0, n);
                     for (uint32_t r = 0; r < n; r++)
                         multiply(p, sets[s], p->y[1], r, 1);
-                    assert_memory_equal(p->y[0], p->y[1], n * sizeof(p->y[0][0]));
+                    for (uint32_t r = 0; r < n; r++)
+                        assert_memory_equal(p->y[0][r], p->y[1][r], p->out * sizeof(float));
                 }
                 free(p->w);
             }
@@ -178,6 +312,8 @@ static void every_set_mixes_within_rounding(void **state)
     float t[ROWS], row[MIX_WIDTH], y[MIX_WIDTH], was[MIX_WIDTH];
     for (size_t k = 0; k < ARRAY_LEN(types) * ARRAY_LEN(widths); k++) {
         uint32_t type = types[k % ARRAY_LEN(types)], width = widths[k / ARRAY_LEN(types)];
+        if (!kernel_for(&kernels_generic, type)->mix)
+            continue;
         size_t stride = kernel_row_bytes(type, width);
         uint8_t *rows = malloc(stride * ROWS);
         for (uint32_t r = 0; r < ROWS; r++) {
@@ -232,7 +368,7 @@ static void every_set_rounds_to_halves_alike(void **state)
 {
     (void)state;
     uint64_t seed = 4;
-    float x[67], y[2][67];
+    float x[67], y[KERNEL_SETS][67];
     for (int round = 0; round < 2000; round++) {
         for (size_t i = 0; i < ARRAY_LEN(x); i++) {
             uint32_t bits = (uint32_t)test_random(&seed);
@@ -242,8 +378,8 @@ static void every_set_rounds_to_halves_alike(void **state)
         }
         for (size_t s = 0; s < n_sets; s++)
             sets[s]->round_f16(y[s], x, ARRAY_LEN(x));
-        if (n_sets == 2)
-            assert_memory_equal(y[0], y[1], sizeof(y[0]));
+        for (size_t s = 1; s < n_sets; s++)
+            assert_memory_equal(y[0], y[s], sizeof(y[0]));
     }
 }
 
@@ -293,11 +429,12 @@ static void cached_rows_come_back_within_their_type(void **state)
 
 int main(void)
 {
-    sets[n_sets++] = &kernels_generic;
-    if (kernels_best() != &kernels_generic)
-        sets[n_sets++] = kernels_best();
+    n_sets = kernels_usable(sets);
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_set_multiplies_within_rounding),
+        cmocka_unit_test(every_set_multiplies_within_its_error),
+        cmocka_unit_test(every_set_multiplies_floats_within_rounding),
+        cmocka_unit_test(every_set_multiplies_integers_to_the_same_bits),
+        cmocka_unit_test(every_set_quantises_alike),
         cmocka_unit_test(every_set_reads_the_same_elements),
         cmocka_unit_test(a_row_is_the_same_in_every_batch),
         cmocka_unit_test(every_set_mixes_within_rounding),
