@@ -149,7 +149,7 @@ static void take_event(struct answer *a, const struct flow_event *f)
         if (!e->is_prompt)
             first_text(a);
         parts_leave(c);
-        pass(c, e->is_prompt ? a->chats[c->chat].prompt : e->text, e, /* end= */ false);
+        pass(c, e->text, e, /* end= */ false);
         return;
     case ENGINE_EVENT_reasoning:
     case ENGINE_EVENT_tool_call:

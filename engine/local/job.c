@@ -259,6 +259,8 @@ static struct engine_token appraise(const struct job *j, const float *logits, in
     return token;
 }
 
+enum { PROMPT_PIECE = 256 }; /* tokens of one event: a reader's backlog is bounded */
+
 int job_note_prompt(struct job *j, uint32_t at, const float *logits)
 {
     struct token_logprob top[LIMIT_TOP_LOGPROBS];
@@ -266,15 +268,17 @@ int job_note_prompt(struct job *j, uint32_t at, const float *logits)
     if (logits)
         token = appraise(j, logits, j->prompt[at], top);
     int r = stream_push(j->echo, &token, /* with_bytes= */ true);
-    if (r < 0 || at + 1 < j->n_prompt)
+    bool is_last = at + 1 == j->n_prompt;
+    if (r < 0 || (!is_last && (at + 1) % PROMPT_PIECE != 0))
         return r;
-    r = stream_end(j->echo, /* cut= */ false);
+    r = is_last ? stream_end(j->echo, /* cut= */ false) : 0;
     if (r < 0)
         return r;
     struct engine_event event = { .is_prompt = true };
     if (stream_take(j->echo, &event))
         send(j, &event);
-    j->echo = stream_free(j->echo);
+    if (is_last)
+        j->echo = stream_free(j->echo);
     return 0;
 }
 

@@ -85,7 +85,7 @@ enum { JOB_ENDS = 1 }; /* j->finish says how; job_done is due */
 /* Chooses the next token and sends what text it completes. 0, JOB_ENDS or negative errno. */
 int job_advance(struct job *j, const float *logits) MUST_USE;
 /* Notes what the model thought of prompt token `at`: logits of the position before it, NULL for the
- * first one. In order; the last one sends the prompt's event. 0 or negative errno. */
+ * first one. In order; sends the prompt in pieces. 0 or negative errno. */
 int job_note_prompt(struct job *j, uint32_t at, const float *logits) MUST_USE;
 
 /* The final event; what the job borrowed is not touched afterwards. */

@@ -196,8 +196,8 @@ static void the_mean_logprob_is_that_of_the_tokens(void **state)
 /* ---- what the model thinks of the prompt ---- */
 
 struct prompt_check {
-    int32_t ids[64];
-    float logprobs[64];
+    int32_t ids[1024];
+    float logprobs[1024];
     size_t n, n_events, n_top;
     struct buf text; /* of the tokens that are not hidden */
 };
@@ -268,7 +268,6 @@ static void every_prompt_token_has_its_logprob(void **state)
         assert_int_equal(r.usage.completion_tokens, only ? 0 : 3);
         assert_int_equal(r.n_ids, only ? 0 : 3);
         assert_int_equal(r.usage.cached_tokens, 0);
-        assert_int_equal(c.n_events, 1);
         assert_int_equal(c.n, r.usage.prompt_tokens);
         assert_int_equal(c.n_top, 2 * (c.n - 1));
         assert_string_equal(c.text.p, prompts[1]);
@@ -278,6 +277,31 @@ static void every_prompt_token_has_its_logprob(void **state)
         buf_done(&c.text);
         record_done(&r);
     }
+}
+
+static void a_long_prompt_comes_in_pieces(void **state)
+{
+    static struct record r;
+    static char text[4096];
+    CLEANUP(engine_freep)
+    struct engine *e = open_engine((struct fixture_options){ .context = 1024, .batch = 100 });
+    for (size_t i = 0; i + 8 < 1100; i += 5)
+        memcpy(text + i, "caf\xc3\xa9", 6);
+    struct prompt_check c = { .text = BUF_INIT(65536) };
+    struct chat_request request = fixture_prompt(text, 1);
+    request.logprobs = true;
+    request.prompt_logprobs = true;
+    record_init(&r);
+    r.on_text = take_prompt;
+    r.on_text_arg = &c;
+    struct engine_spec spec = fixture_spec(&request, NULL, &r);
+    fixture_run(e, &spec);
+    assert_int_equal(r.last, ENGINE_EVENT_done);
+    assert_int_equal(c.n, r.usage.prompt_tokens);
+    assert_true(c.n > 512 && c.n_events >= 3);
+    assert_string_equal(c.text.p, text);
+    buf_done(&c.text);
+    record_done(&r);
 }
 
 int main(void)
@@ -290,6 +314,7 @@ int main(void)
         cmocka_unit_test(more_choices_than_slots_and_queue_wait),
         cmocka_unit_test(the_mean_logprob_is_that_of_the_tokens),
         cmocka_unit_test(every_prompt_token_has_its_logprob),
+        cmocka_unit_test(a_long_prompt_comes_in_pieces),
     };
     test_begin();
     return cmocka_run_group_tests(tests, find_model, NULL);

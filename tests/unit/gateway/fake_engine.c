@@ -85,9 +85,11 @@ static void send_prompt(struct fake_job *j)
         { .chosen = { 1, NAN, STR("<s>") }, .hidden = true },
         { .chosen = { 3, -2.5f, str_of(j->text) }, .top = &top, .n_top = 1 },
     };
-    struct engine_event e = {
-        .kind = ENGINE_EVENT_text, .is_prompt = true, .tokens = tokens, .n_tokens = 2
-    };
+    struct engine_event e = { .kind = ENGINE_EVENT_text,
+                              .is_prompt = true,
+                              .text = str_of(j->text),
+                              .tokens = tokens,
+                              .n_tokens = 2 };
     j->on_event(j->owner, &e);
 }
 
