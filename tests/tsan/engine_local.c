@@ -26,6 +26,11 @@ static void *submit_some(void *arg)
     for (size_t i = 0; i < JOBS_EACH; i++) {
         struct chat_request request = fixture_prompt("Once upon a time there was a", 6);
         request.sampling.temperature = i % 2 ? 1 : 0;
+        if (i % 4 == 1) { /* compiled and followed by several at once */
+            request.format = i % 8 == 1 ? CHAT_FORMAT_json_object : CHAT_FORMAT_regex;
+            request.format_text = i % 8 == 1 ? STR_NULL : STR("[a-z]{2,30}");
+            request.format_param = "response_format";
+        }
         record_init(&s->records[i]);
         struct engine_spec spec = fixture_spec(&request, i % 3 ? s->adapter : NULL, &s->records[i]);
         s->jobs[i] = fixture_submit(s->e, &spec);
