@@ -320,10 +320,13 @@ static int load_model(struct local_engine *l, const char *path, struct fail *ret
     int r = gguf_open(&g, path, reterr);
     if (r < 0)
         return fail_set(reterr, FAIL_invalid_request, "%s: %s", path, strerror(-r));
+    struct str arch = STR("");
+    bool encodes = r == 0 && gguf_str(g, "general.architecture", &arch) && encoder_knows(arch);
+    if (r == 0 && !encodes)
+        r = model_supported(g, reterr);
     if (r == 0)
         r = tokenizer_new(&l->tokenizer, g, reterr);
-    struct str arch = STR("");
-    if (r == 0 && gguf_str(g, "general.architecture", &arch) && encoder_knows(arch))
+    if (r == 0 && encodes)
         r = encoder_new(&l->encoder, &g, reterr);
     else if (r == 0)
         r = model_new(&l->model, &g, reterr);

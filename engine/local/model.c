@@ -72,9 +72,12 @@ enum {
 static int find_architecture(struct loader *l)
 {
     struct str name;
-    if (!gguf_str(l->m->gguf, "general.architecture", &name))
+    if (!gguf_str(l->gguf, "general.architecture", &name))
         return loader_refuse(l, "the key general.architecture is missing");
-    l->arch = l->m->arch = architecture_find(name);
+    l->arch = architecture_find(name);
+    if (!l->arch && encoder_knows(name))
+        return loader_refuse(l, "'" STR_FMT "' is an encoder: it embeds text and generates none",
+                             STR_ARG(name));
     if (!l->arch) {
         char names[192], encoders[96];
         architecture_names(names, sizeof(names));
@@ -84,9 +87,15 @@ static int find_architecture(struct loader *l)
     }
     l->prefix = l->arch->name;
     struct str type;
-    if (gguf_str(l->m->gguf, "general.type", &type) && !str_is(type, "model"))
+    if (gguf_str(l->gguf, "general.type", &type) && !str_is(type, "model"))
         return loader_refuse(l, "general.type is '" STR_FMT "', not a model", STR_ARG(type));
     return 0;
+}
+
+int model_supported(const struct gguf *g, struct fail *reterr)
+{
+    struct loader l = { .gguf = g, .reterr = reterr };
+    return find_architecture(&l);
 }
 
 /* Which layers see a window only: a list of them, or every how many-th does not. */
@@ -378,6 +387,7 @@ int model_new(struct model **ret, struct gguf **gguf, struct fail *reterr)
     m->gguf = *gguf; /* borrowed until the end */
     struct loader l = { .gguf = *gguf, .kernels = m->kernels, .m = m, .reterr = reterr };
     int r = find_architecture(&l);
+    m->arch = l.arch;
     if (!r)
         r = load_shape(&l);
     if (!r)

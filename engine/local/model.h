@@ -21,6 +21,10 @@ struct model_shape {
     float rope_base, rms_eps;
 };
 
+/* Whether a graph is drawn for the file's architecture; FAILED names it and those that are
+ * supported. Before anything else of a file is read, so that its other oddities do not hide this.
+ */
+int model_supported(const struct gguf *g, struct fail *reterr) MUST_USE;
 /* Takes the gguf over on success (weights are views into it). FAILED: unsupported architecture or
  * type (named, with what is supported), missing or misshapen tensor. */
 int model_new(struct model **ret, struct gguf **gguf, struct fail *reterr) MUST_USE;

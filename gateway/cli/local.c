@@ -29,6 +29,8 @@ bool local_open(struct local_model *ret, const char *path)
     log_set_level(LOG_warn); /* stderr is the user's */
     int r = gguf_open(&g, path, &f);
     if (!r)
+        r = model_supported(g, &f);
+    if (!r)
         r = tokenizer_new(&m.tokenizer, g, &f);
     if (!r)
         r = model_new(&m.model, &g, &f);

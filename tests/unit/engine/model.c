@@ -1,6 +1,8 @@
+#include "engine/local/engine_local.h"
 #include "tests/unit/engine/tiny_model.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +38,7 @@ static void models_that_are_not_drawn_here_are_refused_by_name(void **state)
     } rows[] = {
         { { .arch = "mamba" }, "architecture 'mamba' is not supported" },
         { { .arch = "mamba" }, "llama, qwen2, qwen3, gemma, gemma2, gemma3, phi3" },
+        { { .arch = "bert" }, "'bert' is an encoder" },
         { { .arch = "llama", .leave_out = "blk.1.ffn_up.weight" }, "blk.1.ffn_up.weight" },
         { { .arch = "llama", .leave_out = "token_embd.weight" }, "token_embd.weight" },
         { { .arch = "llama", .leave_out = "output_norm.weight" }, "output_norm.weight" },
@@ -96,6 +99,27 @@ static void models_that_are_not_drawn_here_are_refused_by_name(void **state)
             fail_msg("row %zu: %d '%s' does not say %s", i, r, f.message, rows[i].says);
         tiny_model_done(&t);
     }
+}
+
+/* Such a file has a tokenizer of its own kind, too, or none. */
+static void an_unknown_architecture_is_named_whatever_else_is_in_the_file(void **state)
+{
+    (void)state;
+    static const char bytes[] = "GGUF\3\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0"
+                                "\24\0\0\0\0\0\0\0general.architecture\10\0\0\0"
+                                "\5\0\0\0\0\0\0\0rwkv7";
+    char path[512];
+    (void)snprintf(path, sizeof(path), "%s/rwkv.gguf", test_temp_dir());
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, sizeof(bytes) - 1, f), sizeof(bytes) - 1);
+    assert_int_equal(fclose(f), 0);
+    struct config_model m = { .name = STR("it"), .path = str_of(path), .slots = 1, .batch = 1 };
+    struct engine *e = NULL;
+    struct fail why = { 0 };
+    assert_int_equal(engine_local_new(&e, &m, &why), FAILED);
+    assert_non_null(strstr(why.message, "architecture 'rwkv7' is not supported; supported are "
+                                        "llama, qwen2, qwen3, gemma, gemma2, gemma3, phi3"));
 }
 
 static void run(struct tiny_options o, float ret[TOKENS][TINY_VOCAB])
@@ -204,6 +228,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_that_are_not_drawn_here_are_refused_by_name),
+        cmocka_unit_test(an_unknown_architecture_is_named_whatever_else_is_in_the_file),
         cmocka_unit_test(other_spellings_of_a_key_mean_the_same),
         cmocka_unit_test(keys_that_change_the_graph_are_heard),
     };
