@@ -24,7 +24,8 @@ DEFINE_CLEANUP(struct constraint *, constraint_free);
 
 /*
  * The tokens that may come next: bit id % 32 of word id / 32. End-of-generation tokens are set
- * where the text may end. At least one bit is set. Valid until the next call; NULL: no memory.
+ * where the text may end. At least one bit is set, unless the vocabulary cannot spell what must
+ * come. Valid until the next call; NULL: no memory, or a bound of ambiguous grammars was passed.
  */
 const uint32_t *constraint_mask(struct constraint *c);
 /* Follows a token. False: it was not allowed, and nothing changed. */

@@ -122,12 +122,14 @@ struct place_walk {
 static void note(struct place_walk *w, struct mask_hit **list, uint32_t *n, uint32_t *cap,
                  struct mask_hit hit)
 {
-    void *grown = grammar_grow(*list, cap, *n, 1, sizeof(**list));
-    if (!grown) {
-        w->err = -ENOMEM;
-        return;
+    if (*n == *cap) {
+        void *grown = grammar_grow(*list, cap, *n, 1, sizeof(**list));
+        if (!grown) {
+            w->err = -ENOMEM;
+            return;
+        }
+        *list = grown;
     }
-    *list = grown;
     (*list)[(*n)++] = hit;
 }
 

@@ -140,13 +140,28 @@ static bool is_covered(const struct automaton *a, const struct place *low, const
            low->count >= a->counters[n->counter].min;
 }
 
+static void sort(struct place *p, uint32_t n)
+{
+    enum { FEW = 12 };
+    if (n > FEW) {
+        qsort(p, n, sizeof(*p), by_place);
+        return;
+    }
+    for (uint32_t i = 1; i < n; i++) {
+        struct place one = p[i];
+        uint32_t at = i;
+        for (; at && by_place(&one, &p[at - 1]) < 0; at--)
+            p[at] = p[at - 1];
+        p[at] = one;
+    }
+}
+
 /* Turns the places on the scratch stack from `base` on into a set, and takes them off. */
 static uint32_t finish(struct stacks *s, uint32_t base)
 {
     uint32_t n = s->scratch.n - base, kept = 0;
     s->work += n;
-    if (n > 1)
-        qsort(s->scratch.v + base, n, sizeof(struct place), by_place);
+    sort(s->scratch.v + base, n);
     for (uint32_t i = 0; i < n && !s->err; i++) {
         struct place p = s->scratch.v[base + i];
         if (kept) {
