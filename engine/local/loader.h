@@ -27,7 +27,8 @@ int loader_refuse(struct loader *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* "PREFIX.key", in buf. */
 const char *loader_key(const struct loader *l, char buf[static LOADER_NAME], const char *key);
-/* A number of 1 … max. `absent` is the value of a missing key; UINT64_MAX: the key must be there.
+/* A number of 1 … max, or a list of one such number for all layers. `absent` is the value of a
+ * missing key; UINT64_MAX: the key must be there.
  */
 int loader_uint(struct loader *l, uint32_t *ret, const char *key, uint64_t max,
                 uint64_t absent) MUST_USE;
