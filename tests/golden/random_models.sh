@@ -1,6 +1,6 @@
 #!/bin/sh
 # Writes the models with random weights whose outputs ../shared/engine/ref stores (tiny-*), by the generators there,
-# into $ROOTSTOCK_RANDOM_MODELS, or ~/.cache/rootstock/random-models: about 700 MB, once. Optional: where this has not
+# into $ROOTSTOCK_RANDOM_MODELS, or ~/.cache/rootstock/random-models: about 500 MB, once. Optional: where this has not
 # run, their cases are skipped, saying so. Needs ../shared (or ROOTSTOCK_SHARED), and numpy and gguf from PyPI, which
 # go into a virtual environment beside the models.
 set -eu
