@@ -64,6 +64,19 @@ class StockClient(unittest.TestCase):
         self.assertIn(thing["count"], range(10))
         self.assertEqual(self.out["parsed"], thing)
 
+    def test_forced_calls_are_the_same_whole_and_streamed(self):
+        whole, streamed = self.out["calls"]
+        for answer in (whole, streamed):
+            self.assertEqual(answer["finish"], "tool_calls")
+            self.assertFalse(answer["content"])
+            (call,) = answer["calls"]
+            self.assertEqual((call["type"], call["name"]), ("function", "order"))
+            self.assertTrue(call["id"].startswith("call_"))
+            arguments = json.loads(call["args"])
+            self.assertIn(arguments["size"], ("small", "large"))
+            self.assertIn(arguments["count"], range(10))
+        self.assertEqual(whole["calls"][0]["args"], streamed["calls"][0]["args"])
+
     def test_an_aborted_stream_leaves_the_server_well(self):
         self.assertEqual(self.out["after"], self.out["chat"]["demo"])
 

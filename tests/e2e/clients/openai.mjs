@@ -41,6 +41,29 @@ out.structured = JSON.parse((await client.chat.completions.create(asked)).choice
 const parseable = makeParseableResponseFormat(format, JSON.parse); // what zodResponseFormat returns
 out.parsed = (await client.chat.completions.parse({ ...asked, response_format: parseable })).choices[0].message.parsed;
 
+// A forced call, whole and as the client's own helper accumulates a stream.
+const parameters = {
+  type: 'object',
+  properties: { size: { enum: ['small', 'large'] }, count: { type: 'integer', minimum: 0, maximum: 9 } },
+  required: ['size', 'count'],
+};
+const calling = {
+  model: 'demo',
+  messages,
+  temperature: 1.5,
+  seed: 4,
+  tools: [{ type: 'function', function: { name: 'order', parameters } }],
+  tool_choice: 'required',
+  parallel_tool_calls: false,
+};
+const whole = (await client.chat.completions.create(calling)).choices[0];
+const streamed = (await client.chat.completions.stream(calling).finalChatCompletion()).choices[0];
+out.calls = [whole, streamed].map(({ message, finish_reason: finish }) => ({
+  finish,
+  content: message.content,
+  calls: message.tool_calls.map((c) => ({ id: c.id, type: c.type, name: c.function.name, args: c.function.arguments })),
+}));
+
 const failing = {
   unknownModel: { model: 'nope', messages },
   noMessages: { model: 'demo', messages: [] },
