@@ -106,6 +106,14 @@ struct embedder *embedder_free(struct embedder *e)
 
 /* ---- inputs ---- */
 
+static int too_long(const struct embedder *e, size_t index, struct fail *reterr)
+{
+    return fail_param(reterr, FAIL_context_length_exceeded, "input",
+                      "input %zu has more than the %" PRIu32
+                      " tokens that this model reads at once: shorten it",
+                      index, e->options.context);
+}
+
 static int check_input(const struct embedder *e, const struct embed_task *t, size_t index,
                        size_t n_ids, struct fail *reterr)
 {
@@ -113,10 +121,7 @@ static int check_input(const struct embedder *e, const struct embed_task *t, siz
         return fail_param(reterr, FAIL_invalid_request, "input",
                           "input %zu is empty: it has no tokens", index);
     if (n_ids > e->options.context)
-        return fail_param(reterr, FAIL_context_length_exceeded, "input",
-                          "input %zu has %zu tokens; this model reads at most %" PRIu32
-                          ": shorten it",
-                          index, n_ids, e->options.context);
+        return too_long(e, index, reterr);
     for (size_t i = 0; i < n_ids; i++)
         if (t->ids[i] < 0 || (uint32_t)t->ids[i] >= e->options.vocab)
             return fail_param(reterr, FAIL_invalid_request, "input",
@@ -131,14 +136,16 @@ static int read_input(const struct embedder *e, struct batch *b, const struct em
 {
     size_t i = b->n++; /* its list is freed from now on */
     struct embed_task *t = &b->tasks[i];
+    struct token_list *own = &b->lists[i];
     size_t n_ids = in->n_ids;
     t->ids = in->ids;
     if (!in->ids) {
-        int r = tokenizer_encode(e->options.tokenizer, in->text, TOKENIZE_bos, &b->lists[i]);
+        own->max = e->options.context;
+        int r = tokenizer_encode(e->options.tokenizer, in->text, TOKENIZE_bos, own);
         if (r < 0)
-            return r;
-        t->ids = b->lists[i].ids;
-        n_ids = b->lists[i].n;
+            return r == -E2BIG ? too_long(e, i, reterr) : r;
+        t->ids = own->ids;
+        n_ids = own->n;
     }
     int r = check_input(e, t, i, n_ids, reterr);
     if (r != 0)
@@ -233,8 +240,10 @@ int embedder_classify_tokens(struct embedder *e, struct str text, struct embed_r
     uint32_t labels = e->options.encoder ? encoder_shape(e->options.encoder)->token_labels : 0;
     if (!labels)
         return no_head("tokens", reterr);
-    CLEANUP(token_list_done) struct token_list ids = { 0 };
+    CLEANUP(token_list_done) struct token_list ids = { .max = e->options.context };
     int r = tokenizer_encode_ranges(e->options.tokenizer, text, TOKENIZE_bos, &ids);
+    if (r == -E2BIG)
+        return too_long(e, /* index= */ 0, reterr);
     if (r < 0)
         return fail_errno(reterr, r, "cutting the text into tokens");
     CLEANUP(own_free) float *values = NULL;

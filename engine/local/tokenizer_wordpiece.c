@@ -4,6 +4,11 @@
  * such a cut is unknown as a whole. Source: Wu et al., "Google's Neural Machine Translation
  * System" (arXiv:1609.08144), section 4.1, and the normaliser of BERT's tokenizer.
  *
+ * Where the two well-known implementations differ, blanks are those of llama.cpp (it cuts at
+ * vertical tabs, form feeds and U+0085, which Hugging Face drops; its words have no limit of 100
+ * characters), and characters those of Hugging Face, as the models were trained: Hangul comes apart
+ * wholly, and marks go where they stand alone too.
+ *
  * A GGUF stores pieces that begin a word with U+2581 in front and those that go on bare.
  */
 #include "engine/local/tokenizer_impl.h"

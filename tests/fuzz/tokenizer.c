@@ -2,6 +2,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "base/limits.h"
+#include "engine/engine.h"
 #include "engine/local/tokenizer.h"
 
 #include <stdlib.h>
@@ -25,6 +26,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  { text, true } };
     if (t && tokenizer_encode_spans(t, spans, 3, TOKENIZE_bos, &ids) != 0)
         abort();
+    CLEANUP(token_list_done) struct token_list ranged = { 0 };
+    struct str tail = str_sub(bytes, size / 2);
+    if (t && tokenizer_encode_ranges(t, tail, TOKENIZE_bos, &ranged) != 0)
+        abort();
+    for (size_t i = 0; i < ranged.n; i++)
+        if (ranged.ranges[i].begin > ranged.ranges[i].end || ranged.ranges[i].end > tail.n)
+            abort();
     for (size_t i = 0; i < ids.n; i++)
         tokenizer_decode(t, ids.ids[i], true, &out);
     return 0;
