@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Random JSON schemas: what the constraint lets a model write validates, and what validates may be written.
 
-usage: json_schema.py [SCHEMAS [FIRST_SEED]]   (or ROOTSTOCK_SCHEMAS=1000; 100 in `make test`)
+ROOTSTOCK_SCHEMAS says how many (100), ROOTSTOCK_SEED the first of them (1).
 
-The oracle is the `jsonschema` package. Random tokens are drawn from the masks by tests/support/schema_probe.c.
+The oracle is the `jsonschema` package. Random tokens are drawn from the masks by tests/support/schema_probe.c; then the
+demo model writes at temperature 1.5.
 """
 import decimal
 import json
@@ -15,7 +16,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support import formats, random_schemas, tap  # noqa: E402
-from support.rootstock import ROOT  # noqa: E402
+from support.rootstock import PROGRAM, ROOT  # noqa: E402
 
 try:
     import jsonschema
@@ -110,6 +111,39 @@ class Schemas(unittest.TestCase):
         print("# " + ", ".join(f"{v} {k}" for k, v in count.items()), flush=True)
         self.assertEqual(wrong[:5], [])
         self.assertGreater(count["finished"], count["schemas"])
+
+    def test_the_model_at_temperature_writes_values_that_validate(self):
+        """the demo model at temperature 1.5 writes values that validate"""
+        count = dict.fromkeys(("schemas", "refused", "finished", "validated", "unfinished"), 0)
+        schemas = {seed: random_schemas.schema(seed)[0] for seed in range(FIRST, FIRST + COUNT)}
+        jobs = [{"prompt": "Answer in JSON: ", "seed": seed, "temperature": 1.5, "n": 200, "response_format": {
+            "type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": seed % 3 == 0}}}
+            for seed, schema in schemas.items()]
+        run = subprocess.run([PROGRAM, "generate", "-m", MODEL, "--json"], capture_output=True, text=True,
+                             input="".join(json.dumps(job) + "\n" for job in jobs))
+        answers = [json.loads(line) for line in run.stdout.splitlines()]
+        self.assertEqual(len(answers), len(jobs), run.stderr)
+        wrong = []
+        for (seed, schema), answer in zip(schemas.items(), answers):
+            count["schemas"] += 1
+            if answer.get("finish_reason") not in ("stop", "length"):
+                count["refused"] += 1
+                continue
+            if answer["finish_reason"] == "length":
+                count["unfinished"] += 1
+                continue
+            count["finished"] += 1
+            check = validator(schema)
+            try:
+                valid = check.is_valid(json.loads(answer["text"], parse_float=decimal.Decimal))
+            except ValueError:
+                valid = False
+            count["validated"] += valid
+            if not valid:
+                wrong.append((seed, json.dumps(schema), answer["text"]))
+        print("# " + ", ".join(f"{v} {k}" for k, v in count.items()), flush=True)
+        self.assertEqual(wrong[:5], [])
+        self.assertGreater(count["finished"], count["schemas"] // 2)
 
     def test_values_are_taken_exactly_where_they_validate(self):
         """made and mutated values are taken exactly where they validate"""
