@@ -466,7 +466,7 @@ static int choose_one(struct json_schema *s, const json_t *schema, json_t *choic
     }
     if (!disjoint && !forced)
         return exclude_others(s, schema, list, choices);
-    if (forced && choice_of(choices, json_pack("[O]", forced)) < 0)
+    if (forced && json_array_append_new(choices, json_pack("[[O]]", forced)) < 0)
         return -ENOMEM;
     return choice_of(choices, list);
 }
