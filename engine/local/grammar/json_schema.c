@@ -597,6 +597,7 @@ static void schema_done(struct json_schema *s)
     json_decref(s->root);
     json_decref(s->made);
     json_decref(s->anchors);
+    json_decref(s->shapes);
     schema_patterns_done(s);
     (void)arena_free(s->mem);
 }
@@ -639,8 +640,9 @@ int json_schema_expr(struct grammar_builder *b, struct str schema,
     s.mem = arena_new(SCHEMA_ARENA);
     s.made = json_array();
     s.anchors = json_object();
+    s.shapes = json_object();
     s.rules = calloc(RULE_SLOTS, sizeof(struct schema_rule *));
-    if (!s.mem || !s.made || !s.anchors || !s.rules || grow_places(&s) < 0)
+    if (!s.mem || !s.made || !s.anchors || !s.shapes || !s.rules || grow_places(&s) < 0)
         return -ENOMEM;
     json_tokens_make(b, &s.t);
     int r = parse(&s, schema);

@@ -255,11 +255,9 @@ static int strings_disjoint(struct json_schema *s, const struct branch *a, const
         r = schema_string_operands(s, b, l);
     if (r != 0)
         return r;
-    r = lang_determinise(l, &d);
-    if (r == -ENOMEM)
-        return r;
+    r = schema_determinise(s, a->v[0], "oneOf", l, &d);
     *ret = r == 0 && d.n == 0;
-    return 0;
+    return r;
 }
 
 static int numbers_disjoint(struct json_schema *s, const struct branch *a, const struct branch *b,

@@ -37,6 +37,7 @@ enum {
     SCHEMA_MAX_PATTERNS = 6,     /* of one object: their combinations are told apart */
     SCHEMA_MAX_CELLS = 1 << 13,  /* rules of one object or array that counts */
     SCHEMA_MAX_CHECKS = 1 << 22, /* schemas applied to values of enums */
+    SCHEMA_MAX_WORK = 1 << 26,   /* of all patterns and numbers: some 0.5 s */
     SCHEMA_MAX_UNIQUE = 7,       /* values whose every order is followed */
 };
 
@@ -82,6 +83,8 @@ struct json_schema {
     struct fail *reterr;
     json_t *root;                 /* owned */
     json_t *made;                 /* owned: array of what negation and choices made */
+    json_t *shapes;               /* owned: what strings and numbers must be → expression */
+    size_t work;                  /* of all determinisations */
     json_t *anchors;              /* owned: name → pointer text */
     struct schema_place **places; /* hash by v; [n_places_max] */
     size_t n_places, n_slots;

@@ -327,7 +327,8 @@ static int rest_name(struct object *o, const struct pattern *p, size_t n, unsign
         *ret = json_string_expr(o->s->b, 0, GRAMMAR_MANY);
         return 0;
     }
-    r = schema_determinise(o->s, o->b->v[0], n ? "patternProperties" : "propertyNames", l, &d);
+    r = schema_determinise(o->s, o->b->v[0], n ? "patternProperties" : "additionalProperties", l,
+                           &d);
     return r != 0 ? r : json_dfa_expr(o->s->b, &d, /* quoted= */ true, ret);
 }
 

@@ -9,10 +9,43 @@
 int schema_determinise(struct json_schema *s, const json_t *schema, const char *keyword,
                        struct lang *l, struct lang_dfa *ret)
 {
-    int r = lang_determinise(l, ret);
+    int r = s->work < SCHEMA_MAX_WORK ? lang_determinise(l, ret) : -E2BIG;
+    s->work += lang_work(l);
     if (r == -E2BIG)
         return schema_refuse(s, schema, keyword, "needs too many states; simplify it");
     return r;
+}
+
+/* --- shapes that occur more than once are written once --- */
+
+static int shape_key(const struct branch *b, const char *const *keys, size_t n, struct buf *ret)
+{
+    for (size_t i = 0; i < b->n; i++)
+        for (size_t k = 0; k < n; k++) {
+            const json_t *v = json_object_get(b->v[i], keys[k]);
+            if (!v)
+                continue;
+            CLEANUP(own_free) char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+            if (!text)
+                return -ENOMEM;
+            buf_addf(ret, "%s=", keys[k]);
+            buf_adds(ret, text);
+            buf_addc(ret, '\n');
+        }
+    return buf_err(ret);
+}
+
+static bool shape_known(const struct json_schema *s, const struct buf *key, grammar_expr *ret)
+{
+    const json_t *id = json_object_get(s->shapes, key->p);
+    if (id)
+        ret->id = (uint32_t)json_integer_value(id);
+    return id != NULL;
+}
+
+static int shape_remember(struct json_schema *s, const struct buf *key, grammar_expr e)
+{
+    return json_object_set_new(s->shapes, key->p, json_integer(e.id)) < 0 ? -ENOMEM : 0;
 }
 
 /* --- numbers --- */
@@ -122,14 +155,11 @@ static int exclude_numbers(struct json_schema *s, const struct branch *b, struct
     return 0;
 }
 
-int schema_number(struct json_schema *s, const struct branch *b, bool integer, grammar_expr *ret)
+static int bounded_number(struct json_schema *s, const struct branch *b, bool integer,
+                          grammar_expr *ret)
 {
     struct json_range range = { .integer = integer };
     CLEANUP(lang_dfa_done) struct lang_dfa d = LANG_DFA_INIT;
-    if (!is_bounded(b)) {
-        *ret = json_number_expr(s->b, integer);
-        return 0;
-    }
     CLEANUP(lang_freep) struct lang *l = lang_new();
     if (!l)
         return -ENOMEM;
@@ -145,6 +175,23 @@ int schema_number(struct json_schema *s, const struct branch *b, bool integer, g
     if (r == 0)
         r = schema_determinise(s, b->v[0], range.step ? "multipleOf" : "minimum", l, &d);
     return r != 0 ? r : json_dfa_expr(s->b, &d, /* quoted= */ false, ret);
+}
+
+int schema_number(struct json_schema *s, const struct branch *b, bool integer, grammar_expr *ret)
+{
+    static const char *const keys[] = { "minimum",          "maximum",    "exclusiveMinimum",
+                                        "exclusiveMaximum", "multipleOf", NOT_ENUM };
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * SCHEMA_MAX_BYTES);
+    if (!is_bounded(b)) {
+        *ret = json_number_expr(s->b, integer);
+        return 0;
+    }
+    buf_adds(&key, integer ? "integer\n" : "number\n");
+    int r = shape_key(b, keys, ARRAY_LEN(keys), &key);
+    if (r < 0 || shape_known(s, &key, ret))
+        return r;
+    r = bounded_number(s, b, integer, ret);
+    return r != 0 ? r : shape_remember(s, &key, *ret);
 }
 
 /* --- strings --- */
@@ -242,6 +289,14 @@ int schema_string_operands(struct json_schema *s, const struct branch *b, struct
     return r;
 }
 
+static bool has_pattern(const struct branch *b)
+{
+    for (size_t i = 0; i < b->n; i++)
+        if (json_object_get(b->v[i], "pattern"))
+            return true;
+    return false;
+}
+
 static bool has_shape(const struct json_schema *s, const struct branch *b)
 {
     (void)s;
@@ -254,6 +309,18 @@ static bool has_shape(const struct json_schema *s, const struct branch *b)
             return true;
     }
     return false;
+}
+
+static int shaped_string(struct json_schema *s, const struct branch *b, grammar_expr *ret)
+{
+    CLEANUP(lang_freep) struct lang *l = lang_new();
+    CLEANUP(lang_dfa_done) struct lang_dfa d = LANG_DFA_INIT;
+    if (!l)
+        return -ENOMEM;
+    int r = schema_string_operands(s, b, l);
+    if (r == 0)
+        r = schema_determinise(s, b->v[0], has_pattern(b) ? "pattern" : "format", l, &d);
+    return r != 0 ? r : json_dfa_expr(s->b, &d, /* quoted= */ true, ret);
 }
 
 int schema_string(struct json_schema *s, const struct branch *b, grammar_expr *ret)
@@ -271,14 +338,15 @@ int schema_string(struct json_schema *s, const struct branch *b, grammar_expr *r
         *ret = json_string_expr(s->b, (uint32_t)min, (uint32_t)max);
         return 0;
     }
-    CLEANUP(lang_freep) struct lang *l = lang_new();
-    CLEANUP(lang_dfa_done) struct lang_dfa d = LANG_DFA_INIT;
-    if (!l)
-        return -ENOMEM;
-    r = schema_string_operands(s, b, l);
-    if (r == 0)
-        r = schema_determinise(s, b->v[0], "pattern", l, &d);
-    return r != 0 ? r : json_dfa_expr(s->b, &d, /* quoted= */ true, ret);
+    static const char *const keys[] = { "pattern", "format",    NOT_PATTERN,
+                                        NOT_ENUM,  "minLength", "maxLength" };
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * SCHEMA_MAX_BYTES);
+    buf_adds(&key, "string\n");
+    r = shape_key(b, keys, ARRAY_LEN(keys), &key);
+    if (r < 0 || shape_known(s, &key, ret))
+        return r;
+    r = shaped_string(s, b, ret);
+    return r != 0 ? r : shape_remember(s, &key, *ret);
 }
 
 /* --- literals --- */

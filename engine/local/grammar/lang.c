@@ -43,6 +43,7 @@ struct lang {
     size_t n_sets, cap_sets;
     struct operand operands[LANG_OPERANDS];
     uint32_t n_operands;
+    size_t work;  /* of the determinisation */
     bool borders; /* some edge asks for word borders */
     int err;
 };
@@ -741,6 +742,11 @@ void lang_dfa_done(struct lang_dfa *d)
     *d = LANG_DFA_INIT;
 }
 
+size_t lang_work(const struct lang *l)
+{
+    return l->work;
+}
+
 int lang_determinise(struct lang *l, struct lang_dfa *ret)
 {
     CLEANUP(lang_dfa_done) struct lang_dfa d = LANG_DFA_INIT;
@@ -749,6 +755,7 @@ int lang_determinise(struct lang *l, struct lang_dfa *ret)
     int r = atoms_make(l, &t);
     if (r == 0)
         r = run_subsets(&s);
+    l->work = s.work + s.n * t.n * 8; /* a table's cell costs about as much as eight edges */
     if (r == 0)
         r = copy_atoms(&t, &d);
     if (r == 0)

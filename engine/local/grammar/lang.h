@@ -79,5 +79,8 @@ struct lang_dfa {
 void lang_dfa_done(struct lang_dfa *d);
 bool lang_dfa_match(const struct lang_dfa *d, struct str text);
 
+/* States and edges that determinising looked at: its cost. */
+size_t lang_work(const struct lang *l);
+
 /* Determinises. 0, -ENOMEM, or -E2BIG: too many states. The automaton is spent. */
 int lang_determinise(struct lang *l, struct lang_dfa *ret) MUST_USE;
