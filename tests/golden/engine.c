@@ -74,8 +74,9 @@ struct oracle {
     struct oracle_job about[MAX_JOBS];
     struct lora *loras[MAX_LORAS];
     size_t n, n_loras;
-    size_t near;  /* continuations that differ at a margin within the bound */
-    size_t whole; /* continuations that were compared */
+    size_t absent; /* stored runs of adapters whose files are not */
+    size_t near;   /* continuations that differ at a margin within the bound */
+    size_t whole;  /* continuations that were compared */
     /* Of quantised models: the first tokens as those of the stored quantised run, by us and by the
      * reference's own expanded run. */
     size_t first_as_ref, twin_first_as_ref, n_first;
@@ -117,8 +118,10 @@ static void add_adapter(struct oracle *o, const char *name, const char *scale, j
                         bool peft)
 {
     const char *at = reference_adapter_path(o->c, name, peft ? "" : ".gguf");
-    if (!at)
+    if (!at) {
+        o->absent++;
         return;
+    }
     struct fail e = { 0 };
     char label[48];
     assert_true(o->n_loras < MAX_LORAS);
@@ -273,6 +276,9 @@ static void report(const struct oracle *o)
     print_message("# %s: %zu continuations, %zu apart from the stored ones, at margins up to %g; "
                   "worst of %zu prompts' logits off %.2g\n",
                   o->c->name, o->whole, o->near, o->c->margin, o->n, o->worst);
+    if (o->absent)
+        print_message("# %s: of %zu stored runs the adapter's file is not here\n", o->c->name,
+                      o->absent);
     if (o->c->kind == REFERENCE_quantised)
         print_message("# %s: first %d tokens as the run with quantised activations: %zu of %zu; "
                       "the reference's own expanded weights: %zu; logits off %.2g, its spread "
