@@ -68,9 +68,11 @@ class Http(unittest.TestCase):
                 (json.dumps({**CHAT, "n": 0}).encode(), "n", None),
                 (json.dumps({**CHAT, "seed": 2**64}).encode(), "seed", None),
                 (json.dumps({**CHAT, "max_tokens": 2**70}).encode(), "max_tokens", None),
-                (json.dumps({**CHAT, "tool_choice": "required"}).encode(), "tool_choice", "unsupported_parameter"),
-                (json.dumps({**CHAT, "response_format": {"type": "json_object"}}).encode(), "response_format",
-                 "unsupported_parameter"),
+                (json.dumps({**CHAT, "tool_choice": "required"}).encode(), "tool_choice", None),
+                (json.dumps({**CHAT, "response_format": {"type": "xml"}}).encode(), "response_format", None),
+                (json.dumps({**CHAT, "grammar": "root ::= ("}).encode(), "grammar", None),
+                (json.dumps({**CHAT, "stop_token_ids": [1 << 19]}).encode(), "stop_token_ids", None),
+                (json.dumps({**CHAT, "audio": {"voice": "x"}}).encode(), "audio", "unsupported_parameter"),
         ):
             with self.subTest(body=body[:60]):
                 status, error, _ = self.error("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
