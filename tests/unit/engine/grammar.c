@@ -262,12 +262,49 @@ static void counts_rounds_of_long_loops(void **state)
     (void)token_trie_free(trie);
 }
 
+/* All masks on the way through loops, one character a step: close to a bound, it counts how many
+ * characters a token has before the loop ends within it. */
+static void masks_of_long_loops_equal_trying_every_token(void **state)
+{
+    enum { ID_A = 0, ID_C = 2 };
+    static const struct {
+        uint32_t min, max, rounds;
+    } rows[] = { { 0, 40, 40 }, { 3, 33, 33 }, { 35, 35, 35 }, { 40, GRAMMAR_MANY, 45 } };
+    static struct words w;
+    struct token_trie *trie = make_words(&w);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct grammar_builder *b = NULL;
+        struct grammar *g = NULL;
+        struct fail f = { 0 };
+        assert_int_equal(grammar_builder_new(&b), 0);
+        grammar_expr few[] = { grammar_bytes(b, STR("a")), grammar_bytes(b, STR("ba")) };
+        grammar_expr parts[] = { grammar_repeat(b, grammar_alt(b, few, 2), rows[i].min,
+                                                rows[i].max),
+                                 grammar_bytes(b, STR("cab")) };
+        assert_int_equal(grammar_build(b, grammar_seq(b, parts, 2), &g, &f), 0);
+        (void)grammar_builder_free(b);
+        struct path p = { .n = 0 };
+        for (; p.n <= rows[i].rounds; p.n++) {
+            struct constraint *c = replay(g, trie, &p);
+            const uint32_t *mask = constraint_mask(c);
+            assert_non_null(mask);
+            assert_true(check_mask(g, trie, &p, mask, (unsigned)i) > 0);
+            assert_int_equal(has_bit(mask, ID_C), p.n >= rows[i].min);
+            (void)constraint_free(c);
+            p.ids[p.n] = ID_A;
+        }
+        (void)grammar_unref(g);
+    }
+    (void)token_trie_free(trie);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_grammars_match_what_the_oracle_matches),
         cmocka_unit_test(masks_equal_trying_every_token),
         cmocka_unit_test(counts_rounds_of_long_loops),
+        cmocka_unit_test(masks_of_long_loops_equal_trying_every_token),
     };
     return TEST_RUN(tests);
 }
