@@ -12,12 +12,13 @@
 
 /* --- a vocabulary: all strings over abc up to a length, two marks, an end --- */
 
-enum { WORD_LENGTH = 4, WORDS = 120, VOCAB = WORDS + 6 };
+enum { WORD_LENGTH = 4, WORDS = 120, VOCAB = WORDS + 6, PADDED = 1024 };
 enum { ID_MARK = WORDS, ID_OTHER_MARK, ID_END, ID_TWICE, ID_NOTHING, ID_D };
 
 struct words {
     struct tokenizer t;
-    struct token tokens[VOCAB];
+    struct token
+        tokens[PADDED]; /* those behind VOCAB have no bytes: few tokens are then kept as lists */
     char text[WORDS][WORD_LENGTH + 1];
 };
 
@@ -39,7 +40,7 @@ static bool nth_string(unsigned i, unsigned longest, char *out)
 static struct token_trie *make_words(struct words *w)
 {
     struct token_trie *trie = NULL;
-    *w = (struct words){ .t = { .n = VOCAB, .tokens = w->tokens } };
+    *w = (struct words){ .t = { .n = PADDED, .tokens = w->tokens } };
     for (unsigned i = 0; i < WORDS; i++) {
         assert_true(nth_string(i + 1, WORD_LENGTH, w->text[i]));
         w->tokens[i].text = w->tokens[i].bytes = str_of(w->text[i]);
