@@ -275,6 +275,57 @@ static void pieces_carry_their_bytes(void **state)
     assert_float_equal(out[0].top[1].logprob, -1, 0);
 }
 
+/* Parts as "T…", "R…", "C… …": one a line. */
+static void take_parts(struct stream *s, struct buf *parts, size_t *n_tokens)
+{
+    struct engine_event e = { 0 };
+    while (stream_take(s, &e)) {
+        *n_tokens += e.n_tokens;
+        if (e.kind == ENGINE_EVENT_tool_call)
+            buf_addf(parts, "C" STR_FMT " " STR_FMT "\n", STR_ARG(e.call.name),
+                     STR_ARG(e.call.arguments));
+        else if (e.text.n)
+            buf_addf(parts, "%c" STR_FMT "\n", e.kind == ENGINE_EVENT_text ? 'T' : 'R',
+                     STR_ARG(e.text));
+    }
+}
+
+static void stop_strings_apply_to_the_text_only(void **state)
+{
+    static const char words[] = "<think>stop?</think>\n\nSee: <tool_call>{\"name\": \"clock\", "
+                                "\"arguments\": {\"a\": \"stop\"}}</tool_call>now stop here";
+    struct tool_format f;
+    tool_format_of(&f, STR("<tool_call><think>"));
+    struct chat_tool tool = { .name = STR("clock") };
+    struct str stop = STR("stop");
+    struct stream_options o = { .tokenizer = tokenizer,
+                                .stops = &stop,
+                                .n_stops = 1,
+                                .keep_tokens = true,
+                                .format = &f,
+                                .tools = &tool,
+                                .n_tools = 1,
+                                .whole_calls = true };
+    CLEANUP(stream_freep) struct stream *s = NULL;
+    CLEANUP(token_list_done) struct token_list ids = { 0 };
+    CLEANUP(buf_done) struct buf parts = BUF_INIT(4096);
+    assert_int_equal(stream_new(&s, &o), 0);
+    encode(&ids, str_of(words));
+    size_t pushed = 0, told = 0;
+    int r = 0;
+    for (; pushed < ids.n && r == 0; pushed++) {
+        struct engine_token token = { .chosen.id = ids.ids[pushed] };
+        r = stream_push(s, &token, /* with_bytes= */ false);
+    }
+    assert_int_equal(r, STREAM_STOPPED);
+    assert_int_equal(stream_end(s, /* cut= */ false), 0);
+    take_parts(s, &parts, &told);
+    assert_string_equal(parts.p, "Rstop?\nTSee:\nCclock \nC {\"a\": \"stop\"}\nTnow \n");
+    assert_int_equal(stream_calls(s), 1);
+    assert_true(stream_reasoning(s) > 0 && stream_reasoning(s) < pushed);
+    assert_true(told > 0 && told <= pushed); /* no token twice */
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -284,6 +335,7 @@ int main(void)
         cmocka_unit_test(characters_leave_whole_with_all_their_tokens),
         cmocka_unit_test(an_unfinished_character_ends_as_a_replacement),
         cmocka_unit_test(pieces_carry_their_bytes),
+        cmocka_unit_test(stop_strings_apply_to_the_text_only),
     };
     test_begin();
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
