@@ -385,6 +385,43 @@ INLINE ints ints_odd(ints v)
     return _mm256_srai_epi16(v, 8);
 }
 
+INLINE ints ints_low_nibbles(ints v)
+{
+    return _mm256_and_si256(v, _mm256_set1_epi8(15));
+}
+
+INLINE ints ints_high_nibbles(ints v)
+{
+    return ints_low_nibbles(_mm256_srli_epi16(v, 4));
+}
+
+INLINE ints ints_less(ints v, int by)
+{
+    return _mm256_sub_epi8(v, _mm256_set1_epi8((char)by));
+}
+
+INLINE ints ints_or(ints a, ints b)
+{
+    return _mm256_or_si256(a, b);
+}
+
+INLINE ints ints_levels(ints v)
+{
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load_16((const uint8_t *)iq4_levels)),
+                               v);
+}
+
+/* Byte quad / 2 of the lane everywhere in the lane, then one bit of it in each byte. */
+INLINE ints ints_fifth(ints bits, int quad)
+{
+    ints lane = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c));
+    ints mask = _mm256_set1_epi32((int)(0x08040201u << quad % 2 * 4));
+    __m256i byte =
+        _mm256_shuffle_epi8(bits, _mm256_add_epi8(lane, _mm256_set1_epi8((char)(quad / 2))));
+    __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(byte, mask), mask);
+    return _mm256_and_si256(set, _mm256_set1_epi8(16));
+}
+
 INLINE ints ints_dot(ints sum, ints w, ints x)
 {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(w, x));
@@ -408,6 +445,11 @@ INLINE floats floats_all(float x)
 INLINE floats floats_of(ints v)
 {
     return _mm256_cvtepi32_ps(v);
+}
+
+INLINE floats floats_of_halves(const uint16_t *p)
+{
+    return _mm256_cvtph_ps(load_16((const uint8_t *)(const void *)p));
 }
 
 INLINE floats floats_add(floats a, floats b)

@@ -59,6 +59,41 @@ INLINE ints ints_odd(ints v)
     return _mm512_srai_epi16(v, 8);
 }
 
+INLINE ints ints_low_nibbles(ints v)
+{
+    return _mm512_and_si512(v, _mm512_set1_epi8(15));
+}
+
+INLINE ints ints_high_nibbles(ints v)
+{
+    return ints_low_nibbles(_mm512_srli_epi16(v, 4));
+}
+
+INLINE ints ints_less(ints v, int by)
+{
+    return _mm512_sub_epi8(v, _mm512_set1_epi8((char)by));
+}
+
+INLINE ints ints_or(ints a, ints b)
+{
+    return _mm512_or_si512(a, b);
+}
+
+INLINE ints ints_levels(ints v)
+{
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_16((const uint8_t *)iq4_levels)), v);
+}
+
+/* Byte quad / 2 of the lane everywhere in the lane, then one bit of it in each byte. */
+INLINE ints ints_fifth(ints bits, int quad)
+{
+    ints lane = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c));
+    ints mask = _mm512_set1_epi32((int)(0x08040201u << quad % 2 * 4));
+    __m512i byte =
+        _mm512_shuffle_epi8(bits, _mm512_add_epi8(lane, _mm512_set1_epi8((char)(quad / 2))));
+    return _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(byte, mask), _mm512_set1_epi8(16));
+}
+
 INLINE ints ints_dot(ints sum, ints w, ints x)
 {
     return _mm512_dpwssd_epi32(sum, w, x);
@@ -82,6 +117,11 @@ INLINE floats floats_all(float x)
 INLINE floats floats_of(ints v)
 {
     return _mm512_cvtepi32_ps(v);
+}
+
+INLINE floats floats_of_halves(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(load_32((const uint8_t *)(const void *)p));
 }
 
 INLINE floats floats_add(floats a, floats b)

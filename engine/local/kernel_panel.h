@@ -3,15 +3,17 @@
  * the order of its sum is that of K for every batch. The file that includes this is compiled for
  * one instruction set and has defined its vectors:
  *
- *     LANES                               rows of a panel
- *     ints, floats                        vectors of LANES 32-bit lanes
- *     ints_load, ints_store, ints_zero, ints_pair (one 32-bit value in every lane)
- *     ints_pieces(p[LANES])               16 bytes of each row as four vectors: lane r of vector j
- *                                         has the bytes 4 j … 4 j + 3 of row r
- *     ints_even, ints_odd                 bytes 0 and 2 (1 and 3) of each lane as two 16-bit
- * numbers ints_dot(sum, w, x)                 sum + w.low · x.low + w.high · x.high, 16 by 16 bits
- *     floats_load, floats_store, floats_all, floats_of (ints), floats_add, floats_sub, floats_mul
- *     MAX_X                               activation rows that fit the registers beside two panels
+ * - LANES, the rows of a panel; ints and floats, vectors of LANES 32-bit lanes; MAX_X, the
+ *   activation rows that fit the registers beside two panels
+ * - ints_load, ints_store, ints_zero, ints_pair: one 32-bit value in every lane
+ * - ints_pieces(p[LANES]): 16 bytes of each row as four vectors; lane r of vector j has the bytes
+ *   4 j … 4 j + 3 of row r
+ * - of bytes: ints_low_nibbles, ints_high_nibbles, ints_less, ints_or, ints_levels;
+ *   ints_fifth(bits, quad), bits 4 quad … 4 quad + 3 of a lane as 0 or 16 in its bytes
+ * - ints_even, ints_odd: bytes 0 and 2, 1 and 3, of each lane as two 16-bit numbers
+ * - ints_dot(sum, w, x): sum + w.low · x.low + w.high · x.high of two 16-bit numbers a lane
+ * - floats_load, floats_store, floats_all, floats_of (ints), floats_of_halves (LANES of them),
+ *   floats_add, floats_sub, floats_mul
  */
 
 enum {
@@ -30,29 +32,85 @@ struct panel {
     float least[CHUNK][2][LANES] __attribute__((aligned(64)));
 };
 
+/* Where a block of 32 has its nibbles and fifth bits; 0: it has none. Its scale is the first half,
+ * a minimum the second. */
+struct block_layout {
+    uint8_t bytes, nibbles, fifth;
+    uint8_t less; /* than what the bits say */
+    bool levels;  /* nibbles are places in iq4_levels */
+};
+#define layout_q8_0 ((struct block_layout){ Q8_0_BYTES, 0, 0, 0, false })
+#define layout_q4_0 ((struct block_layout){ Q4_0_BYTES, 2, 0, 8, false })
+#define layout_q4_1 ((struct block_layout){ Q4_1_BYTES, 4, 0, 0, false })
+#define layout_q5_0 ((struct block_layout){ Q5_0_BYTES, 6, 2, 16, false })
+#define layout_q5_1 ((struct block_layout){ Q5_1_BYTES, 8, 4, 0, false })
+#define layout_iq4_nl ((struct block_layout){ IQ4_NL_BYTES, 2, 0, 0, true })
+#define layout_q2_k ((struct block_layout){ 0 })
+#define layout_q3_k ((struct block_layout){ 0 })
+#define layout_q4_k ((struct block_layout){ 0 })
+#define layout_q5_k ((struct block_layout){ 0 })
+#define layout_q6_k ((struct block_layout){ 0 })
+#define layout_iq4_xs ((struct block_layout){ 0 })
+#define layout_tq1_0 ((struct block_layout){ 0 })
+#define layout_tq2_0 ((struct block_layout){ 0 })
+
 /* Always a constant: the compiler folds it. */
 struct integer_format {
+    struct block_layout block; /* of types with one half of a scale for 32 elements; else zeros */
     __m256i (*bytes)(const uint8_t *row, size_t b);
     void (*scales)(struct scales *ret, const uint8_t *row, size_t b);
     bool halves, least; /* a scale of 16 elements; a minimum */
 };
 
-INLINE void fill_block(struct panel *p, size_t at, const uint8_t *const *rows, size_t b,
-                       struct integer_format f)
+/* Four bytes of each row, quad `quad` of its block. */
+INLINE void fill_quad(struct panel *p, size_t at, int quad, ints bytes)
 {
-    uint8_t q[LANES][BLOCK] __attribute__((aligned(32)));
+    ints_store(p->w[at][2 * quad], ints_even(bytes));
+    ints_store(p->w[at][2 * quad + 1], ints_odd(bytes));
+}
+
+/* Of 16 neighbouring bytes the low nibbles come first; they are set apart where a vector has them
+ * of all rows. */
+INLINE void fill_nibbles(struct panel *p, size_t at, const uint8_t *const *rows, size_t b,
+                         struct block_layout f)
+{
+    const uint8_t *piece[LANES];
+    uint32_t fifth[LANES] __attribute__((aligned(64)));
+    for (int r = 0; r < LANES; r++) {
+        piece[r] = rows[r] + b * f.bytes + f.nibbles;
+        if (f.fifth)
+            fifth[r] = load_u32(rows[r] + b * f.bytes + f.fifth);
+    }
+    ints t[4];
+    ints_pieces(t, piece);
+    for (int j = 0; j < QUADS; j++) {
+        ints q = j < 4 ? ints_low_nibbles(t[j]) : ints_high_nibbles(t[j - 4]);
+        if (f.fifth)
+            q = ints_or(q, ints_fifth(ints_load((const int16_t *)(const void *)fifth), j));
+        if (f.levels)
+            q = ints_levels(q);
+        if (f.less)
+            q = ints_less(q, f.less);
+        fill_quad(p, at, j, q);
+    }
+}
+
+INLINE void fill_halves(float *ret, const uint8_t *const *rows, size_t offset, float sign)
+{
+    uint16_t half[LANES] __attribute__((aligned(32)));
     for (int r = 0; r < LANES; r++)
-        _mm256_store_si256((__m256i *)(void *)q[r], f.bytes(rows[r], b));
-    for (int side = 0; side < 2; side++) {
-        const uint8_t *piece[LANES];
-        for (int r = 0; r < LANES; r++)
-            piece[r] = q[r] + side * 16;
-        ints t[4];
-        ints_pieces(t, piece);
-        for (int j = 0; j < 4; j++) {
-            ints_store(p->w[at][side * QUADS + 2 * j], ints_even(t[j]));
-            ints_store(p->w[at][side * QUADS + 2 * j + 1], ints_odd(t[j]));
-        }
+        half[r] = load_u16(rows[r] + offset);
+    floats_store(ret, floats_mul(floats_of_halves(half), floats_all(sign)));
+}
+
+INLINE void fill_scales(struct panel *p, size_t at, const uint8_t *const *rows, size_t b,
+                        struct integer_format f)
+{
+    if (f.block.bytes) {
+        fill_halves(p->scale[at][0], rows, b * f.block.bytes, 1);
+        if (f.least)
+            fill_halves(p->least[at][0], rows, b * f.block.bytes + 2, -1);
+        return;
     }
     for (int r = 0; r < LANES; r++) {
         struct scales s;
@@ -62,6 +120,28 @@ INLINE void fill_block(struct panel *p, size_t at, const uint8_t *const *rows, s
             if (f.least)
                 p->least[at][h][r] = s.least[h];
         }
+    }
+}
+
+INLINE void fill_block(struct panel *p, size_t at, const uint8_t *const *rows, size_t b,
+                       struct integer_format f)
+{
+    fill_scales(p, at, rows, b, f);
+    if (f.block.nibbles) {
+        fill_nibbles(p, at, rows, b, f.block);
+        return;
+    }
+    uint8_t q[LANES][BLOCK] __attribute__((aligned(32)));
+    for (int r = 0; r < LANES; r++)
+        _mm256_store_si256((__m256i *)(void *)q[r], f.bytes(rows[r], b));
+    for (int side = 0; side < 2; side++) {
+        const uint8_t *piece[LANES];
+        for (int r = 0; r < LANES; r++)
+            piece[r] = q[r] + side * 16;
+        ints t[4];
+        ints_pieces(t, piece);
+        for (int j = 0; j < 4; j++)
+            fill_quad(p, at, side * 4 + j, t[j]);
     }
 }
 
@@ -182,7 +262,8 @@ INLINE void multiply_tile(const struct matmul *m, uint32_t o, uint32_t end, uint
 #define DEFINE_MULTIPLY(TYPE, name, halves, least, dot, mix)                                       \
     static void matmul_##name(const struct matmul *m, uint32_t begin, uint32_t end)                \
     {                                                                                              \
-        const struct integer_format f = { bytes_##name, scales_##name, halves, least };            \
+        const struct integer_format f = { layout_##name, bytes_##name, scales_##name, halves,      \
+                                          least };                                                 \
         for (uint32_t i = 0; i < m->n; i += ROWS_AT_ONCE) {                                        \
             uint32_t n = m->n - i < ROWS_AT_ONCE ? m->n - i : ROWS_AT_ONCE;                        \
             for (uint32_t o = begin; o < end; o += WIDTH)                                          \
