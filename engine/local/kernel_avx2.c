@@ -198,7 +198,7 @@ static void block_from_scratch(const struct matmul *m, uint32_t begin, uint32_t 
         rows_from_scratch(m, o, end - o, unpack);
 }
 
-enum { CACHE_FLOATS = 96 * 1024, DIRECT_ROWS = 6 };
+enum { CACHE_FLOATS = 96 * 1024, DIRECT_ROWS = 8 };
 
 static void matmul_from_scratch(const struct matmul *m, uint32_t begin, uint32_t end,
                                 unpack_fn *unpack)
