@@ -1,0 +1,152 @@
+#include "router/linear/classifier.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "router/signals/unicode.h"
+
+enum { SCRATCH_BYTES = 64 << 20 /* for one text: its code points and tables, many times over */ };
+static const size_t TRAINING_BYTES = (size_t)4 << 30; /* features of all examples */
+
+struct classifier {
+    struct linear *linear;
+    float *rarity; /* by feature id */
+    uint32_t n;
+    struct arena *arena; /* of the labels */
+    struct str *labels;
+};
+
+struct classifier *classifier_free(struct classifier *c)
+{
+    if (!c)
+        return NULL;
+    (void)linear_free(c->linear);
+    free(c->rarity);
+    (void)arena_free(c->arena);
+    free(c);
+    return NULL;
+}
+
+uint32_t classifier_classes(const struct classifier *c)
+{
+    return c->n;
+}
+
+struct str classifier_label(const struct classifier *c, uint32_t i)
+{
+    return c->labels[i];
+}
+
+/* The features of any bytes, not yet weighed. */
+static int read_text(struct features *ret, struct str text, struct arena *arena)
+{
+    struct str valid = unicode_valid_text(text, arena);
+    struct str folded = valid.p ? unicode_fold_text(valid, arena) : valid;
+    return folded.p ? features_of(ret, folded, arena) : -ENOMEM;
+}
+
+/* The same, only the result in `keep`. */
+static int read_example(struct features *ret, struct str text, struct arena *keep)
+{
+    CLEANUP(arena_freep) struct arena *scratch = arena_new(SCRATCH_BYTES);
+    struct features f = { 0 };
+    if (!scratch || read_text(&f, text, scratch) < 0)
+        return -ENOMEM;
+    *ret = f;
+    ret->id = arena_array(keep, f.n, sizeof(*f.id));
+    ret->value = arena_array(keep, f.n, sizeof(*f.value));
+    if (!f.n)
+        return 0;
+    if (!ret->id || !ret->value)
+        return -ENOMEM;
+    memcpy(ret->id, f.id, f.n * sizeof(*f.id));
+    memcpy(ret->value, f.value, f.n * sizeof(*f.value));
+    return 0;
+}
+
+static int set_rarity(struct classifier *c, const struct features *all, size_t n)
+{
+    CLEANUP(rarity_done) struct rarity r;
+    c->rarity = calloc(FEATURE_BUCKETS, sizeof(*c->rarity));
+    if (rarity_init(&r) < 0 || !c->rarity)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++)
+        rarity_count(&r, &all[i]);
+    for (uint32_t id = 0; id < FEATURE_BUCKETS; id++)
+        c->rarity[id] = rarity_of(&r, id);
+    return 0;
+}
+
+static int set_labels(struct classifier *c, const struct str *labels, uint32_t n)
+{
+    size_t bytes = 0;
+    enum { PER_LABEL = 64 }; /* its end, its alignment and its view, generously */
+    for (uint32_t i = 0; i < n; i++)
+        bytes += labels[i].n + PER_LABEL;
+    c->arena = arena_new(bytes);
+    c->labels = c->arena ? arena_array(c->arena, n, sizeof(*c->labels)) : NULL;
+    if (!c->labels)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n; i++) {
+        c->labels[i] = arena_str(c->arena, labels[i]);
+        if (!c->labels[i].p)
+            return -ENOMEM;
+    }
+    c->n = n;
+    return 0;
+}
+
+static int read_name(struct features *ret, struct str label, struct arena *keep)
+{
+    char *spaced = arena_cstr(keep, label);
+    if (!spaced)
+        return -ENOMEM;
+    for (size_t i = 0; i < label.n; i++)
+        if (spaced[i] == '_')
+            spaced[i] = ' ';
+    return read_example(ret, (struct str){ spaced, label.n }, keep);
+}
+
+int classifier_train(struct classifier **ret, const struct str *labels,
+                     const struct classifier_example *examples, size_t n,
+                     const struct linear_options *o)
+{
+    if (!n || !o->classes)
+        return -EINVAL;
+    size_t all = n + o->classes;
+    CLEANUP(classifier_freep) struct classifier *c = calloc(1, sizeof(*c));
+    CLEANUP(arena_freep) struct arena *keep = arena_new(TRAINING_BYTES);
+    struct features *f = keep ? arena_array(keep, all, sizeof(*f)) : NULL;
+    struct linear_example *e = keep ? arena_array(keep, all, sizeof(*e)) : NULL;
+    if (!c || !f || !e || set_labels(c, labels, o->classes) < 0)
+        return -ENOMEM;
+    for (size_t i = 0; i < all; i++) {
+        e[i] = (struct linear_example){ &f[i], i < n ? examples[i].label : (uint32_t)(i - n) };
+        if (e[i].y >= o->classes)
+            return -EINVAL;
+        int r = i < n ? read_example(&f[i], examples[i].text, keep)
+                      : read_name(&f[i], labels[i - n], keep);
+        if (r < 0)
+            return r;
+    }
+    if (set_rarity(c, f, n) < 0)
+        return -ENOMEM;
+    for (size_t i = 0; i < all; i++)
+        features_weigh(&f[i], c->rarity);
+    int r = linear_train(&c->linear, e, all, o);
+    if (r < 0)
+        return r;
+    *ret = TAKE(c);
+    return 0;
+}
+
+int classifier_scores(const struct classifier *c, struct str text, float *ret_scores,
+                      struct arena *arena)
+{
+    struct features f = { 0 };
+    if (read_text(&f, text, arena) < 0)
+        return -ENOMEM;
+    features_weigh(&f, c->rarity);
+    linear_scores(c->linear, &f, ret_scores);
+    return 0;
+}

@@ -1,0 +1,16 @@
+/*
+ * The weights of a classifier. Private to router/linear/.
+ */
+#pragma once
+
+#include "router/linear/linear.h"
+
+struct linear {
+    uint32_t classes;
+    uint32_t n_rows;
+    uint32_t *row_of; /* by feature id, from 1; 0: the feature has no weights */
+    float *rows;      /* n_rows of `classes` weights */
+    float *bias;      /* a class */
+};
+
+int linear_new(struct linear **ret, uint32_t classes) MUST_USE; /* no rows yet; 0 or -ENOMEM */
