@@ -1,0 +1,395 @@
+/*
+ * How good the lexical classifiers of router/linear are on labelled texts.
+ *
+ *     quality [OPTION]… TRAIN.jsonl [TEST.jsonl]
+ *
+ * A line is an object with "text" and "label". With a test set: learns from one, scores the other.
+ * Without: five-fold cross-validation, learning from 4/5 and scoring 1/5; equal texts (after case
+ * folding) stay in one fold, and the folds and shots follow a hash of the text, so a run is
+ * repeatable. Beside the accuracy stand what the commonest class of the training texts gets
+ * (majority), and the best that one constant answer could (constant). With --oos LABEL the texts of
+ * that label are never learnt from: the AUROC says how well the highest score tells them apart
+ * (any constant gets 0.5).
+ */
+#include "tests/support/test.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/arena.h"
+#include "base/num.h"
+#include "router/linear/classifier.h"
+#include "router/signals/unicode.h"
+
+enum { FOLDS = 5, MAX_TEXTS = 1 << 20, LABEL_BYTES = 256, NO_CLASS = -1 };
+
+struct text {
+    json_t *row; /* owned; text and label point into it */
+    struct str text, label;
+    uint64_t hash; /* of the folded text */
+    int y;         /* class; NO_CLASS: out of scope */
+    unsigned fold;
+};
+
+struct set {
+    struct text *texts; /* owned */
+    size_t n;
+};
+
+struct plan {
+    const char *label_key, *oos;
+    uint64_t shots; /* of a class; 0: all */
+    struct linear_options linear;
+    struct str *labels; /* of the classes, in order */
+    uint32_t n_labels;
+};
+
+struct tally { /* sums over folds */
+    size_t folds, texts, right, majority, constant, oos;
+    double f1, auroc, train_s, read_us;
+};
+
+static void die(const char *what, const char *which)
+{
+    (void)fprintf(stderr, "quality: %s: %s\n", which, what);
+    exit(EXIT_FAILURE);
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* FNV-1a, then the last steps of splitmix64. */
+static uint64_t hash_of(struct str s)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < s.n; i++)
+        h = (h ^ (unsigned char)s.p[i]) * 0x100000001b3u;
+    h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
+    h = (h ^ h >> 27) * 0x94d049bb133111ebu;
+    return h ^ h >> 31;
+}
+
+static uint64_t hash_text(struct str text)
+{
+    CLEANUP(arena_freep) struct arena *a = arena_new((size_t)64 << 20);
+    struct str folded = a ? unicode_fold_text(text, a) : STR_NULL;
+    if (!folded.p)
+        die("no memory", "a text");
+    return hash_of(str_trim(folded));
+}
+
+static void read_set(struct set *ret, const char *path, const struct plan *p)
+{
+    CLEANUP(own_fclose) FILE *f = fopen(path, "re");
+    CLEANUP(own_free) char *line = NULL;
+    size_t size = 0;
+    if (!f)
+        die(strerror(errno), path);
+    ret->texts = calloc(MAX_TEXTS, sizeof(*ret->texts));
+    if (!ret->texts)
+        die("no memory", path);
+    while (getline(&line, &size, f) > 0) {
+        json_error_t error;
+        json_t *row = json_loads(line, JSON_REJECT_DUPLICATES, &error);
+        const char *text = json_string_value(json_object_get(row, "text"));
+        const char *label = json_string_value(json_object_get(row, p->label_key));
+        if (!text || !label || strlen(label) >= LABEL_BYTES || ret->n == MAX_TEXTS)
+            die("want lines of {\"text\": \"…\", \"label\": \"…\"}", path);
+        ret->texts[ret->n++] = (struct text){ .row = row,
+                                              .text = str_of(text),
+                                              .label = str_of(label),
+                                              .hash = hash_text(str_of(text)),
+                                              .y = NO_CLASS };
+    }
+}
+
+static void set_done(struct set *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        json_decref(s->texts[i].row);
+    free(s->texts);
+}
+
+static int by_label(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+static int by_hash(const void *a, const void *b)
+{
+    const struct text *x = a, *y = b;
+    return x->hash < y->hash ? -1 : x->hash > y->hash;
+}
+
+/* The labels of the training set, sorted, become the classes. */
+static void find_classes(struct plan *p, const struct set *train)
+{
+    p->labels = calloc(train->n + 1, sizeof(*p->labels));
+    if (!p->labels)
+        die("no memory", "classes");
+    size_t n = 0;
+    for (size_t i = 0; i < train->n; i++)
+        if (!p->oos || !str_is(train->texts[i].label, p->oos))
+            p->labels[n++] = train->texts[i].label;
+    qsort(p->labels, n, sizeof(*p->labels), by_label);
+    for (size_t i = 0; i < n; i++)
+        if (!p->n_labels || !str_eq(p->labels[p->n_labels - 1], p->labels[i]))
+            p->labels[p->n_labels++] = p->labels[i];
+    p->linear.classes = p->n_labels;
+}
+
+static void number_classes(const struct plan *p, struct set *s, const char *path)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        const struct str *at =
+            bsearch(&s->texts[i].label, p->labels, p->n_labels, sizeof(*p->labels), by_label);
+        if (at)
+            s->texts[i].y = (int)(at - p->labels);
+        else if (!p->oos || !str_is(s->texts[i].label, p->oos))
+            die("has a label that the training set lacks", path);
+    }
+}
+
+/* Sorts by hash and deals each class, and what is out of scope, over the folds in turn. */
+static void deal_folds(const struct plan *p, struct set *s)
+{
+    CLEANUP(own_free) unsigned *dealt = calloc(p->n_labels + 1, sizeof(*dealt));
+    if (!dealt)
+        die("no memory", "folds");
+    qsort(s->texts, s->n, sizeof(*s->texts), by_hash);
+    for (size_t i = 0; i < s->n; i++) {
+        struct text *t = &s->texts[i];
+        bool again = i && t->hash == t[-1].hash;
+        t->fold = again ? t[-1].fold : dealt[t->y + 1]++ % FOLDS;
+    }
+}
+
+/* Learns from the texts outside `fold`; FOLDS: from all. */
+static struct classifier *learn(const struct plan *p, const struct set *s, unsigned fold,
+                                size_t *counts)
+{
+    struct classifier *c = NULL;
+    CLEANUP(own_free) struct classifier_example *e = calloc(s->n + 1, sizeof(*e));
+    size_t n = 0;
+    if (!e)
+        die("no memory", "training");
+    for (size_t i = 0; i < s->n; i++) {
+        const struct text *t = &s->texts[i];
+        if (t->y == NO_CLASS || t->fold == fold || (p->shots && counts[t->y] >= p->shots))
+            continue;
+        counts[t->y]++;
+        e[n++] = (struct classifier_example){ t->text, (uint32_t)t->y };
+    }
+    int r = classifier_train(&c, p->labels, e, n, &p->linear);
+    if (r < 0)
+        die(strerror(-r), "training");
+    return c;
+}
+
+struct scored {
+    double score;
+    bool in_scope;
+};
+
+static int by_score(const void *a, const void *b)
+{
+    const struct scored *x = a, *y = b;
+    return x->score < y->score ? -1 : x->score > y->score;
+}
+
+/* The share of pairs (in scope, out of scope) that are in order; ties count half. */
+static double auroc(struct scored *s, size_t n)
+{
+    double in = 0, out = 0, sum = 0;
+    qsort(s, n, sizeof(*s), by_score);
+    for (size_t i = 0, end; i < n; i = end) {
+        double ins = 0, outs = 0;
+        for (end = i; end < n && !(s[end].score > s[i].score); end++) {
+            ins += s[end].in_scope;
+            outs += !s[end].in_scope;
+        }
+        sum += ins * (out + outs / 2);
+        in += ins;
+        out += outs;
+    }
+    return sum / (in * out);
+}
+
+struct counts { /* of one class, on the scored texts */
+    size_t trained, truth, said, right;
+};
+
+/* Adds what the counts of one fold amount to. */
+static void add_fold(struct tally *t, const struct counts *c, uint32_t n)
+{
+    uint32_t commonest = 0, seen = 0;
+    size_t constant = 0;
+    double f1 = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        if (c[k].trained > c[commonest].trained)
+            commonest = k;
+        if (c[k].truth > constant)
+            constant = c[k].truth;
+        t->texts += c[k].truth;
+        t->right += c[k].right;
+        seen += c[k].truth > 0;
+        if (c[k].right)
+            f1 += 2 * (double)c[k].right / (double)(c[k].truth + c[k].said);
+    }
+    t->majority += c[commonest].truth;
+    t->constant += constant;
+    t->f1 += seen ? f1 / seen : 0;
+    t->folds++;
+}
+
+/* Classifies the texts of `fold` (FOLDS: all). */
+static void score(const struct plan *p, const struct classifier *c, const struct set *s,
+                  unsigned fold, struct counts *counts, struct tally *t)
+{
+    CLEANUP(own_free) float *scores = calloc(p->n_labels, sizeof(*scores));
+    CLEANUP(own_free) struct scored *best = calloc(s->n + 1, sizeof(*best));
+    size_t n = 0, oos = 0;
+    if (!scores || !best)
+        die("no memory", "scoring");
+    for (size_t i = 0; i < s->n; i++) {
+        const struct text *x = &s->texts[i];
+        CLEANUP(arena_freep) struct arena *a = arena_new((size_t)64 << 20);
+        uint32_t k = 0;
+        if (fold != FOLDS && x->fold != fold)
+            continue;
+        if (!a || classifier_scores(c, x->text, scores, a) < 0)
+            die("no memory", "scoring");
+        for (uint32_t j = 1; j < p->n_labels; j++)
+            if (scores[j] > scores[k])
+                k = j;
+        best[n++] = (struct scored){ (double)scores[k], x->y != NO_CLASS };
+        oos += x->y == NO_CLASS;
+        if (x->y == NO_CLASS)
+            continue;
+        counts[x->y].truth++;
+        counts[x->y].right += (int)k == x->y;
+        counts[k].said++;
+    }
+    t->oos += oos;
+    t->auroc += oos && oos < n ? auroc(best, n) : 0;
+}
+
+/* One fold of `s`, or all of `s` against a classifier of all of `train`. */
+static void run_fold(const struct plan *p, const struct set *train, const struct set *test,
+                     unsigned fold, struct tally *t)
+{
+    CLEANUP(own_free) size_t *trained = calloc(p->n_labels, sizeof(*trained));
+    CLEANUP(own_free) struct counts *counts = calloc(p->n_labels, sizeof(*counts));
+    if (!trained || !counts)
+        die("no memory", "a fold");
+    double from = seconds();
+    CLEANUP(classifier_freep) struct classifier *c = learn(p, train, fold, trained);
+    t->train_s += seconds() - from;
+    for (uint32_t k = 0; k < p->n_labels; k++)
+        counts[k].trained = trained[k];
+    from = seconds();
+    score(p, c, test, fold, counts, t);
+    t->read_us += (seconds() - from) * 1e6;
+    add_fold(t, counts, p->n_labels);
+}
+
+static void report(const struct plan *p, const struct tally *t)
+{
+    double n = (double)t->texts, folds = (double)t->folds;
+    (void)printf("classes %u  shots ", p->n_labels);
+    (void)(p->shots ? printf("%u", (unsigned)p->shots) : printf("all"));
+    (void)printf("  scored %zu\n", t->texts);
+    (void)printf("accuracy %.2f %%  macro-F1 %.2f %%\n", 100 * (double)t->right / n,
+                 100 * t->f1 / folds);
+    (void)printf("majority %.2f %%  constant %.2f %%\n", 100 * (double)t->majority / n,
+                 100 * (double)t->constant / n);
+    if (t->oos)
+        (void)printf("out of scope %zu  AUROC %.4f  constant 0.5000\n", t->oos, t->auroc / folds);
+    (void)printf("training %.2f s a fold  reading %.1f us a text (processor time)\n",
+                 t->train_s / folds, t->read_us / (n + (double)t->oos));
+}
+
+static double number(const char *s, double min, double max)
+{
+    double value;
+    if (num_parse_double(&value, str_of(s), min, max) < 0)
+        die("not a number in its range", s);
+    return value;
+}
+
+static int usage(void)
+{
+    (void)fputs("usage: quality [--shots N] [--loss softmax|hinge] [--cost C] [--iterations N] "
+                "[--oos LABEL] [--label KEY] TRAIN.jsonl [TEST.jsonl]\n",
+                stderr);
+    return 2;
+}
+
+static bool read_options(struct plan *p, int argc, char **argv)
+{
+    static const struct option options[] = { { "shots", required_argument, NULL, 's' },
+                                             { "loss", required_argument, NULL, 'l' },
+                                             { "cost", required_argument, NULL, 'c' },
+                                             { "iterations", required_argument, NULL, 'i' },
+                                             { "oos", required_argument, NULL, 'o' },
+                                             { "label", required_argument, NULL, 'k' },
+                                             { 0 } };
+    for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (o == 's')
+            p->shots = (uint64_t)number(optarg, 0, MAX_TEXTS);
+        else if (o == 'l' && !strcmp(optarg, "hinge"))
+            p->linear.loss = LINEAR_hinge;
+        else if (o == 'l' && !strcmp(optarg, "softmax"))
+            p->linear.loss = LINEAR_softmax;
+        else if (o == 'c')
+            p->linear.cost = number(optarg, 1e-6, 1e6);
+        else if (o == 'i')
+            p->linear.iterations = (uint32_t)number(optarg, 1, 10000);
+        else if (o == 'o')
+            p->oos = optarg;
+        else if (o == 'k')
+            p->label_key = optarg;
+        else
+            return false;
+    }
+    return optind < argc && argc - optind <= 2;
+}
+
+int main(int argc, char **argv)
+{
+    struct plan p = { .label_key = "label",
+                      .linear = { .loss = LINEAR_softmax, .cost = 20, .iterations = 100 } };
+    struct set train = { 0 }, test = { 0 };
+    struct tally t = { 0 };
+    if (!read_options(&p, argc, argv))
+        return usage();
+    const char *train_path = argv[optind], *test_path = argv[optind + 1];
+    read_set(&train, train_path, &p);
+    find_classes(&p, &train);
+    if (!p.n_labels)
+        die("has no labelled text", train_path);
+    number_classes(&p, &train, train_path);
+    deal_folds(&p, &train);
+    if (test_path) {
+        read_set(&test, test_path, &p);
+        number_classes(&p, &test, test_path);
+        run_fold(&p, &train, &test, FOLDS, &t);
+    }
+    for (unsigned fold = 0; !test_path && fold < FOLDS; fold++)
+        run_fold(&p, &train, &train, fold, &t);
+    report(&p, &t);
+    set_done(&train);
+    set_done(&test);
+    free(p.labels);
+    return 0;
+}
