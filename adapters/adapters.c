@@ -70,9 +70,9 @@ struct adapter_name adapter_name_split(struct str text)
 
 static int not_found(const struct adapter_name *name, struct fail *reterr)
 {
-    return fail_param(reterr, FAIL_model_not_found, "model", "there is no adapter '%.*s%s%.*s'",
-                      STR_ARG(str_head(name->base, 80)), name->base.n ? ":" : "",
-                      STR_ARG(str_head(name->adapter, 80)));
+    return fail_param(reterr, FAIL_model_not_found, "model", "there is no %sadapter '%.*s%s%.*s'",
+                      name->base.n ? "" : "model or ", STR_ARG(str_head(name->base, 80)),
+                      name->base.n ? ":" : "", STR_ARG(str_head(name->adapter, 80)));
 }
 
 /* What the page says. */
