@@ -144,6 +144,8 @@ static int make_streams(struct job *j, const struct job_context *c,
         .opened = c->opened,
         .whole_calls = !request->stream,
         .single_call = request->single_tool_call || request->tool_choice == TOOL_CHOICE_function,
+        .forced_calls = request->tool_choice == TOOL_CHOICE_required ||
+                        request->tool_choice == TOOL_CHOICE_function,
     };
     return stream_new(&j->stream, &o);
 }

@@ -140,6 +140,7 @@ static int make_parser(struct stream *s, const struct stream_options *o)
         .opened = o->opened,
         .whole = o->whole_calls,
         .single = o->single_call,
+        .forced = o->forced_calls,
         .on_event = on_part,
         .owner = s,
     };

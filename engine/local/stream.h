@@ -29,6 +29,7 @@ struct stream_options {
     bool opened;                      /* the prompt ends inside a reasoning block */
     bool whole_calls;                 /* a call leaves when its arguments are complete */
     bool single_call;                 /* one call ends the text */
+    bool forced_calls;                /* there is nothing but calls */
 };
 
 int stream_new(struct stream **ret, const struct stream_options *o) MUST_USE;

@@ -39,6 +39,7 @@ int tool_parser_new(struct tool_parser **ret, const struct tool_parser_options *
     p->f = o->format;
     p->whole = o->whole;
     p->single = o->single;
+    p->forced = o->forced;
     p->on_event = o->on_event;
     p->owner = o->owner;
     p->raw = BUF_INIT(LIMIT_SSE_EVENT);
@@ -528,11 +529,16 @@ static void end_call(struct tool_parser *p, bool cut)
         return;
     }
     p->at = p->raw.n;
-    parser_fall_back(p);
+    if (cut && p->forced)
+        parser_drop(p, p->raw.n);
+    else
+        parser_fall_back(p);
 }
 
 int tool_parser_end(struct tool_parser *p, bool cut)
 {
+    if (cut && p->forced && (p->phase == PHASE_text || p->phase == PHASE_after))
+        return err_of(p);
     switch (p->phase) {
     case PHASE_text:
     case PHASE_thought:

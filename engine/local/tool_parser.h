@@ -30,6 +30,8 @@ struct tool_parser_options {
      * Without, arguments leave as they arrive, and those that break midway stay broken. */
     bool whole;
     bool single; /* one call ends the answer */
+    bool forced; /* the answer is calls alone: what a cut leaves of one before its function is known
+                    is markup, and nobody's text */
     tool_parser_fn on_event;
     void *owner;
 };

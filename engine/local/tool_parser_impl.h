@@ -36,7 +36,7 @@ struct tool_parser {
     const struct tool_format *f;
     struct parser_tool *tools; /* owned */
     size_t n_tools;
-    bool whole, single;
+    bool whole, single, forced;
     tool_parser_fn on_event;
     void *owner;
 

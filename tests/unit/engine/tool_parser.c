@@ -59,7 +59,7 @@ static void hear(void *owner, const struct tool_parser_event *e)
 
 struct row {
     const char *what, *format; /* of the case; the row's name */
-    bool think, opened, single, cut, no_tools;
+    bool think, opened, single, cut, no_tools, forced;
     const char *in, *want, *streamed; /* streamed: what differs where arguments leave at once */
 };
 
@@ -86,6 +86,7 @@ static void say(const struct row *r, bool whole, size_t a, size_t b, struct hear
                                      .opened = r->opened,
                                      .whole = whole,
                                      .single = r->single,
+                                     .forced = r->forced,
                                      .on_event = hear,
                                      .owner = h };
     CLEANUP(tool_parser_freep) struct tool_parser *p = NULL;
@@ -160,6 +161,7 @@ static void check_characters(const struct row *r, bool whole)
                                      .opened = r->opened,
                                      .whole = whole,
                                      .single = r->single,
+                                     .forced = r->forced,
                                      .on_event = hear,
                                      .owner = &h };
     CLEANUP(tool_parser_freep) struct tool_parser *p = NULL;
@@ -359,6 +361,16 @@ static const struct row texts[] = {
     { "cut short in the name", "hermes", .cut = true, .in = "<tool_call>{\"name\": \"clo",
       .want = "T(<tool_call>{\"name\": \"clo)" },
     { "cut short in the mark", "hermes", .cut = true, .in = "hm <tool_c", .want = "T(hm <tool_c)" },
+    { "a forced one cut in the mark", "hermes", .cut = true, .forced = true, .in = "<tool_c",
+      .want = "" },
+    { "a forced one cut in the name", "hermes", .cut = true, .forced = true,
+      .in = "<tool_call>{\"name\": \"clo", .want = "" },
+    { "a forced one cut in the middle", "hermes", .cut = true, .forced = true,
+      .in = "<tool_call>{\"name\": \"clock\", \"arguments\": {\"a\": [1, 2",
+      .want = "C(clock {\"a\": [1, 2)" },
+    { "a second forced one cut in the name", "hermes", .cut = true, .forced = true,
+      .in = "<tool_call>{\"name\": \"clock\", \"arguments\": {}}</tool_call>\n<tool_call>{\"na",
+      .want = "C(clock {})" },
     { "nothing was offered", "hermes", .no_tools = true,
       .in = "<tool_call>{\"name\": \"clock\", \"arguments\": {}}</tool_call>",
       .want = "T(<tool_call>{\"name\": \"clock\", \"arguments\": {}}</tool_call>)" },
