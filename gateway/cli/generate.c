@@ -126,6 +126,12 @@ static int refuse_unserved(const struct chat_request *asked, struct fail *reterr
                 : 0;
 }
 
+static const struct refused refused_jobs[] = {
+    { "tools", UNLESS_empty },    { "tool_choice", UNLESS_choice }, { "functions", UNLESS_empty },
+    { "logprobs", UNLESS_false }, { "top_logprobs", UNLESS_zero },  { "echo", UNLESS_false },
+    { "best_of", UNLESS_null },   { "suffix", UNLESS_empty },       { NULL, UNLESS_null },
+};
+
 /* The fields of a job that /v1/completions has too; `n` has another meaning here. */
 static int read_fields(struct jobs *g, struct local_job *j, json_t *line, struct arena *a)
 {
@@ -135,6 +141,8 @@ static int read_fields(struct jobs *g, struct local_job *j, json_t *line, struct
         return -ENOMEM;
     (void)json_object_del(fields, "n");
     int r = decode_common(&asked, fields, a, &j->fail);
+    if (r == 0)
+        r = json_refuse(refused_jobs, line, &j->fail);
     if (r == 0)
         r = refuse_unserved(&asked, &j->fail);
     if (r != 0)
