@@ -18,6 +18,7 @@ static const struct refused refused_here[] = {
     { "documents", UNLESS_empty },
     { "continue_final_message", UNLESS_false },
     { "add_generation_prompt", UNLESS_true },
+    { "add_special_tokens", UNLESS_false },
     { "best_of", UNLESS_null },
     { "echo", UNLESS_false },
     { NULL, UNLESS_null },

@@ -25,6 +25,7 @@ static const struct field completion_fields[] = {
 
 static const struct refused refused_here[] = {
     { "suffix", UNLESS_empty },
+    { "add_special_tokens", UNLESS_true },
     { NULL, UNLESS_null },
 };
 
@@ -98,9 +99,14 @@ static int decode_prompts(struct chat_request **ret, size_t *ret_n,
     return 0;
 }
 
+/* Without max_tokens a completion has 16, as OpenAI documents it; a chat ends by itself. */
+enum { DEFAULT_MAX_TOKENS = 16 };
+
 static int put_knobs(struct chat_request *c, const struct completion_knobs *k, struct fail *reterr)
 {
     c->is_completion = true;
+    if (!k->has_max && c->max_tokens == 0)
+        c->max_tokens = c->min_tokens > DEFAULT_MAX_TOKENS ? c->min_tokens : DEFAULT_MAX_TOKENS;
     c->echo = k->echo;
     c->logprobs = k->has_logprobs;
     c->top_logprobs = (uint32_t)k->logprobs;
@@ -170,20 +176,30 @@ static bool is_first(const struct engine_token *t)
     return isnan(t->chosen.logprob);
 }
 
+static void add_top_entry(struct buf *b, const struct token_logprob *t, bool comma)
+{
+    if (comma)
+        buf_addc(b, ',');
+    render_token(b, t->bytes);
+    buf_addc(b, ':');
+    render_logprob(b, t->logprob);
+}
+
+/* The likeliest, and the one that came even where it is none of them. */
 static void add_top(struct buf *b, const struct engine_token *t, uint32_t n_top)
 {
     if (is_first(t)) {
         buf_adds(b, "null");
         return;
     }
+    bool has_chosen = false;
     buf_addc(b, '{');
     for (size_t k = 0; k < t->n_top && k < n_top; k++) {
-        if (k)
-            buf_addc(b, ',');
-        render_token(b, t->top[k].bytes);
-        buf_addc(b, ':');
-        render_logprob(b, t->top[k].logprob);
+        add_top_entry(b, &t->top[k], k > 0);
+        has_chosen = has_chosen || str_eq(t->top[k].bytes, t->chosen.bytes);
     }
+    if (!has_chosen)
+        add_top_entry(b, &t->chosen, t->n_top && n_top);
     buf_addc(b, '}');
 }
 

@@ -28,7 +28,7 @@ static const struct field knobs_fields[] = {
     { "frequency_penalty", FIELD_float, AT(frequency), -2, 2, -1 },
     { "repetition_penalty", FIELD_float, AT(repetition), 0.01, 10, AT(has_repetition) },
     { "repeat_penalty", FIELD_float, AT(repeat), 0.01, 10, AT(has_repeat) },
-    { "top_k", FIELD_int, AT(top_k), -1, 1 << 20, -1 }, /* -1: off, as vLLM has it */
+    { "top_k", FIELD_int, AT(top_k), -1, INT32_MAX, -1 }, /* -1: off, as vLLM has it */
     { "max_tokens", FIELD_int, AT(max_tokens), 0, INT32_MAX, AT(has_max) },
     { "max_completion_tokens", FIELD_int, AT(max_completion), 1, INT32_MAX,
       AT(has_max_completion) },
@@ -49,6 +49,8 @@ static const struct refused refused_everywhere[] = {
     { "truncate_prompt_tokens", UNLESS_null },
     { "prompt_logprobs", UNLESS_null },
     { "prompt_embeds", UNLESS_null },
+    { "detokenize", UNLESS_true },
+    { "return_tokens_as_token_ids", UNLESS_false },
     { "use_beam_search", UNLESS_false },
     { "mirostat", UNLESS_zero },
     { "xtc_probability", UNLESS_zero },
@@ -299,6 +301,50 @@ int decode_common(struct chat_request *ret, const json_t *body, struct arena *ar
     return r;
 }
 
+enum { TOOL_NAME_BYTES = 128 }; /* OpenAI takes 64 letters; others write paths and more scripts */
+
+/* The name stands bare in prompts and between the marks of calls: nothing that could end it there.
+ */
+static bool is_tool_name(struct str name)
+{
+    for (size_t i = 0; i < name.n; i++)
+        if ((unsigned char)name.p[i] < ' ' || name.p[i] == '\x7f' ||
+            strchr("\"\\{}[]<>", name.p[i]))
+            return false;
+    return name.n > 0 && name.n <= TOOL_NAME_BYTES;
+}
+
+/* One entry of `tools`; *ret_name is its function's. */
+static int check_tool(const json_t *t, size_t i, struct str *ret_name, struct fail *reterr)
+{
+    const json_t *type = json_object_get(t, "type"), *f = json_object_get(t, "function");
+    const json_t *name = json_object_get(f, "name"), *strict = json_object_get(f, "strict");
+    char param[64];
+    if (json_is_string(type) && !str_is(json_str(type), "function"))
+        return fail_param(reterr, FAIL_unsupported_parameter, "tools",
+                          "tools[%zu] is of the type '" STR_FMT "'; only 'function' is served", i,
+                          STR_ARG(str_head(json_str(type), LIMIT_NAME)));
+    if (!json_is_string(name))
+        return fail_param(reterr, FAIL_invalid_request, "tools",
+                          "tools[%zu] must be {\"type\":\"function\",\"function\":{\"name\":…}}",
+                          i);
+    if (!is_tool_name(json_str(name))) {
+        (void)snprintf(param, sizeof(param), "tools[%zu].function.name", i);
+        return fail_param(
+            reterr, FAIL_invalid_request, param,
+            "'%s' must have 1 to %d bytes, best letters, digits, '_' and '-', and none "
+            "of \" \\ { } [ ] < > or control characters",
+            param, TOOL_NAME_BYTES);
+    }
+    if (strict && !json_is_null(strict) && !json_is_boolean(strict)) {
+        (void)snprintf(param, sizeof(param), "tools[%zu].function.strict", i);
+        return fail_param(reterr, FAIL_invalid_request, param, "'%s' must be a boolean, not %s",
+                          param, json_kind(strict));
+    }
+    *ret_name = json_str(name);
+    return 0;
+}
+
 int decode_tools(struct chat_request *ret, const json_t *body, struct arena *arena,
                  struct fail *reterr)
 {
@@ -314,14 +360,13 @@ int decode_tools(struct chat_request *ret, const json_t *body, struct arena *are
         return json_no_memory(reterr);
     for (size_t i = 0; i < n; i++) {
         const json_t *t = json_array_get(v, i), *f = json_object_get(t, "function");
-        const json_t *name = json_object_get(f, "name");
-        if (!json_is_string(name))
-            return fail_param(
-                reterr, FAIL_invalid_request, "tools",
-                "tools[%zu] must be {\"type\":\"function\",\"function\":{\"name\":…}}", i);
+        struct str name = STR_NULL;
+        int r = check_tool(t, i, &name, reterr);
+        if (r != 0)
+            return r;
         const json_t *parameters = json_object_get(f, "parameters");
         tools[i] = (struct chat_tool){
-            .name = json_str_copy(arena, name),
+            .name = arena_str(arena, name),
             .description = json_str_copy(arena, json_object_get(f, "description")),
             .parameters = parameters ? json_text(arena, parameters) : STR_NULL,
             .json = json_text(arena, t),
@@ -592,7 +637,10 @@ static int decode_message(struct chat_message *m, const json_t *v, const struct 
         return json_no_memory(w->reterr);
     bool is_assistant = str_is(m->role, "assistant");
     if (is_assistant) {
-        m->reasoning = json_str_copy(w->arena, json_object_get(v, "reasoning_content"));
+        const json_t *reasoning = json_object_get(v, "reasoning_content");
+        if (!json_is_string(reasoning))
+            reasoning = json_object_get(v, "reasoning"); /* as vLLM spells it since 0.12 */
+        m->reasoning = json_str_copy(w->arena, reasoning);
         int r = decode_calls(m, json_object_get(v, "tool_calls"), w);
         if (r != 0)
             return r;

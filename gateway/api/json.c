@@ -50,6 +50,11 @@ int json_body(json_t **ret, struct str text, struct fail *reterr)
                         "the body holds a key twice in one object (line %d, column %d): which of "
                         "them counts would be a guess",
                         e.line, e.column);
+    if (!v && json_error_code(&e) == json_error_null_character)
+        return fail_set(reterr, FAIL_invalid_request,
+                        "the body holds a text with a NUL (\\u0000), which is not served (line %d, "
+                        "column %d)",
+                        e.line, e.column);
     if (!v)
         return fail_set(reterr, FAIL_invalid_request,
                         "the body is not valid JSON: %s (line %d, column %d)", e.text, e.line,

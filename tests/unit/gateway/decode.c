@@ -95,6 +95,18 @@ static const struct row bad_chats[] = {
     { "top_logprobs of 21", CHAT(",\"logprobs\":true,\"top_logprobs\":21"), BAD, "top_logprobs" },
     { "tools an object", CHAT(",\"tools\":{}"), BAD, "tools" },
     { "a tool without a name", CHAT(",\"tools\":[{\"type\":\"function\"}]"), BAD, "tools" },
+    { "a tool with an empty name", CHAT(",\"tools\":[{\"function\":{\"name\":\"\"}}]"), BAD,
+      "tools[0].function.name" },
+    { "a tool with a quote in its name", CHAT(",\"tools\":[{\"function\":{\"name\":\"a\\\"b\"}}]"),
+      BAD, "tools[0].function.name" },
+    { "a tool with a line break in its name",
+      CHAT(",\"tools\":[{\"function\":{\"name\":\"a\\nb\"}}]"), BAD, "tools[0].function.name" },
+    { "a tool that is no function", CHAT(",\"tools\":[{\"type\":\"web_search\"}]"), UNSERVED,
+      "tools" },
+    { "a tool that is strict in words",
+      CHAT(",\"tools\":[{\"function\":{\"name\":\"f\",\"strict\":\"yes\"}}]"), BAD,
+      "tools[0].function.strict" },
+    { "tokens instead of text", CHAT(",\"detokenize\":false"), UNSERVED, "detokenize" },
     { "metadata an array", CHAT(",\"metadata\":[1]"), BAD, "metadata" },
     { "an unknown effort", CHAT(",\"reasoning_effort\":\"most\""), BAD, "reasoning_effort" },
     { "an effort that is a number", CHAT(",\"reasoning_effort\":1"), BAD, "reasoning_effort" },
@@ -172,6 +184,8 @@ static const struct row bad_completions[] = {
     { "an empty token prompt", "{\"model\":\"m\",\"prompt\":[[1],[]]}", BAD, "prompt" },
     { "logprobs a boolean", PROMPT(",\"logprobs\":true"), BAD, "logprobs" },
     { "logprobs of 6", PROMPT(",\"logprobs\":6"), BAD, "logprobs" },
+    { "no tokens at the ends", PROMPT(",\"add_special_tokens\":false"), UNSERVED,
+      "add_special_tokens" },
     { "a suffix", PROMPT(",\"suffix\":\"x\""), UNSERVED, "suffix" },
     { "best of fewer than n", PROMPT(",\"n\":3,\"best_of\":2"), BAD, "best_of" },
     { "a stream of the best", PROMPT(",\"stream\":true,\"best_of\":2"), BAD, "best_of" },
@@ -450,6 +464,34 @@ static void completions_say_what_their_prompt_gets(void **state)
     }
 }
 
+static void a_completion_without_a_bound_has_16_tokens(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more;
+        uint32_t max_tokens;
+    } rows[] = {
+        { "", 16 },
+        { ",\"max_tokens\":null", 16 },
+        { ",\"max_tokens\":3", 3 },
+        { ",\"max_tokens\":4000", 4000 },
+        { ",\"max_completion_tokens\":40", 40 },
+        { ",\"min_tokens\":5", 16 },
+        { ",\"min_tokens\":50", 50 },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(arena_freep) struct arena *arena = arena_new(1 * MIB);
+        char body[128];
+        (void)snprintf(body, sizeof(body), "{\"model\":\"m\",\"prompt\":\"a\"%s}", rows[i].more);
+        struct chat_request *chats = NULL;
+        struct fail fail = { 0 };
+        size_t n = 0;
+        bool empty = false;
+        assert_int_equal(completions_decode(&chats, &n, &empty, str_of(body), arena, &fail), 0);
+        assert_int_equal(chats[0].max_tokens, rows[i].max_tokens);
+    }
+}
+
 static void messages_keep_parts_names_and_calls(void **state)
 {
     (void)state;
@@ -545,6 +587,7 @@ int main(void)
         cmocka_unit_test(what_the_text_looks_like_has_many_spellings),
         cmocka_unit_test(tool_choices_say_who_may_be_called),
         cmocka_unit_test(completions_say_what_their_prompt_gets),
+        cmocka_unit_test(a_completion_without_a_bound_has_16_tokens),
         cmocka_unit_test(messages_keep_parts_names_and_calls),
         cmocka_unit_test(tools_that_may_not_be_chosen_are_not_shown),
         cmocka_unit_test(nesting_is_bounded),

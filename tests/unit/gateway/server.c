@@ -183,14 +183,15 @@ static void an_echo_has_log_probabilities_too(void **state)
     } rows[] = {
         { "", "\"text\":\"say bb\",\"logprobs\":{\"tokens\":[\"<s>\",\"say b\",\"b\"],"
               "\"token_logprobs\":[null,-2.5,-0.5],"
-              "\"top_logprobs\":[null,{\"x\":-0.25},{\"b\":-0.5}],\"text_offset\":[0,0,5]}" },
+              "\"top_logprobs\":[null,{\"x\":-0.25,\"say "
+              "b\":-2.5},{\"b\":-0.5}],\"text_offset\":[0,0,5]}" },
         { ",\"max_tokens\":0",
           "\"text\":\"say b\",\"logprobs\":{\"tokens\":[\"<s>\",\"say b\"],"
-          "\"token_logprobs\":[null,-2.5],\"top_logprobs\":[null,{\"x\":-0.25}],"
+          "\"token_logprobs\":[null,-2.5],\"top_logprobs\":[null,{\"x\":-0.25,\"say b\":-2.5}],"
           "\"text_offset\":[0,0]},\"finish_reason\":\"length\"" },
         { ",\"stream\":true",
           "\"text\":\"say b\",\"logprobs\":{\"tokens\":[\"<s>\",\"say b\"],"
-          "\"token_logprobs\":[null,-2.5],\"top_logprobs\":[null,{\"x\":-0.25}],"
+          "\"token_logprobs\":[null,-2.5],\"top_logprobs\":[null,{\"x\":-0.25,\"say b\":-2.5}],"
           "\"text_offset\":[0,0]},\"finish_reason\":null" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
