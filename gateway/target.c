@@ -1,6 +1,7 @@
 #include "gateway/target.h"
 
 #include <errno.h>
+#include <sys/random.h>
 
 int target_unknown(struct str name, struct fail *reterr)
 {
@@ -88,19 +89,35 @@ static int from_route(const struct core *c, struct target *t, struct fail *reter
     return 0;
 }
 
+/* 0 where the machine has none at hand: the router then takes the text's. */
+static uint64_t fresh_seed(void)
+{
+    uint64_t seed = 0;
+    if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != (ssize_t)sizeof(seed))
+        return 0;
+    return seed;
+}
+
 int target_resolve(const struct state *s, const struct chat_request *chat, bool trace,
                    struct arena *arena, struct target *ret, struct fail *reterr)
 {
     if (!router_is_auto(s->router, chat->model))
         return target_parse(s->core, chat->model, ret, reterr);
     struct engine *e = s->core->n_models ? s->core->models[0].engine : NULL;
-    struct route_request q = {
-        .chat = chat, .count_tokens = e ? count_tokens : NULL, .count_ctx = e, .trace = trace
-    };
+    struct route_request q = { .chat = chat,
+                               .count_tokens = e ? count_tokens : NULL,
+                               .count_ctx = e,
+                               .trace = trace,
+                               .seed = fresh_seed() };
     struct target t = { .is_auto = true };
     int r = router_route(s->router, &q, arena, &t.route, reterr);
     if (r != 0)
         return r;
+    if (t.route.selection == SELECTION_execution_required)
+        return fail_set(reterr, FAIL_not_implemented,
+                        "the decision '%.*s' is answered by the algorithm '%.*s', which calls "
+                        "several models; this version calls one",
+                        STR_ARG(t.route.decision), STR_ARG(t.route.algorithm));
     r = from_route(s->core, &t, reterr);
     if (r == 0)
         *ret = t;

@@ -332,7 +332,9 @@ static void print_result(const struct route *route, struct buf *b)
 void route_print_eval(const struct router *r, const struct route *route, struct buf *b)
 {
     const struct decision *d = find_decision(r, route);
-    bool first_of_many = d && d->refs.n && strcmp(d->algorithm, d->selection->name) != 0;
+    static const char *const statuses[] = { [SELECTION_selected] = "selected",
+                                            [SELECTION_fallback] = "fallback",
+                                            [SELECTION_execution_required] = "execution_required" };
     buf_adds(b, "{\"original_text\":");
     buf_add_json(b, route->text);
     print_text("requested_model", route->requested, b);
@@ -345,13 +347,9 @@ void route_print_eval(const struct router *r, const struct route *route, struct 
     print_candidates(d, route, b);
     print_text("selected_model", route->model, b);
     print_text("selected_lora", route->adapter, b);
-    print_text("selection_status", !d || first_of_many ? STR("fallback") : STR("selected"), b);
+    print_text("selection_status", str_of(statuses[route->selection]), b);
     print_text("selection_method", d ? str_of(d->selection->name) : STR("default"), b);
-    print_text("selection_reason",
-               !d              ? STR("no decision matched: the default model")
-               : first_of_many ? STR("the algorithm is not served: the first candidate")
-                               : STR("the first candidate"),
-               b);
+    print_text("selection_reason", route->selection_reason, b);
     print_text("routing_decision", d ? route->decision : STR(""), b);
     buf_addf(b, ",\"use_reasoning\":%s", route->use_reasoning ? "true" : "false");
     print_text("reasoning_effort", route->reasoning_effort, b);

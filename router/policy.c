@@ -333,7 +333,8 @@ static int load_decision(struct load *l, struct decision *d, size_t i, const str
     (void)snprintf(path, sizeof(path), "%s.decisions[%zu].algorithm", l->s->path, i);
     if (!d->plugins_path)
         return -ENOMEM;
-    return selection_load(d, path, l->s->arena, l->s->p);
+    struct selection_source source = { path, l->s->models, l->s->arena, l->s->p };
+    return selection_load(d, &source);
 }
 
 static int by_priority(const void *a, const void *b)

@@ -35,10 +35,17 @@ struct policy {
     size_t n_decisions;
 };
 
+struct model_price {
+    struct str name;
+    double prompt, completion; /* per million tokens */
+};
+
 struct model_names {
     const char *const *names; /* sorted */
     size_t n;
-    const struct item_list *cards; /* struct model_card */
+    const struct item_list *cards;    /* struct model_card */
+    const struct model_price *prices; /* by name */
+    size_t n_prices;
 };
 
 struct model_card {

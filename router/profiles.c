@@ -1,5 +1,7 @@
 #include "router/profiles.h"
 
+#include "router/selection/prices.h"
+
 #include <errno.h>
 #include <stdio.h>
 
@@ -36,7 +38,7 @@ static const struct option global_router_options[] = {
     OPT_IGNORED("clear_route_cache", "there is no proxy in front"),
     OPT_IGNORED("streamed_body", "bodies are read as they come"),
     OPT_IGNORED("skip_processing", "there is no proxy in front"),
-    OPT_IGNORED("model_selection", "static selection is served by this version"),
+    OPT_IGNORED("model_selection", "decisions name their algorithm"),
     OPT_IGNORED("learning", "learning is not served by this version"),
     OPT_IGNORED("*", "not known to this version"),
     OPT_END,
@@ -205,8 +207,8 @@ static int collect_models(struct load *l)
     if (kept)
         qsort(names, kept, sizeof(*names), by_name);
     r->cards = l->lists.cards;
-    r->models = (struct model_names){ names, kept, &r->cards };
-    return 0;
+    r->models = (struct model_names){ names, kept, &r->cards, NULL, 0 };
+    return prices_load(&r->models, upstream, r->arena, l->p);
 }
 
 static int read_providers(struct load *l)

@@ -74,23 +74,35 @@ static void use_default(const struct router *r, struct route *ret)
     ret->model = r->default_model;
     ret->adapter = r->default_adapter;
     ret->use_reasoning = false;
+    ret->selection = SELECTION_fallback;
+    ret->selection_reason = STR("no decision matched: the default model");
 }
 
-static void use_decision(const struct router *r, const struct decision *d, struct route *ret)
+static int use_decision(const struct router *r, const struct decision *d,
+                        const struct route_request *request, struct arena *arena, struct route *ret,
+                        struct fail *reterr)
 {
+    struct pick pick;
     ret->decision = d->name;
     ret->algorithm = str_of(d->algorithm);
     ret->plugins = d->plugins;
     if (d->refs.n == 0) {
         use_default(r, ret);
-        return;
+        ret->selection_reason = STR("the decision names no candidate: the default model");
+        return 0;
     }
-    const struct model_ref *ref = d->selection->pick(d);
+    int e = selection_pick(d, request, ret->text, arena, &pick, reterr);
+    if (e != 0)
+        return e < 0 ? fail_errno(reterr, e, "selecting") : e;
+    const struct model_ref *ref = (const struct model_ref *)d->refs.items + pick.index;
+    ret->selection = pick.status;
+    ret->selection_reason = str_of(pick.reason);
     ret->model = ref->model;
     ret->adapter = ref->lora_name;
     ret->use_reasoning = ref->use_reasoning;
     if (ref->use_reasoning)
         ret->reasoning_effort = ref->reasoning_effort.n ? ref->reasoning_effort : r->default_effort;
+    return 0;
 }
 
 int router_route(const struct router *r, const struct route_request *request, struct arena *arena,
@@ -118,10 +130,10 @@ int router_route(const struct router *r, const struct route_request *request, st
                         "the decision '%.*s' could not be resolved: a signal it needs could not be "
                         "evaluated",
                         STR_ARG(unresolved->name));
-    if (d)
-        use_decision(r, d, ret);
-    else
+    if (!d)
         use_default(r, ret);
+    else if (use_decision(r, d, request, arena, ret, reterr) != 0)
+        return FAILED;
     ret->confidence = verdict.confidence;
     if (ret->model.n == 0)
         return fail_param(reterr, FAIL_model_not_found, "model",

@@ -26,6 +26,48 @@ DEFINE_CLEANUP(struct router *, router_free);
 /* Counts tokens of a text for the context signal; NULL: an estimate of 4 bytes a token. */
 typedef ptrdiff_t (*count_tokens_fn)(void *ctx, struct str text);
 
+/* Where the weights of a candidate's adapter are: in memory, on this machine's disk, elsewhere. */
+enum weights_at { WEIGHTS_memory, WEIGHTS_disk, WEIGHTS_away };
+
+/* Bits of candidate_state.known. */
+enum {
+    KNOWN_ttft = 1 << 0,
+    KNOWN_tpot = 1 << 1,
+    KNOWN_load = 1 << 2,
+    KNOWN_rating = 1 << 3,
+    KNOWN_outcomes = 1 << 4,
+    KNOWN_user_outcomes = 1 << 5,
+    KNOWN_verification = 1 << 6,
+    KNOWN_similarity = 1 << 7,
+    KNOWN_weights = 1 << 8,
+    KNOWN_prefix = 1 << 9,
+};
+
+/* What run time knows about one candidate at this moment; a member holds where `known` says so. */
+struct candidate_state {
+    unsigned known;                       /* KNOWN_ bits; 0: nothing */
+    uint32_t samples;                     /* observations behind the two latencies */
+    double ttft_ms, tpot_ms;              /* at the percentiles asked for; above 0 */
+    uint32_t inflight;                    /* requests it answers or that wait for it now */
+    double rating;                        /* Elo */
+    double successes, failures;           /* outcomes, decayed by whoever keeps them */
+    double user_successes, user_failures; /* the same of this user */
+    double verification;                  /* chance 0…1 that its answer holds */
+    double similarity;                    /* -1…1: of the user's turn to what describes it */
+    enum weights_at weights;              /* of its adapter */
+    double prefix;                        /* share 0…1 of the prompt that its cache holds */
+};
+
+struct candidate_query {
+    struct str model, adapter, decision;
+    unsigned ttft_percentile, tpot_percentile; /* 1…100; 0: not asked for */
+    const struct route_request *request;
+};
+
+/* Fills *ret, which comes zeroed. Called by the routing thread, for algorithms that ask; no I/O. */
+typedef void (*candidate_fn)(void *ctx, const struct candidate_query *q,
+                             struct candidate_state *ret);
+
 struct route_request {
     const struct chat_request *chat; /* borrowed */
     count_tokens_fn count_tokens;
@@ -34,6 +76,16 @@ struct route_request {
     struct str user_id;     /* x-authz-user-id, or the key's tenant */
     struct str user_groups; /* comma separated */
     bool trace;             /* keep every signal's value and each decision's reason in the route */
+    candidate_fn candidate; /* NULL: nothing is known about any candidate */
+    void *candidate_ctx;
+    uint64_t seed;      /* of random draws; 0: the hash of the user's turn */
+    struct str session; /* its id; empty: none */
+};
+
+enum selection_status {
+    SELECTION_selected,
+    SELECTION_fallback,           /* the algorithm could not tell: what it documents for that */
+    SELECTION_execution_required, /* several models answer together: not one candidate's turn */
 };
 
 enum truth { TRUTH_false, TRUTH_true, TRUTH_unknown };
@@ -57,7 +109,9 @@ struct route {
     struct str model;     /* wire name of the base, or of an upstream model */
     struct str adapter;   /* lora_name, may carry "@alias"; empty: the bare base */
     struct str algorithm; /* of the decision: "static"; empty without one */
-    struct str category;  /* x-vsr-selected-category: the matched domain, or empty */
+    enum selection_status selection;
+    struct str selection_reason; /* a phrase */
+    struct str category;         /* x-vsr-selected-category: the matched domain, or empty */
     bool use_reasoning;
     struct str reasoning_effort;
     double confidence;

@@ -1,33 +1,35 @@
 #include "router/selection/selection.h"
 
-#include <errno.h>
+#include "router/selection/draw.h"
+#include "router/selection/prices.h"
 
-/* Every algorithm of the policy language; those without a file here take the first candidate. */
-#define ALGORITHMS(X)                                                                              \
-    X(static)                                                                                      \
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+
+enum { PATH_BYTES = 320 };
+
+/* Algorithms of the policy language without a file here: the first candidate is taken. */
+#define UNSERVED(X)                                                                                \
     X(router_dc)                                                                                   \
     X(automix)                                                                                     \
     X(hybrid)                                                                                      \
-    X(latency_aware)                                                                               \
-    X(multi_factor)                                                                                \
     X(prompt)                                                                                      \
     X(knn)                                                                                         \
     X(kmeans)                                                                                      \
     X(svm)                                                                                         \
     X(mlp)                                                                                         \
-    X(confidence)                                                                                  \
-    X(ratings)                                                                                     \
-    X(remom)                                                                                       \
-    X(fusion)                                                                                      \
-    X(workflows)                                                                                   \
-    X(elo)                                                                                         \
-    X(rl_driven)                                                                                   \
     X(gmtrouter)                                                                                   \
     X(session_aware)
+
+#define ALGORITHMS(X) SELECTIONS(X) UNSERVED(X)
 
 #define ALGORITHM_WORD(name) #name,
 static const char *const names[] = { ALGORITHMS(ALGORITHM_WORD) NULL };
 static const char *const on_errors[] = { "fallback", "skip", "fail", NULL };
+
+#define ALGORITHM_SELECTION(name) &selection_##name,
+static const struct selection *const selections[] = { SELECTIONS(ALGORITHM_SELECTION) };
 
 struct algorithm {
     unsigned type, on_error;
@@ -45,16 +47,137 @@ static const struct option options[] = {
     ALGORITHMS(ALGORITHM_BLOCK) OPT_END,
 };
 
-int selection_load(struct decision *d, const char *path, struct arena *arena, struct problems *p)
+/* ---- loading ---- */
+
+static int refuse_other_blocks(const struct algorithm *a, const struct selection_source *s)
 {
-    struct algorithm a = { 0 };
-    int e = schema_read(&a, options, d->algorithm_node, path, arena, p);
-    d->algorithm = names[a.type];
-    d->selection = &selection_static;
-    if (e == 0 && a.type != ALGORITHM_static)
-        (void)node_problem(p, PROBLEM_warning, d->algorithm_node, path,
+    int e = 0;
+    for (size_t i = 0; names[i]; i++) {
+        char path[PATH_BYTES];
+        (void)snprintf(path, sizeof(path), "%s.%s", s->path, names[i]);
+        if (a->blocks[i] && i != a->type)
+            e = node_problem(s->p, PROBLEM_error, a->blocks[i], path,
+                             "holds settings of '%s', but the type is '%s'", names[i],
+                             names[a->type]);
+    }
+    return e;
+}
+
+static int read_settings(struct decision *d, const struct node *block,
+                         const struct selection_source *s)
+{
+    const struct selection *selection = d->selection;
+    char path[PATH_BYTES];
+    if (!selection->options)
+        return 0;
+    void *settings = arena_array(s->arena, 1, selection->size);
+    if (!settings)
+        return -ENOMEM;
+    (void)snprintf(path, sizeof(path), "%s.%s", s->path, selection->name);
+    struct place at = { block ? block : d->algorithm_node, path, s->p };
+    int e = schema_read(settings, selection->options, block, path, s->arena, s->p);
+    if (e == 0 && selection->check)
+        e = selection->check(settings, &at);
+    d->settings = settings;
+    return e;
+}
+
+static int read_candidates(struct decision *d, const struct selection_source *s)
+{
+    const struct model_ref *refs = d->refs.items;
+    const struct model_card *cards = s->models->cards->items;
+    struct candidate *all = arena_array(s->arena, d->refs.n + 1, sizeof(*all));
+    if (!all)
+        return -ENOMEM;
+    for (size_t i = 0; i < d->refs.n; i++) {
+        all[i] = (struct candidate){ 0, price_of(s->models, refs[i].model) };
+        for (size_t k = 0; k < s->models->cards->n; k++)
+            if (str_eq(cards[k].name, refs[i].model))
+                all[i].quality = cards[k].quality_score;
+    }
+    d->candidates = all;
+    return 0;
+}
+
+static void warn_unserved(const struct decision *d, unsigned type, const struct selection_source *s)
+{
+    if (type >= ARRAY_LEN(selections))
+        (void)node_problem(s->p, PROBLEM_warning, d->algorithm_node, s->path,
                            "algorithm '%s' is not served by this version: the first candidate is "
                            "taken",
                            d->algorithm);
+    else if (type >= ALGORITHM_confidence)
+        (void)node_problem(s->p, PROBLEM_warning, d->algorithm_node, s->path,
+                           "algorithm '%s' calls several models, which this version does not: its "
+                           "requests are answered 501",
+                           d->algorithm);
+}
+
+int selection_load(struct decision *d, const struct selection_source *source)
+{
+    struct algorithm a = { 0 };
+    int e = schema_read(&a, options, d->algorithm_node, source->path, source->arena, source->p);
+    d->algorithm = names[a.type];
+    d->selection = a.type < ARRAY_LEN(selections) ? selections[a.type] : &selection_static;
+    if (e == 0)
+        e = refuse_other_blocks(&a, source);
+    if (e == 0)
+        e = read_settings(d, a.blocks[a.type], source);
+    if (e == 0 && d->selection != &selection_static)
+        e = read_candidates(d, source);
+    if (e == 0)
+        warn_unserved(d, a.type, source);
+    return e;
+}
+
+/* ---- picking ---- */
+
+double pick_max_cost(const struct pick_context *in)
+{
+    double most = 0;
+    for (size_t i = 0; i < in->decision->refs.n; i++)
+        most = fmax(most, in->decision->candidates[i].cost);
+    return most;
+}
+
+double pick_cost_share(const struct pick_context *in, size_t i, double max_cost)
+{
+    double cost = in->decision->candidates[i].cost;
+    return cost > 0 && max_cost > 0 ? cost / max_cost : 0;
+}
+
+static void ask(const struct decision *d, const struct route_request *request,
+                struct candidate_state *states)
+{
+    const struct model_ref *refs = d->refs.items;
+    struct candidate_query q = { .decision = d->name, .request = request };
+    if (d->selection->ask)
+        d->selection->ask(d->settings, &q);
+    for (size_t i = 0; i < d->refs.n; i++) {
+        states[i] = (struct candidate_state){ 0 };
+        q.model = refs[i].model;
+        q.adapter = refs[i].lora_name;
+        if (request->candidate)
+            request->candidate(request->candidate_ctx, &q, &states[i]);
+    }
+}
+
+int selection_pick(const struct decision *d, const struct route_request *request, struct str text,
+                   struct arena *arena, struct pick *ret, struct fail *reterr)
+{
+    struct pick_context in = { d, request, NULL, 0 };
+    *ret = (struct pick){ 0 };
+    if (d->candidates) {
+        struct candidate_state *states = arena_array(arena, d->refs.n, sizeof(*states));
+        if (!states)
+            return -ENOMEM;
+        ask(d, request, states);
+        in.states = states;
+        in.seed = request->seed ? request->seed : draw_seed(text);
+    }
+    int e = d->selection->pick(&in, ret, reterr);
+    if (e == 0 && strcmp(d->algorithm, d->selection->name) != 0)
+        *ret = (struct pick){ ret->index, SELECTION_fallback,
+                              "the algorithm is not served: the first candidate" };
     return e;
 }

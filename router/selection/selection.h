@@ -1,18 +1,85 @@
 /*
  * Selection: which candidate of the decision answers. One file an algorithm.
+ *
+ * Pure: what changes at run time is asked of route_request.candidate, chance comes from
+ * route_request.seed. Ties go to the candidate that the policy names first.
  */
 #pragma once
 
 #include "router/decision.h"
+#include "router/policy.h"
 
-struct selection {
-    const char *name; /* "static" */
-    /* Picks among d->refs (at least one); pure. */
-    const struct model_ref *(*pick)(const struct decision *d);
+/* What the policy says about a candidate. */
+struct candidate {
+    double quality; /* of its model card, 0…1; 0: unknown */
+    double cost;    /* per million tokens, mean of prompt and completion; -1: unknown */
 };
 
-extern const struct selection selection_static;
+struct pick_context {
+    const struct decision *decision; /* at least one candidate */
+    const struct route_request *request;
+    const struct candidate_state *states; /* of the candidates */
+    uint64_t seed;                        /* never 0 */
+};
 
-/* Reads d->algorithm_node into d->selection and d->algorithm. 0, -EINVAL or -ENOMEM. */
-int selection_load(struct decision *d, const char *path, struct arena *arena,
-                   struct problems *p) MUST_USE;
+struct pick {
+    size_t index; /* of decision->refs */
+    enum selection_status status;
+    const char *reason; /* static */
+};
+
+/* A place in the configuration, for messages. */
+struct place {
+    const struct node *node;
+    const char *path;
+    struct problems *p;
+};
+
+struct selection {
+    const char *name;             /* "static" */
+    const struct option *options; /* of its block; NULL: whatever it holds is ignored */
+    size_t size;                  /* of its settings, read from the block */
+    /* Settings that contradict each other; may complete them. NULL: none can. */
+    int (*check)(void *settings, const struct place *at);
+    /* Which percentiles of latency it wants; NULL: none. */
+    void (*ask)(const void *settings, struct candidate_query *q);
+    /* Picks one; 0 or FAILED. */
+    int (*pick)(const struct pick_context *in, struct pick *ret, struct fail *reterr);
+};
+
+/* Those with a file here: X(name in the policy). */
+#define SELECTIONS(X)                                                                              \
+    X(static)                                                                                      \
+    X(weighted)                                                                                    \
+    X(latency_aware)                                                                               \
+    X(multi_factor)                                                                                \
+    X(elo)                                                                                         \
+    X(rl_driven)                                                                                   \
+    X(confidence)                                                                                  \
+    X(ratings)                                                                                     \
+    X(remom)                                                                                       \
+    X(fusion)                                                                                      \
+    X(workflows)
+
+#define SELECTION_DECLARE(name) extern const struct selection selection_##name;
+SELECTIONS(SELECTION_DECLARE)
+#undef SELECTION_DECLARE
+
+struct selection_source {
+    const char *path; /* of the algorithm */
+    const struct model_names *models;
+    struct arena *arena;
+    struct problems *p;
+};
+
+/* Reads d->algorithm_node into the derived members of d. 0, -EINVAL or -ENOMEM. */
+int selection_load(struct decision *d, const struct selection_source *source) MUST_USE;
+
+/* Picks among d->refs (at least one). 0, FAILED or -ENOMEM. */
+int selection_pick(const struct decision *d, const struct route_request *request, struct str text,
+                   struct arena *arena, struct pick *ret, struct fail *reterr) MUST_USE;
+
+/* The largest known cost, 0 when none is known. */
+double pick_max_cost(const struct pick_context *in);
+/* Cost as a share of the largest one, 0 when it is unknown. */
+double pick_cost_share(const struct pick_context *in, size_t i, double max_cost);

@@ -1,8 +1,11 @@
 #include "router/selection/selection.h"
 
-static const struct model_ref *pick(const struct decision *d)
+static int pick(const struct pick_context *in, struct pick *ret, struct fail *reterr)
 {
-    return d->refs.items; /* the first one, as written */
+    (void)in;
+    (void)reterr;
+    *ret = (struct pick){ 0, SELECTION_selected, "the first candidate" };
+    return 0;
 }
 
-const struct selection selection_static = { "static", pick };
+const struct selection selection_static = { .name = "static", .pick = pick };

@@ -1,0 +1,624 @@
+/*
+ * Selection: each algorithm on tables computed by hand, its draws against the binomial
+ * distribution, its settings against what they must refuse.
+ */
+#include "router/selection/draw.h"
+#include "router/selection/learning.h"
+#include "tests/unit/router/support.h"
+
+#include "base/limits.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MODELS                                                                                     \
+    "providers:\n"                                                                                 \
+    "  defaults: {default_model: a}\n"                                                             \
+    "  models:\n"                                                                                  \
+    "    - {name: a, pricing: {prompt_per_1m: 1, completion_per_1m: 3}}\n"                         \
+    "    - {name: b, pricing: {prompt_per_1m: 4, completion_per_1m: 12}}\n"                        \
+    "    - {name: c}\n"                                                                            \
+    "routing:\n"                                                                                   \
+    "  modelCards: [{name: a, quality_score: 0.5}, {name: b, quality_score: 0.9}, {name: c}]\n"    \
+    "  decisions:\n"                                                                               \
+    "    - name: d\n"                                                                              \
+    "      modelRefs: "
+
+#define THREE "[{model: a}, {model: b, lora_name: x}, {model: c}]\n      algorithm: "
+
+enum { CANDIDATES = 3 };
+
+struct world {
+    struct candidate_state states[CANDIDATES]; /* of a, b:x, c */
+    unsigned asked_tpot, asked_ttft;
+};
+
+static void look(void *ctx, const struct candidate_query *q, struct candidate_state *ret)
+{
+    struct world *w = ctx;
+    assert_true(str_is(q->decision, "d") && q->model.n == 1);
+    assert_true(str_is(q->adapter, q->model.p[0] == 'b' ? "x" : ""));
+    w->asked_tpot = q->tpot_percentile;
+    w->asked_ttft = q->ttft_percentile;
+    *ret = w->states[q->model.p[0] - 'a'];
+}
+
+struct bench {
+    struct router *router;
+    struct config *config;
+    struct arena *arena;
+    struct chat_message message;
+    struct chat_request chat;
+    struct route_request q;
+    struct fail fail;
+};
+
+static void bench_open(struct bench *b, const char *refs, const char *algorithm, struct world *w)
+{
+    struct buf yaml = BUF_INIT(MIB);
+    buf_adds(&yaml, MODELS);
+    buf_adds(&yaml, refs);
+    buf_adds(&yaml, algorithm);
+    buf_addc(&yaml, '\0');
+    struct config *c = NULL;
+    struct router *r = policy_from(yaml.p, &c);
+    *b = (struct bench){ .router = r, .config = c, .arena = arena_new(16 * MIB) };
+    assert_non_null(b->arena);
+    buf_done(&yaml);
+    b->message = (struct chat_message){ .role = STR("user"), .content = STR("hello") };
+    b->chat =
+        (struct chat_request){ .model = STR("auto"), .messages = &b->message, .n_messages = 1 };
+    b->q = (struct route_request){
+        .chat = &b->chat, .candidate = w ? look : NULL, .candidate_ctx = w, .seed = 1
+    };
+}
+
+static void bench_close(struct bench *b)
+{
+    router_free(b->router);
+    config_unref(b->config);
+    arena_free(b->arena);
+}
+
+static char bench_route(struct bench *b, struct route *ret) /* 'a', 'b', 'c'; '!' fails */
+{
+    int r = router_route(b->router, &b->q, b->arena, ret, &b->fail);
+    return r == 0 ? ret->model.p[0] : '!';
+}
+
+struct row {
+    const char *algorithm;
+    struct candidate_state states[CANDIDATES];
+    char model;
+    enum selection_status status;
+};
+
+static void check_rows(const struct row *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct world w = { 0 };
+        struct bench b;
+        struct route route = { 0 };
+        memcpy(w.states, rows[i].states, sizeof(w.states));
+        bench_open(&b, THREE, rows[i].algorithm, &w);
+        char got = bench_route(&b, &route);
+        if (got != rows[i].model || (got != '!' && route.selection != rows[i].status))
+            fail_msg("row %zu: %s: %c (%.*s)", i, rows[i].algorithm, got,
+                     STR_ARG(route.selection_reason));
+        if (got == 'b')
+            assert_true(str_is(route.adapter, "x"));
+        bench_close(&b);
+    }
+}
+
+#define OK SELECTION_selected
+#define BACK SELECTION_fallback
+
+/* ---- latency ---- */
+
+#define FAST(n, first, token)                                                                      \
+    {                                                                                              \
+        .known = KNOWN_ttft | KNOWN_tpot, .samples = n, .ttft_ms = first, .tpot_ms = token         \
+    }
+
+static void the_least_latency_answers(void **state)
+{
+    static const struct row rows[] = {
+        /* ratios: a (1 + 2) / 2, b (1.5 + 1) / 2, c (2 + 1.6) / 2 */
+        { "{type: latency_aware, latency_aware: {tpot_percentile: 90, ttft_percentile: 95}}",
+          { FAST(3, 200, 10), FAST(3, 100, 15), FAST(3, 160, 20) },
+          'b',
+          OK },
+        { "{type: latency_aware, latency_aware: {tpot_percentile: 90}}",
+          { FAST(3, 200, 10), FAST(3, 100, 15), FAST(3, 160, 20) },
+          'a',
+          OK },
+        { "{type: latency_aware, latency_aware: {ttft_percentile: 1, description: fast}}",
+          { FAST(3, 200, 10), FAST(3, 100, 15), FAST(3, 160, 20) },
+          'b',
+          OK },
+        /* two observations say nothing */
+        { "{type: latency_aware, latency_aware: {ttft_percentile: 1}}",
+          { FAST(3, 200, 10), FAST(2, 100, 15), FAST(9, 160, 20) },
+          'c',
+          OK },
+        { "{type: latency_aware, latency_aware: {ttft_percentile: 1}}",
+          { FAST(2, 200, 10), FAST(2, 100, 15), FAST(0, 160, 20) },
+          'a',
+          BACK },
+        /* a metric that is missing leaves the candidate out; it does not count as 0 */
+        { "{type: latency_aware, latency_aware: {tpot_percentile: 50, ttft_percentile: 50}}",
+          { FAST(5, 200, 10), { .known = KNOWN_ttft, .samples = 9, .ttft_ms = 1 }, { 0 } },
+          'a',
+          OK },
+        { "{type: latency_aware, latency_aware: {tpot_percentile: 50}}", { { 0 } }, 'a', BACK },
+        /* a tie goes to the one named first */
+        { "{type: latency_aware, latency_aware: {tpot_percentile: 50}}",
+          { FAST(5, 9, 20), FAST(5, 9, 10), FAST(5, 1, 10) },
+          'b',
+          OK },
+    };
+    check_rows(rows, ARRAY_LEN(rows));
+}
+
+static void the_percentiles_of_the_policy_are_asked_for(void **state)
+{
+    struct world w = { 0 };
+    struct bench b;
+    struct route route;
+    bench_open(&b, THREE, "{type: latency_aware, latency_aware: {tpot_percentile: 90}}", &w);
+    (void)bench_route(&b, &route);
+    assert_int_equal(w.asked_tpot, 90);
+    assert_int_equal(w.asked_ttft, 0);
+    bench_close(&b);
+    bench_open(&b, THREE, "{type: multi_factor}", &w);
+    (void)bench_route(&b, &route);
+    assert_int_equal(w.asked_tpot, 95);
+    assert_int_equal(w.asked_ttft, 95);
+    bench_close(&b);
+}
+
+/* ---- several factors ---- */
+
+#define LOAD(n)                                                                                    \
+    {                                                                                              \
+        .known = KNOWN_load, .inflight = n                                                         \
+    }
+#define BUSY(n, token)                                                                             \
+    {                                                                                              \
+        .known = KNOWN_load | KNOWN_tpot, .inflight = n, .tpot_ms = token                          \
+    }
+
+static void several_factors_are_weighed(void **state)
+{
+    static const struct row rows[] = {
+        /* quality a .5, b .9, c unknown; cost a 2, b 8, c unknown. Only quality: b */
+        { "{type: multi_factor, multi_factor: {weights: {quality: 1}}}", { { 0 } }, 'b', OK },
+        { "{type: multi_factor, multi_factor: {weights: {cost: 1}}}", { { 0 } }, 'a', OK },
+        /* equal weights, nothing at run time: a .25 (0 + .5 + 1 + .5), b the same, c .5: a tie */
+        { "{type: multi_factor}", { { 0 } }, 'a', OK },
+        /* load of a 4, b 0, c 2: b gains */
+        { "{type: multi_factor}", { LOAD(4), LOAD(0), LOAD(2) }, 'b', OK },
+        /* quality .6, load .4: a 0 + .4 * 1, b .6 + 0, c .3 + .2 */
+        { "{type: multi_factor, multi_factor: {weights: {quality: 6, load: 4}}}",
+          { LOAD(0), LOAD(10), LOAD(5) },
+          'b',
+          OK },
+        /* quality .4, load .6: a .6, b .4, c .2 + .3 */
+        { "{type: multi_factor, multi_factor: {weights: {quality: 4, load: 6}}}",
+          { LOAD(0), LOAD(10), LOAD(5) },
+          'a',
+          OK },
+        { "{type: multi_factor, multi_factor: {weights: {latency: 1}}}",
+          { BUSY(0, 30), BUSY(0, 20), BUSY(0, 10) },
+          'c',
+          OK },
+        /* one metric for all: c, which has only the other one, is unknown, not fastest */
+        { "{type: multi_factor, multi_factor: {weights: {latency: 1}}}",
+          { BUSY(0, 30), BUSY(0, 20), { .known = KNOWN_ttft, .ttft_ms = 1 } },
+          'b',
+          OK },
+        { "{type: multi_factor, multi_factor: {weights: {latency: 1}}}",
+          { { .known = KNOWN_ttft, .ttft_ms = 3 },
+            { .known = KNOWN_ttft, .ttft_ms = 2 },
+            { .known = KNOWN_ttft, .ttft_ms = 1 } },
+          'c',
+          OK },
+        { "{type: multi_factor, multi_factor: {weights: {load: 1}}}", { { 0 } }, 'a', BACK },
+    };
+    check_rows(rows, ARRAY_LEN(rows));
+}
+
+static void who_is_beyond_a_ceiling_is_left_out(void **state)
+{
+#define BY_QUALITY(slo) "{type: multi_factor, multi_factor: {weights: {quality: 1}, slo: " slo "}}"
+    static const struct row rows[] = {
+        { BY_QUALITY("{max_cost_per_1m: 8}"), { { 0 } }, 'b', OK }, /* at it is within it */
+        { BY_QUALITY("{max_cost_per_1m: 7}"), { { 0 } }, 'a', BACK },
+        { BY_QUALITY("{max_inflight: 4}"), { LOAD(4), LOAD(5), { 0 } }, 'a', BACK },
+        { BY_QUALITY("{max_tpot_ms: 20}"), { BUSY(0, 30), BUSY(0, 20), { 0 } }, 'b', BACK },
+        { BY_QUALITY("{max_ttft_ms: 20}"), { { 0 }, FAST(1, 21, 1), { 0 } }, 'a', BACK },
+        /* nobody is left: the cheapest, the first, an error */
+        { BY_QUALITY("{max_inflight: 1}"), { LOAD(2), LOAD(2), LOAD(2) }, 'a', BACK },
+        { "{type: multi_factor, multi_factor: {slo: {max_inflight: 1}, on_no_candidates: first}}",
+          { LOAD(2), LOAD(2), LOAD(2) },
+          'a',
+          BACK },
+        { "{type: multi_factor, multi_factor: {slo: {max_inflight: 1}, on_no_candidates: fail}}",
+          { LOAD(2), LOAD(2), LOAD(2) },
+          '!',
+          OK },
+    };
+    check_rows(rows, ARRAY_LEN(rows));
+    struct world w = { .states = { LOAD(2), LOAD(2), LOAD(2) } };
+    struct bench b;
+    struct route route;
+    bench_open(&b, "[{model: c}, {model: b, lora_name: x}, {model: a}]\n      algorithm: ",
+               BY_QUALITY("{max_inflight: 1}"), &w);
+    assert_int_equal(bench_route(&b, &route), 'a'); /* cheapest, though named last */
+    bench_close(&b);
+    bench_open(&b, THREE, rows[7].algorithm, &w);
+    assert_int_equal(bench_route(&b, &route), '!');
+    assert_int_equal(b.fail.code, FAIL_overloaded);
+    assert_non_null(strstr(b.fail.message, "'d'"));
+    bench_close(&b);
+}
+
+/* ---- ratings ---- */
+
+#define RATED(r)                                                                                   \
+    {                                                                                              \
+        .known = KNOWN_rating, .rating = r                                                         \
+    }
+
+static void the_highest_rating_answers(void **state)
+{
+    static const struct row rows[] = {
+        { "{type: elo}", { RATED(1490), RATED(1510), { 0 } }, 'b', OK },
+        { "{type: elo}", { RATED(1490), RATED(1400), { 0 } }, 'c', OK }, /* 1500 at first */
+        { "{type: elo, elo: {initial_rating: 1000}}", { RATED(1490), RATED(1400) }, 'a', OK },
+        { "{type: elo}", { { 0 } }, 'a', BACK },
+        /* strengths 10^(100/400) = 1.778 to 1; b, four times as dear, divided by 1 + f * 1,
+           a by 1 + f * .25: at f = 1 it is .889 to .8, at f = 2 .593 to .667 */
+        { "{type: elo, elo: {cost_scaling_factor: 1}}",
+          { RATED(1500), RATED(1600), RATED(0) },
+          'b',
+          OK },
+        { "{type: elo, elo: {cost_scaling_factor: 2}}",
+          { RATED(1500), RATED(1600), RATED(0) },
+          'a',
+          OK },
+        /* ratings far out do not overflow */
+        { "{type: elo}", { RATED(1e6), RATED(2e6), { 0 } }, 'b', OK },
+    };
+    check_rows(rows, ARRAY_LEN(rows));
+}
+
+static void a_comparison_moves_two_ratings(void **state)
+{
+    double a = 1500, b = 1500;
+    elo_update(&a, &b, 32, false);
+    assert_true(fabs(a - 1516) < 1e-9 && fabs(b - 1484) < 1e-9);
+    a = 1400, b = 1800; /* expected 1 / (1 + 10) */
+    assert_true(fabs(elo_expected(a, b) - 1.0 / 11) < 1e-12);
+    elo_update(&a, &b, 32, false);
+    assert_true(fabs(a - (1400 + 32 * 10.0 / 11)) < 1e-9 && fabs(a + b - 3200) < 1e-9);
+    a = 1400, b = 1800;
+    elo_update(&a, &b, 32, true);
+    assert_true(fabs(a - (1400 + 32 * (0.5 - 1.0 / 11))) < 1e-9);
+}
+
+/* The third-party case elo_after_feedback: the winner of one comparison is preferred. */
+static void after_feedback_the_winner_is_preferred(void **state)
+{
+    struct row row = { "{type: elo}", { RATED(1500), RATED(1500), { 0 } }, 'b', OK };
+    elo_update(&row.states[1].rating, &row.states[0].rating, 32, false);
+    check_rows(&row, 1);
+}
+
+/* ---- draws ---- */
+
+enum { DRAWS = 4000 };
+
+/* Five standard deviations of a binomial: a fair share fails once in 1.7 million. */
+static void check_share(size_t got, double share, const char *what)
+{
+    double bound = 5 * sqrt(DRAWS * share * (1 - share)) + 1e-9;
+    if (fabs((double)got - DRAWS * share) > bound)
+        fail_msg("%s: %zu of %d, not %g", what, got, DRAWS, share);
+}
+
+static void count_draws(struct bench *b, size_t counts[static CANDIDATES])
+{
+    memset(counts, 0, CANDIDATES * sizeof(*counts));
+    for (unsigned i = 0; i < DRAWS; i++) {
+        struct route route;
+        struct arena *a = arena_new(MIB);
+        struct fail fail;
+        b->q.seed = i + 1;
+        assert_int_equal(router_route(b->router, &b->q, a, &route, &fail), 0);
+        counts[route.model.p[0] - 'a']++;
+        arena_free(a);
+    }
+}
+
+static void weights_share_the_requests(void **state)
+{
+    struct bench b;
+    size_t counts[CANDIDATES];
+    bench_open(
+        &b,
+        "[{model: a, weight: 1}, {model: b, lora_name: x, weight: 6}, {model: c, weight: 3}]\n"
+        "      algorithm: ",
+        "{type: weighted}", NULL);
+    count_draws(&b, counts);
+    check_share(counts[0], 0.1, "a");
+    check_share(counts[1], 0.6, "b");
+    check_share(counts[2], 0.3, "c");
+    bench_close(&b);
+    bench_open(&b, "[{model: a, weight: 0}, {model: c, weight: 2}]\n      algorithm: ",
+               "{type: weighted}", NULL);
+    count_draws(&b, counts);
+    assert_int_equal(counts[2], DRAWS); /* weight 0 never answers */
+    bench_close(&b);
+    struct route route;
+    bench_open(&b, "[{model: a, weight: 0}, {model: c, weight: 0}]\n      algorithm: ",
+               "{type: weighted}", NULL);
+    assert_int_equal(bench_route(&b, &route), 'a');
+    assert_int_equal(route.selection, SELECTION_fallback);
+    bench_close(&b);
+}
+
+static void a_session_or_user_stays_where_it_is(void **state)
+{
+    static const char *const algorithms[] = { "{type: weighted, weighted: {sticky: session}}",
+                                              "{type: weighted, weighted: {sticky: user}}" };
+    for (size_t k = 0; k < ARRAY_LEN(algorithms); k++) {
+        struct bench all, fewer;
+        size_t counts[CANDIDATES] = { 0 };
+        bench_open(&all, THREE, algorithms[k], NULL);
+        bench_open(&fewer, "[{model: a}, {model: c}]\n      algorithm: ", algorithms[k], NULL);
+        for (unsigned i = 0; i < 600; i++) {
+            char id[16];
+            struct route route;
+            (void)snprintf(id, sizeof(id), "id-%u", i);
+            *(k ? &all.q.user_id : &all.q.session) = str_of(id);
+            *(k ? &fewer.q.user_id : &fewer.q.session) = str_of(id);
+            all.q.seed = i + 1;
+            char first = bench_route(&all, &route);
+            all.q.seed = i + 1000;
+            assert_int_equal(bench_route(&all, &route), first);
+            if (first != 'b') /* who was not on b does not move when b goes */
+                assert_int_equal(bench_route(&fewer, &route), first);
+            counts[first - 'a']++;
+        }
+        for (size_t i = 0; i < CANDIDATES; i++) /* 200 each, 5 standard deviations of 11.5 */
+            assert_in_range(counts[i], 200 - 58, 200 + 58);
+        bench_close(&all);
+        bench_close(&fewer);
+    }
+}
+
+#define TRIED(good, bad)                                                                           \
+    {                                                                                              \
+        .known = KNOWN_outcomes, .successes = good, .failures = bad                                \
+    }
+
+static void thompson_draws_as_often_as_it_should(void **state)
+{
+    struct world w = { .states = { TRIED(1, 0), TRIED(0, 0), TRIED(0, 0) } };
+    struct bench b;
+    size_t counts[CANDIDATES];
+    bench_open(&b, "[{model: a}, {model: c}]\n      algorithm: ", "{type: rl_driven}", &w);
+    count_draws(&b, counts);
+    check_share(counts[0], 2.0 / 3, "Beta(2, 1) over Beta(1, 1)"); /* the integral of 2x * x */
+    w.states[0] = (struct candidate_state)TRIED(0, 2);
+    count_draws(&b, counts);
+    check_share(counts[0], 0.25, "Beta(1, 3) over Beta(1, 1)"); /* its mean */
+    w.states[0] = (struct candidate_state)TRIED(900, 100);
+    w.states[2] = (struct candidate_state)TRIED(100, 900);
+    count_draws(&b, counts);
+    assert_int_equal(counts[0], DRAWS);
+    bench_close(&b);
+    bench_open(&b, THREE, "{type: rl_driven}", NULL); /* nothing known: each as often */
+    count_draws(&b, counts);
+    for (size_t i = 0; i < CANDIDATES; i++)
+        check_share(counts[i], 1.0 / 3, "a third");
+    bench_close(&b);
+}
+
+static void exploration_is_the_share_of_the_policy(void **state)
+{
+    /* a: mean 10 / 12, c: 2 / 12; 20 outcomes decay nothing worth a count at 1 for 100 */
+    struct world w = { .states = { TRIED(9, 1), { 0 }, TRIED(1, 9) } };
+    struct bench b;
+    size_t counts[CANDIDATES];
+    bench_open(&b, "[{model: a}, {model: c}]\n      algorithm: ",
+               "{type: rl_driven, rl_driven: {use_thompson_sampling: false, exploration_rate: 0.4, "
+               "exploration_decay: 1}}",
+               &w);
+    count_draws(&b, counts);
+    check_share(counts[2], 0.2, "explored"); /* half of .4 lands on the best one */
+    bench_close(&b);
+    /* 100 outcomes: .4 * .5 = .2, half of it c */
+    w.states[0] = (struct candidate_state)TRIED(45, 5);
+    w.states[2] = (struct candidate_state)TRIED(5, 45);
+    bench_open(&b, "[{model: a}, {model: c}]\n      algorithm: ",
+               "{type: rl_driven, rl_driven: {use_thompson_sampling: false, exploration_rate: 0.4, "
+               "exploration_decay: 0.5}}",
+               &w);
+    count_draws(&b, counts);
+    check_share(counts[2], 0.1, "explored after 100 outcomes");
+    bench_close(&b);
+}
+
+static void costs_and_users_bend_the_means(void **state)
+{
+#define MEANS(more)                                                                                \
+    "{type: rl_driven, rl_driven: {use_thompson_sampling: false, "                                 \
+    "exploration_rate: 0, min_exploration: 0" more "}}"
+    static const struct row rows[] = {
+        { MEANS(""), { TRIED(5, 5), TRIED(7, 3), TRIED(5, 5) }, 'b', OK }, /* .5, 8 / 12, .5 */
+        /* less .2 * cost share: a .5 - .05, b .667 - .2, c .5 - 0 */
+        { MEANS(", cost_awareness: true"), { TRIED(5, 5), TRIED(7, 3), TRIED(5, 5) }, 'c', OK },
+        { MEANS(", cost_awareness: true, cost_weight: 0.1"),
+          { TRIED(5, 5), TRIED(7, 3), TRIED(5, 5) },
+          'b',
+          OK },
+        /* this user: .3 * .667 + .7 * 1 / 6 for b */
+        { MEANS(""),
+          { TRIED(5, 5),
+            { .known = KNOWN_outcomes | KNOWN_user_outcomes,
+              .successes = 7,
+              .failures = 3,
+              .user_failures = 4 } },
+          'a',
+          OK },
+        { MEANS(", enable_personalization: false"),
+          { TRIED(5, 5),
+            { .known = KNOWN_outcomes | KNOWN_user_outcomes,
+              .successes = 7,
+              .failures = 3,
+              .user_failures = 4 } },
+          'b',
+          OK },
+    };
+    check_rows(rows, ARRAY_LEN(rows));
+}
+
+static void a_seed_draws_the_same_again_and_texts_differ(void **state)
+{
+    struct bench b;
+    struct route route;
+    unsigned seen = 0;
+    bench_open(&b, THREE, "{type: rl_driven}", NULL);
+    b.q.seed = 0; /* the text's */
+    for (unsigned i = 0; i < 40; i++) {
+        char text[16];
+        (void)snprintf(text, sizeof(text), "question %u", i);
+        b.message.content = str_of(text);
+        char first = bench_route(&b, &route);
+        assert_int_equal(bench_route(&b, &route), first);
+        seen |= 1u << (first - 'a');
+    }
+    assert_int_equal(seen, 7); /* a third of 40 each: missing one has a chance below 1e-6 */
+    bench_close(&b);
+}
+
+static void a_beta_draw_has_its_mean_and_spread(void **state)
+{
+    static const double rows[][2] = { { 1, 1 }, { 2, 1 }, { 30, 10 }, { 1, 50 }, { 1e6, 1 } };
+    uint64_t stream = 7;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        double a = rows[i][0], b = rows[i][1], sum = 0, squares = 0;
+        double mean = a / (a + b), variance = mean * (1 - mean) / (a + b + 1);
+        for (unsigned k = 0; k < DRAWS; k++) {
+            double x = draw_beta(&stream, a, b);
+            assert_true(x >= 0 && x <= 1);
+            sum += x;
+            squares += (x - mean) * (x - mean);
+        }
+        assert_true(fabs(sum / DRAWS - mean) <= 5 * sqrt(variance / DRAWS));
+        if (variance > 1e-12) /* the spread itself spreads by at most sqrt(kurtosis / n) */
+            assert_true(fabs(squares / DRAWS / variance - 1) < 0.2);
+    }
+}
+
+/* ---- several calls ---- */
+
+static void what_calls_several_models_says_so(void **state)
+{
+    static const char *const algorithms[] = {
+        "{type: confidence}",
+        "{type: ratings, ratings: {max_concurrent: 3, on_error: skip}}",
+        "{type: remom, remom: {breadth_schedule: [3, 2]}}",
+        "{type: fusion, fusion: {model: a, analysis_models: [a, c]}}",
+        "{type: workflows, workflows: {mode: dynamic, planner: {model: a}}}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(algorithms); i++) {
+        struct bench b;
+        struct route route;
+        struct buf out = BUF_INIT(MIB);
+        bench_open(&b, THREE, algorithms[i], NULL);
+        assert_int_equal(bench_route(&b, &route), 'a');
+        assert_int_equal(route.selection, SELECTION_execution_required);
+        route_print_eval(b.router, &route, &out);
+        buf_addc(&out, '\0');
+        assert_non_null(strstr(out.p, "\"selection_status\":\"execution_required\""));
+        buf_done(&out);
+        bench_close(&b);
+    }
+}
+
+/* ---- settings ---- */
+
+static void settings_that_are_wrong_are_named(void **state)
+{
+#define ON(algorithm) MODELS THREE algorithm "\n"
+    static const char *const rows[][2] = {
+        { ON("{type: latency_aware}"), "algorithm.latency_aware: needs tpot_percentile or" },
+        { ON("{type: latency_aware, latency_aware: {tpot_percentile: 101}}"), "tpot_percentile" },
+        { ON("{type: latency_aware, latency_aware: {tpot_percentil: 90}}"),
+          "did you mean 'tpot_percentile'?" },
+        { ON("{type: multi_factor, multi_factor: {weights: {quality: -1}}}"), "weights.quality" },
+        { ON("{type: multi_factor, multi_factor: {slo: {max_tpot: 3}}}"), "max_tpot" },
+        { ON("{type: multi_factor, multi_factor: {on_no_candidates: cheapst}}"),
+          "on_no_candidates: 'cheapst' is not one of" },
+        { ON("{type: multi_factor, latency_aware: {tpot_percentile: 9}}"),
+          "algorithm.latency_aware: holds settings of 'latency_aware', but the type is "
+          "'multi_factor'" },
+        { ON("{type: elo, elo: {initial_rating: x}}"), "elo.initial_rating" },
+        { ON("{type: rl_driven, rl_driven: {exploration_rate: 1.5}}"), "exploration_rate" },
+        { ON("{type: weighted, weighted: {sticky: sesion}}"), "'sesion' is not one of" },
+        { ON("{type: confidence, confidence: {confidence_method: automix_entailment}}"),
+          "needs verifier_server_url" },
+        { ON("{type: confidence, confidence: {verifier_server_url: 'http://h'}}"),
+          "automix_entailment only" },
+        { ON("{type: confidence, confidence: {token_filter: some}}"), "'some' is not one of" },
+        { ON("{type: ratings, ratings: {on_error: fallback}}"), "'fallback' is not one of" },
+        { ON("{type: remom}"), "breadth_schedule is missing" },
+        { ON("{type: remom, remom: {breadth_schedule: [3, 0]}}"), "breadth_schedule[1]" },
+        { ON("{type: fusion, fusion: {grounding: {min_score: 2}}}"), "grounding.min_score" },
+        { ON("{type: workflows}"), "mode: static needs roles" },
+        { ON("{type: workflows, workflows: {mode: dynamic, roles: [{name: r, models: [a]}]}}"),
+          "roles belong to mode: static" },
+        { ON("{type: workflows, workflows: {roles: [{name: r, models: []}]}}"), "roles[0]" },
+        { ON("{type: workflows, workflows: {mode: dynamic, min_successful_responses: 3}}"),
+          "above max_parallel" },
+        { "providers: {models: [{name: a, pricing: {prompt_per_1m: cheap}}]}\nrouting: {}\n",
+          "providers.models[0].pricing.prompt_per_1m" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        int result = 0;
+        char *text = policy_problems(rows[i][0], &result);
+        if (result != -EINVAL || !strstr(text, rows[i][1]))
+            fail_msg("row %zu wants '%s': %d, %s", i, rows[i][1], result, text);
+        free(text);
+    }
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_least_latency_answers),
+        cmocka_unit_test(the_percentiles_of_the_policy_are_asked_for),
+        cmocka_unit_test(several_factors_are_weighed),
+        cmocka_unit_test(who_is_beyond_a_ceiling_is_left_out),
+        cmocka_unit_test(the_highest_rating_answers),
+        cmocka_unit_test(a_comparison_moves_two_ratings),
+        cmocka_unit_test(after_feedback_the_winner_is_preferred),
+        cmocka_unit_test(weights_share_the_requests),
+        cmocka_unit_test(a_session_or_user_stays_where_it_is),
+        cmocka_unit_test(thompson_draws_as_often_as_it_should),
+        cmocka_unit_test(exploration_is_the_share_of_the_policy),
+        cmocka_unit_test(costs_and_users_bend_the_means),
+        cmocka_unit_test(a_seed_draws_the_same_again_and_texts_differ),
+        cmocka_unit_test(a_beta_draw_has_its_mean_and_spread),
+        cmocka_unit_test(what_calls_several_models_says_so),
+        cmocka_unit_test(settings_that_are_wrong_are_named),
+    };
+    return TEST_RUN(tests);
+}
