@@ -277,6 +277,9 @@ class Http(unittest.TestCase):
         self.assertEqual({len(shapes[k]) for k in ("tokens", "token_logprobs", "top_logprobs", "text_offset")},
                          {len(shapes["tokens"])})
         self.assertTrue(all(v <= 0 for v in shapes["token_logprobs"]))
+        unbounded = {"model": "demo", "prompt": "What is 2", "extra": 1, "ignore_eos": True}
+        answer = json.loads(self.server.request("POST", "/v1/completions", unbounded)[2])
+        self.assertEqual(answer["usage"]["completion_tokens"], 16)  # as OpenAI documents it
         nothing = {"model": "demo", "prompt": "What is 2", "max_tokens": 0, "echo": True}
         answer = json.loads(self.server.request("POST", "/v1/completions", nothing)[2])
         self.assertEqual(answer["choices"][0]["text"], "What is 2")

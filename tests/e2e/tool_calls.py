@@ -87,6 +87,25 @@ class ToolCalls(unittest.TestCase):
             if not seed % 2:
                 self.assertEqual(len(choice.message.tool_calls), 1)
 
+    def test_a_forced_call_that_is_cut_leaves_no_marks_in_the_text(self):
+        for most in (1, 4, 12, 24):
+            with self.subTest(most=most):
+                fields = {"model": "demo", "messages": MESSAGES, "tools": TOOLS, "temperature": 0, "max_tokens": most,
+                          "tool_choice": "required"}
+                choice = self.client.chat.completions.create(**fields).choices[0]
+                self.assertEqual((choice.finish_reason, choice.message.content or ""), ("length", ""))
+                chunks = list(self.client.chat.completions.create(stream=True, **fields))
+                self.assertEqual("".join(c.choices[0].delta.content or "" for c in chunks), "")
+
+    def test_names_that_would_end_a_call_are_refused(self):
+        for name in ("", 'a"b', "a\nb", "</tool_call>", "x" * 200):
+            with self.subTest(name=name), self.assertRaises(openai.BadRequestError) as caught:
+                self.ask(tools=[{"type": "function", "function": {"name": name}}], tool_choice="required")
+            self.assertEqual(caught.exception.param, "tools[0].function.name")
+        tool = {"type": "function", "function": {"name": "ns.get-it/2", "parameters": {"type": "object", "properties": {}}}}
+        choice = self.ask(tools=[tool], tool_choice="required", parallel_tool_calls=False).choices[0]
+        self.assertEqual(choice.message.tool_calls[0].function.name, "ns.get-it/2")
+
     def test_a_stream_adds_up_to_the_whole_answer(self):
         fields = {"model": "demo", "messages": MESSAGES, "tools": TOOLS, "temperature": HOT, "seed": 3,
                   "tool_choice": "required", "parallel_tool_calls": False}
