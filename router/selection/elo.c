@@ -44,14 +44,14 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
 {
     (void)reterr;
     const struct elo *e = in->decision->settings;
-    double most = pick_max_cost(in), best = -INFINITY;
+    double best = -INFINITY;
     bool rated = false;
     for (size_t i = 0; i < in->decision->refs.n; i++) {
         const struct candidate_state *s = &in->states[i];
         bool known = s->known & KNOWN_rating;
         /* the logarithm of the strength over its divisor: the same order, and it cannot overflow */
         double score = (known ? s->rating : e->initial_rating) * (M_LN10 / SCALE) -
-                       log1p(e->cost_scaling * pick_cost_share(in, i, most));
+                       log1p(e->cost_scaling * pick_cost_share(in, i));
         rated = rated || known;
         if (score > best) {
             best = score;

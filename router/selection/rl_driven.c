@@ -89,7 +89,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
     (void)reterr;
     const struct rl_driven *r = in->decision->settings;
     uint64_t state = in->seed;
-    double best = -INFINITY, most = r->cost_aware ? pick_max_cost(in) : 0;
+    double best = -INFINITY;
     ret->status = SELECTION_selected;
     ret->reason = "an exploring draw";
     if (explores(in, r, &state, &ret->index))
@@ -97,7 +97,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
     ret->reason = r->thompson ? "the largest Thompson draw" : "the best mean outcome";
     for (size_t i = 0; i < in->decision->refs.n; i++) {
         double s = score(r, &in->states[i], &state) -
-                   (r->cost_aware ? r->cost_weight * pick_cost_share(in, i, most) : 0);
+                   (r->cost_aware ? r->cost_weight * pick_cost_share(in, i) : 0);
         if (s > best) {
             best = s;
             ret->index = i;

@@ -12,8 +12,6 @@ enum { PATH_BYTES = 320 };
 /* Algorithms of the policy language without a file here: the first candidate is taken. */
 #define UNSERVED(X)                                                                                \
     X(router_dc)                                                                                   \
-    X(automix)                                                                                     \
-    X(hybrid)                                                                                      \
     X(prompt)                                                                                      \
     X(knn)                                                                                         \
     X(kmeans)                                                                                      \
@@ -132,18 +130,18 @@ int selection_load(struct decision *d, const struct selection_source *source)
 
 /* ---- picking ---- */
 
-double pick_max_cost(const struct pick_context *in)
+static double max_cost(const struct decision *d)
 {
     double most = 0;
-    for (size_t i = 0; i < in->decision->refs.n; i++)
-        most = fmax(most, in->decision->candidates[i].cost);
+    for (size_t i = 0; i < d->refs.n; i++)
+        most = fmax(most, d->candidates[i].cost);
     return most;
 }
 
-double pick_cost_share(const struct pick_context *in, size_t i, double max_cost)
+double pick_cost_share(const struct pick_context *in, size_t i)
 {
     double cost = in->decision->candidates[i].cost;
-    return cost > 0 && max_cost > 0 ? cost / max_cost : 0;
+    return cost > 0 && in->max_cost > 0 ? cost / in->max_cost : 0;
 }
 
 static void ask(const struct decision *d, const struct route_request *request,
@@ -165,14 +163,16 @@ static void ask(const struct decision *d, const struct route_request *request,
 int selection_pick(const struct decision *d, const struct route_request *request, struct str text,
                    struct arena *arena, struct pick *ret, struct fail *reterr)
 {
-    struct pick_context in = { d, request, NULL, 0 };
+    struct pick_context in = { .decision = d, .request = request };
     *ret = (struct pick){ 0 };
     if (d->candidates) {
         struct candidate_state *states = arena_array(arena, d->refs.n, sizeof(*states));
-        if (!states)
+        in.scratch = arena_array(arena, 2 * d->refs.n, sizeof(*in.scratch));
+        if (!states || !in.scratch)
             return -ENOMEM;
         ask(d, request, states);
         in.states = states;
+        in.max_cost = max_cost(d);
         in.seed = request->seed ? request->seed : draw_seed(text);
     }
     int e = d->selection->pick(&in, ret, reterr);

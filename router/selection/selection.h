@@ -19,6 +19,8 @@ struct pick_context {
     const struct decision *decision; /* at least one candidate */
     const struct route_request *request;
     const struct candidate_state *states; /* of the candidates */
+    double *scratch;                      /* two numbers a candidate */
+    double max_cost;                      /* the largest known one; 0: none is known */
     uint64_t seed;                        /* never 0 */
 };
 
@@ -55,6 +57,9 @@ struct selection {
     X(multi_factor)                                                                                \
     X(elo)                                                                                         \
     X(rl_driven)                                                                                   \
+    X(automix)                                                                                     \
+    X(hybrid)                                                                                      \
+    X(adapter_affinity)                                                                            \
     X(confidence)                                                                                  \
     X(ratings)                                                                                     \
     X(remom)                                                                                       \
@@ -79,7 +84,5 @@ int selection_load(struct decision *d, const struct selection_source *source) MU
 int selection_pick(const struct decision *d, const struct route_request *request, struct str text,
                    struct arena *arena, struct pick *ret, struct fail *reterr) MUST_USE;
 
-/* The largest known cost, 0 when none is known. */
-double pick_max_cost(const struct pick_context *in);
 /* Cost as a share of the largest one, 0 when it is unknown. */
-double pick_cost_share(const struct pick_context *in, size_t i, double max_cost);
+double pick_cost_share(const struct pick_context *in, size_t i);

@@ -25,7 +25,13 @@ static uint16_t port;
     "gateway:\n"                                                                                   \
     "  limits: {body: 1MiB, header: 16KiB, streams: 200}\n"                                        \
     "  keep_alive: 200ms\n"                                                                        \
-    "  log_level: error\n"
+    "  log_level: error\n"                                                                         \
+    "entrypoints: [{model_names: [panel], recipe: panel}]\n"                                       \
+    "recipes:\n"                                                                                   \
+    "  - name: panel\n"                                                                            \
+    "    routing:\n"                                                                               \
+    "      decisions:\n"                                                                           \
+    "        - {name: ask_all, modelRefs: [{model: demo}], algorithm: {type: fusion}}\n"
 
 struct state *new_state(void)
 {

@@ -264,6 +264,23 @@ static void engine_failures_become_statuses(void **state)
     }
 }
 
+static void a_decision_of_several_models_is_501_by_name(void **state)
+{
+    (void)state;
+    char *a =
+        post("/v1/chat/completions",
+             "{\"model\":\"panel\",\"messages\":[{\"role\":\"user\",\"content\":\"say one\"}]}");
+    expect(a, "HTTP/1.1 501");
+    expect(a, "\"code\":\"not_implemented\"");
+    expect(a, "'ask_all'");
+    expect(a, "'fusion'");
+    free(a);
+    a = post("/api/v1/eval", "{\"model\":\"panel\",\"text\":\"say one\"}");
+    expect(a, "HTTP/1.1 200");
+    expect(a, "\"selection_status\":\"execution_required\"");
+    free(a);
+}
+
 static void wrong_requests_are_told_so_in_json(void **state)
 {
     (void)state;
@@ -574,6 +591,7 @@ int main(void)
         cmocka_unit_test(the_best_are_sent_best_first),
         cmocka_unit_test(no_tokens_at_all_is_an_answer_too),
         cmocka_unit_test(engine_failures_become_statuses),
+        cmocka_unit_test(a_decision_of_several_models_is_501_by_name),
         cmocka_unit_test(wrong_requests_are_told_so_in_json),
         cmocka_unit_test(a_long_head_is_431),
         cmocka_unit_test(a_big_body_is_refused_readably),

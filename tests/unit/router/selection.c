@@ -27,6 +27,7 @@
     "    - name: d\n"                                                                              \
     "      modelRefs: "
 
+#define TWO "[{model: a}, {model: b, lora_name: x}]\n      algorithm: "
 #define THREE "[{model: a}, {model: b, lora_name: x}, {model: c}]\n      algorithm: "
 
 enum { CANDIDATES = 3 };
@@ -96,14 +97,14 @@ struct row {
     enum selection_status status;
 };
 
-static void check_rows(const struct row *rows, size_t n)
+static void check_rows_of(const char *refs, const struct row *rows, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         struct world w = { 0 };
         struct bench b;
         struct route route = { 0 };
         memcpy(w.states, rows[i].states, sizeof(w.states));
-        bench_open(&b, THREE, rows[i].algorithm, &w);
+        bench_open(&b, refs, rows[i].algorithm, &w);
         char got = bench_route(&b, &route);
         if (got != rows[i].model || (got != '!' && route.selection != rows[i].status))
             fail_msg("row %zu: %s: %c (%.*s)", i, rows[i].algorithm, got,
@@ -112,6 +113,11 @@ static void check_rows(const struct row *rows, size_t n)
             assert_true(str_is(route.adapter, "x"));
         bench_close(&b);
     }
+}
+
+static void check_rows(const struct row *rows, size_t n)
+{
+    check_rows_of(THREE, rows, n);
 }
 
 #define OK SELECTION_selected
@@ -527,6 +533,130 @@ static void a_beta_draw_has_its_mean_and_spread(void **state)
     }
 }
 
+/* ---- values ---- */
+
+#define HOLDS(v)                                                                                   \
+    {                                                                                              \
+        .known = KNOWN_verification, .verification = v                                             \
+    }
+#define AUTOMIX(settings) "{type: automix, automix: {" settings "}}"
+
+/* The third-party cases automix_simple and automix_complex: cheap first, or the dear one at once.
+ */
+static void a_cheap_answer_is_worth_its_escalation(void **state)
+{
+    static const struct row two[] = {
+        /* alone: a .7 * .5 - .3 * .25 = .275, b .7 * .9 - .3 = .33; a + .95 * .3 * .33 = .369 */
+        { "{type: automix}", { { 0 } }, 'a', OK },
+        { AUTOMIX("max_escalations: 0"), { { 0 } }, 'b', OK },
+        { AUTOMIX("discount_factor: 0"), { { 0 } }, 'b', OK },
+        /* b .81 - .3 = .51, a .275 + .285 * .51 = .420 */
+        { "{type: automix}", { { 0 }, HOLDS(0.9) }, 'b', OK },
+        /* a .3 - .075 + .38 * .33 = .350 and no tenth more, b .363; then with it .385 */
+        { "{type: automix}", { HOLDS(0.6) }, 'b', OK },
+        { AUTOMIX("verification_threshold: 0.6"), { HOLDS(0.6) }, 'a', OK },
+        /* a .35 + .285 * .63 = .530, b .63 */
+        { AUTOMIX("cost_aware_routing: false"), { { 0 } }, 'b', OK },
+        /* what never holds is not worth asking: a -.075 + .95 * .33, b .33 */
+        { AUTOMIX("verification_threshold: 1"), { HOLDS(0) }, 'b', OK },
+    };
+    static const struct row three[] = {
+        /* c, of unknown quality .8 and price 0: .56 + .285 * .369 */
+        { "{type: automix}", { { 0 } }, 'c', OK },
+    };
+    check_rows_of(TWO, two, ARRAY_LEN(two));
+    check_rows(three, ARRAY_LEN(three));
+    static const struct row same = { "{type: automix}", { { 0 } }, 'c', BACK };
+    check_rows_of("[{model: c}, {model: c}]\n      algorithm: ", &same, 1);
+}
+
+#define SEEN(rated, near)                                                                          \
+    {                                                                                              \
+        .known = KNOWN_rating | KNOWN_similarity, .rating = rated, .similarity = near              \
+    }
+#define LIKE(near)                                                                                 \
+    {                                                                                              \
+        .known = KNOWN_similarity, .similarity = near                                              \
+    }
+#define HYBRID(settings) "{type: hybrid, hybrid: {" settings "}}"
+#define TWO_PARTS                                                                                  \
+    "experience_weight: 0.5, router_dc_weight: 0.5, automix_weight: 0, cost_weight: 0, "           \
+    "quality_gap_threshold: 0, normalize_scores: false"
+
+static void a_hybrid_weighs_what_is_known(void **state)
+{
+    static const struct row rows[] = {
+        /* spread: a 0 0 1 1, b 1 1 0 0; a .4 * (1 + .75 * .2 * .2) = .412, b .6 */
+        { "{type: hybrid}", { SEEN(1500, 0.2), SEEN(1700, 0.8) }, 'b', OK },
+        { HYBRID("quality_gap_threshold: 0.18"), { SEEN(1500, 0.2), SEEN(1700, 0.8) }, 'b', OK },
+        { HYBRID("quality_gap_threshold: 0.19"), { SEEN(1500, 0.2), SEEN(1700, 0.8) }, 'a', OK },
+        /* similarity unknown, one half each: a .55 * 1.03, b .45 */
+        { "{type: hybrid}", { RATED(1500), RATED(1700) }, 'a', OK },
+        { "{type: hybrid}", { { 0 } }, 'a', OK }, /* price and value alone */
+        /* as they are: a .5 .2 .406 .75 gives .454, b .760 .8 .363 0 gives .541 */
+        { HYBRID("normalize_scores: false"), { SEEN(1500, 0.2), SEEN(1700, 0.8) }, 'a', OK },
+        { HYBRID("normalize_scores: false, quality_gap_threshold: 0.08"),
+          { SEEN(1500, 0.2), SEEN(1700, 0.8) },
+          'b',
+          OK },
+        /* .25 + .29 to .25 + .30; a tenth more for a warm cache */
+        { HYBRID(TWO_PARTS), { LIKE(0.58), LIKE(0.6) }, 'b', OK },
+        { HYBRID(TWO_PARTS),
+          { { .known = KNOWN_similarity | KNOWN_prefix, .similarity = 0.58, .prefix = 1 },
+            LIKE(0.6) },
+          'a',
+          OK },
+    };
+    check_rows_of(TWO, rows, ARRAY_LEN(rows));
+    static const struct row same = { "{type: hybrid}", { { 0 } }, 'c', BACK };
+    check_rows_of("[{model: c}, {model: c}]\n      algorithm: ", &same, 1);
+}
+
+/* ---- adapters ---- */
+
+#define AT(near, where, n)                                                                         \
+    {                                                                                              \
+        .known = KNOWN_similarity | KNOWN_weights | KNOWN_load, .similarity = near,                \
+        .weights = WEIGHTS_##where, .inflight = n                                                  \
+    }
+#define AFFINITY(settings) "{type: adapter_affinity, adapter_affinity: {" settings "}}"
+
+static void the_adapter_that_fits_and_is_at_hand_answers(void **state)
+{
+    static const struct row rows[] = {
+        /* a and c are bare bases: nothing to load */
+        /* a .6 * .8 + .1 = .58, b .06 + .1 = .16 */
+        { "{type: adapter_affinity}", { LIKE(0.2), AT(0.9, memory, 0), LIKE(0.1) }, 'b', OK },
+        /* a .12 + .1 = .22; b away .36, on disk .21 */
+        { "{type: adapter_affinity}", { LIKE(0.8), AT(0.9, away, 0), LIKE(0.1) }, 'a', OK },
+        { "{type: adapter_affinity}", { LIKE(0.8), AT(0.9, disk, 0), LIKE(0.1) }, 'b', OK },
+        { AFFINITY("disk: 0.4"), { LIKE(0.8), AT(0.9, disk, 0), LIKE(0.1) }, 'a', OK },
+        /* b behind 4 of 8: .21, behind 8: .26, behind 80: no more than that */
+        { "{type: adapter_affinity}", { LIKE(0.8), AT(0.9, memory, 4), LIKE(0) }, 'b', OK },
+        { "{type: adapter_affinity}", { LIKE(0.8), AT(0.9, memory, 8), LIKE(0) }, 'a', OK },
+        { "{type: adapter_affinity}", { LIKE(0.7), AT(0.9, memory, 80), LIKE(0) }, 'b', OK },
+        { AFFINITY("queue_full: 80"), { LIKE(0.8), AT(0.9, memory, 8), LIKE(0) }, 'b', OK },
+        /* a, its prompt in its cache: .12 to .16 */
+        { "{type: adapter_affinity}",
+          { { .known = KNOWN_similarity | KNOWN_prefix, .similarity = 0.8, .prefix = 1 },
+            AT(0.9, memory, 0),
+            LIKE(0) },
+          'a',
+          OK },
+        /* too far is left out, unless all are */
+        { AFFINITY("content: 0, residency: 1, min_similarity: 0.5"),
+          { LIKE(0.4), AT(0.6, away, 0), LIKE(0.3) },
+          'b',
+          OK },
+        { AFFINITY("content: 0, residency: 1, min_similarity: 0.7"),
+          { LIKE(0.4), AT(0.6, away, 0), LIKE(0.3) },
+          'a',
+          BACK },
+        { "{type: adapter_affinity}", { { 0 } }, 'a', BACK },
+    };
+    check_rows(rows, ARRAY_LEN(rows));
+}
+
 /* ---- several calls ---- */
 
 static void what_calls_several_models_says_so(void **state)
@@ -579,6 +709,12 @@ static void settings_that_are_wrong_are_named(void **state)
           "automix_entailment only" },
         { ON("{type: confidence, confidence: {token_filter: some}}"), "'some' is not one of" },
         { ON("{type: ratings, ratings: {on_error: fallback}}"), "'fallback' is not one of" },
+        { ON("{type: automix, automix: {max_escalations: 11}}"), "automix.max_escalations" },
+        { ON("{type: hybrid, hybrid: {experience_weight: 0, router_dc_weight: 0, automix_weight: "
+             "0, cost_weight: 0}}"),
+          "algorithm.hybrid: every weight is 0" },
+        { ON("{type: adapter_affinity, adapter_affinity: {queue_full: 0}}"), "queue_full" },
+        { ON("{type: adapter_afinity}"), "'adapter_afinity' is not one of" },
         { ON("{type: remom}"), "breadth_schedule is missing" },
         { ON("{type: remom, remom: {breadth_schedule: [3, 0]}}"), "breadth_schedule[1]" },
         { ON("{type: fusion, fusion: {grounding: {min_score: 2}}}"), "grounding.min_score" },
@@ -617,6 +753,9 @@ int main(void)
         cmocka_unit_test(costs_and_users_bend_the_means),
         cmocka_unit_test(a_seed_draws_the_same_again_and_texts_differ),
         cmocka_unit_test(a_beta_draw_has_its_mean_and_spread),
+        cmocka_unit_test(a_cheap_answer_is_worth_its_escalation),
+        cmocka_unit_test(a_hybrid_weighs_what_is_known),
+        cmocka_unit_test(the_adapter_that_fits_and_is_at_hand_answers),
         cmocka_unit_test(what_calls_several_models_says_so),
         cmocka_unit_test(settings_that_are_wrong_are_named),
     };
