@@ -60,6 +60,9 @@ struct candidate_state {
 
 struct candidate_query {
     struct str model, adapter, decision;
+    struct str description;               /* of its adapter, else of its model card; may be empty */
+    const struct text_list *capabilities; /* part of what describes it; NULL: they are not */
+    bool use_capabilities;                /* the algorithm wants them */
     unsigned ttft_percentile, tpot_percentile; /* 1…100; 0: not asked for */
     const struct route_request *request;
 };

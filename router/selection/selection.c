@@ -11,8 +11,6 @@ enum { PATH_BYTES = 320 };
 
 /* Algorithms of the policy language without a file here: the first candidate is taken. */
 #define UNSERVED(X)                                                                                \
-    X(router_dc)                                                                                   \
-    X(prompt)                                                                                      \
     X(knn)                                                                                         \
     X(kmeans)                                                                                      \
     X(svm)                                                                                         \
@@ -72,27 +70,45 @@ static int read_settings(struct decision *d, const struct node *block,
     if (!settings)
         return -ENOMEM;
     (void)snprintf(path, sizeof(path), "%s.%s", s->path, selection->name);
-    struct place at = { block ? block : d->algorithm_node, path, s->p };
-    int e = schema_read(settings, selection->options, block, path, s->arena, s->p);
+    struct node none = { .kind = NODE_map, /* no block: stands where the algorithm does */
+                         .line = d->algorithm_node->line,
+                         .column = d->algorithm_node->column,
+                         .file = d->algorithm_node->file };
+    struct place at = { block ? block : d->algorithm_node, path, s->p, d };
+    int e = schema_read(settings, selection->options, block ? block : &none, path, s->arena, s->p);
     if (e == 0 && selection->check)
         e = selection->check(settings, &at);
     d->settings = settings;
     return e;
 }
 
+static struct candidate candidate_of(const struct model_ref *ref, const struct model_names *models)
+{
+    const struct model_card *cards = models->cards->items;
+    struct candidate c = { .cost = price_of(models, ref->model) };
+    struct str adapter = ref->lora_name, alias;
+    (void)str_cut(ref->lora_name, '@', &adapter, &alias);
+    for (size_t i = 0; i < models->cards->n; i++) {
+        if (!str_eq(cards[i].name, ref->model))
+            continue;
+        const struct lora_card *loras = cards[i].loras.items;
+        c.quality = cards[i].quality_score;
+        c.description = cards[i].description;
+        c.capabilities = &cards[i].capabilities;
+        for (size_t k = 0; adapter.n && k < cards[i].loras.n; k++)
+            if (str_eq(loras[k].name, adapter) && loras[k].description.n)
+                c.description = loras[k].description;
+    }
+    return c;
+}
+
 static int read_candidates(struct decision *d, const struct selection_source *s)
 {
-    const struct model_ref *refs = d->refs.items;
-    const struct model_card *cards = s->models->cards->items;
     struct candidate *all = arena_array(s->arena, d->refs.n + 1, sizeof(*all));
     if (!all)
         return -ENOMEM;
-    for (size_t i = 0; i < d->refs.n; i++) {
-        all[i] = (struct candidate){ 0, price_of(s->models, refs[i].model) };
-        for (size_t k = 0; k < s->models->cards->n; k++)
-            if (str_eq(cards[k].name, refs[i].model))
-                all[i].quality = cards[k].quality_score;
-    }
+    for (size_t i = 0; i < d->refs.n; i++)
+        all[i] = candidate_of((const struct model_ref *)d->refs.items + i, s->models);
     d->candidates = all;
     return 0;
 }
@@ -104,6 +120,10 @@ static void warn_unserved(const struct decision *d, unsigned type, const struct 
                            "algorithm '%s' is not served by this version: the first candidate is "
                            "taken",
                            d->algorithm);
+    else if (type == ALGORITHM_prompt)
+        (void)node_problem(s->p, PROBLEM_warning, d->algorithm_node, s->path,
+                           "algorithm 'prompt' asks no helper model in this version: the first "
+                           "candidate is taken");
     else if (type >= ALGORITHM_confidence)
         (void)node_problem(s->p, PROBLEM_warning, d->algorithm_node, s->path,
                            "algorithm '%s' calls several models, which this version does not: its "
@@ -119,10 +139,10 @@ int selection_load(struct decision *d, const struct selection_source *source)
     d->selection = a.type < ARRAY_LEN(selections) ? selections[a.type] : &selection_static;
     if (e == 0)
         e = refuse_other_blocks(&a, source);
-    if (e == 0)
-        e = read_settings(d, a.blocks[a.type], source);
     if (e == 0 && d->selection != &selection_static)
         e = read_candidates(d, source);
+    if (e == 0)
+        e = read_settings(d, a.blocks[a.type], source);
     if (e == 0)
         warn_unserved(d, a.type, source);
     return e;
@@ -155,6 +175,8 @@ static void ask(const struct decision *d, const struct route_request *request,
         states[i] = (struct candidate_state){ 0 };
         q.model = refs[i].model;
         q.adapter = refs[i].lora_name;
+        q.description = d->candidates[i].description;
+        q.capabilities = q.use_capabilities ? d->candidates[i].capabilities : NULL;
         if (request->candidate)
             request->candidate(request->candidate_ctx, &q, &states[i]);
     }

@@ -11,8 +11,10 @@
 
 /* What the policy says about a candidate. */
 struct candidate {
-    double quality; /* of its model card, 0…1; 0: unknown */
-    double cost;    /* per million tokens, mean of prompt and completion; -1: unknown */
+    double quality;                       /* of its model card, 0…1; 0: unknown */
+    struct str description;               /* of its adapter, else of its model card */
+    const struct text_list *capabilities; /* of its model card; NULL: no card */
+    double cost; /* per million tokens, mean of prompt and completion; -1: unknown */
 };
 
 struct pick_context {
@@ -35,6 +37,7 @@ struct place {
     const struct node *node;
     const char *path;
     struct problems *p;
+    const struct decision *decision; /* its candidates are read */
 };
 
 struct selection {
@@ -43,7 +46,7 @@ struct selection {
     size_t size;                  /* of its settings, read from the block */
     /* Settings that contradict each other; may complete them. NULL: none can. */
     int (*check)(void *settings, const struct place *at);
-    /* Which percentiles of latency it wants; NULL: none. */
+    /* What it wants to know of the candidates beyond their names; NULL: nothing. */
     void (*ask)(const void *settings, struct candidate_query *q);
     /* Picks one; 0 or FAILED. */
     int (*pick)(const struct pick_context *in, struct pick *ret, struct fail *reterr);
@@ -60,6 +63,8 @@ struct selection {
     X(automix)                                                                                     \
     X(hybrid)                                                                                      \
     X(adapter_affinity)                                                                            \
+    X(router_dc)                                                                                   \
+    X(prompt)                                                                                      \
     X(confidence)                                                                                  \
     X(ratings)                                                                                     \
     X(remom)                                                                                       \

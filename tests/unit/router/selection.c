@@ -1,6 +1,6 @@
 /*
  * Selection: each algorithm on tables computed by hand, its draws against the binomial
- * distribution, its settings against what they must refuse.
+ * distribution.
  */
 #include "router/selection/draw.h"
 #include "router/selection/learning.h"
@@ -8,10 +8,8 @@
 
 #include "base/limits.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define MODELS                                                                                     \
@@ -612,6 +610,29 @@ static void a_hybrid_weighs_what_is_known(void **state)
     check_rows_of("[{model: c}, {model: c}]\n      algorithm: ", &same, 1);
 }
 
+/* ---- descriptions ---- */
+
+static void the_most_similar_description_answers(void **state)
+{
+    static const struct row rows[] = {
+        { "{type: router_dc}", { LIKE(0.4), LIKE(0.6), LIKE(0.5) }, 'b', OK },
+        { "{type: router_dc}", { { 0 }, { 0 }, LIKE(0.3) }, 'c', OK }, /* at it is enough */
+        /* below is left out, also where 1 / (1 + e^-x/T) would say .97 */
+        { "{type: router_dc}", { LIKE(0.1), LIKE(0.25), LIKE(0.29) }, 'a', BACK },
+        { "{type: router_dc, router_dc: {min_similarity: 0.26, temperature: 0.07}}",
+          { LIKE(0.1), LIKE(0.25), LIKE(0.29) },
+          'c',
+          OK },
+        { "{type: router_dc, router_dc: {min_similarity: -1}}",
+          { LIKE(-0.5), LIKE(-0.2), { 0 } },
+          'b',
+          OK },
+        { "{type: router_dc}", { { 0 } }, 'a', BACK },
+        { "{type: prompt, prompt: {model: a, instructions: choose}}", { { 0 } }, 'a', BACK },
+    };
+    check_rows(rows, ARRAY_LEN(rows));
+}
+
 /* ---- adapters ---- */
 
 #define AT(near, where, n)                                                                         \
@@ -683,59 +704,6 @@ static void what_calls_several_models_says_so(void **state)
     }
 }
 
-/* ---- settings ---- */
-
-static void settings_that_are_wrong_are_named(void **state)
-{
-#define ON(algorithm) MODELS THREE algorithm "\n"
-    static const char *const rows[][2] = {
-        { ON("{type: latency_aware}"), "algorithm.latency_aware: needs tpot_percentile or" },
-        { ON("{type: latency_aware, latency_aware: {tpot_percentile: 101}}"), "tpot_percentile" },
-        { ON("{type: latency_aware, latency_aware: {tpot_percentil: 90}}"),
-          "did you mean 'tpot_percentile'?" },
-        { ON("{type: multi_factor, multi_factor: {weights: {quality: -1}}}"), "weights.quality" },
-        { ON("{type: multi_factor, multi_factor: {slo: {max_tpot: 3}}}"), "max_tpot" },
-        { ON("{type: multi_factor, multi_factor: {on_no_candidates: cheapst}}"),
-          "on_no_candidates: 'cheapst' is not one of" },
-        { ON("{type: multi_factor, latency_aware: {tpot_percentile: 9}}"),
-          "algorithm.latency_aware: holds settings of 'latency_aware', but the type is "
-          "'multi_factor'" },
-        { ON("{type: elo, elo: {initial_rating: x}}"), "elo.initial_rating" },
-        { ON("{type: rl_driven, rl_driven: {exploration_rate: 1.5}}"), "exploration_rate" },
-        { ON("{type: weighted, weighted: {sticky: sesion}}"), "'sesion' is not one of" },
-        { ON("{type: confidence, confidence: {confidence_method: automix_entailment}}"),
-          "needs verifier_server_url" },
-        { ON("{type: confidence, confidence: {verifier_server_url: 'http://h'}}"),
-          "automix_entailment only" },
-        { ON("{type: confidence, confidence: {token_filter: some}}"), "'some' is not one of" },
-        { ON("{type: ratings, ratings: {on_error: fallback}}"), "'fallback' is not one of" },
-        { ON("{type: automix, automix: {max_escalations: 11}}"), "automix.max_escalations" },
-        { ON("{type: hybrid, hybrid: {experience_weight: 0, router_dc_weight: 0, automix_weight: "
-             "0, cost_weight: 0}}"),
-          "algorithm.hybrid: every weight is 0" },
-        { ON("{type: adapter_affinity, adapter_affinity: {queue_full: 0}}"), "queue_full" },
-        { ON("{type: adapter_afinity}"), "'adapter_afinity' is not one of" },
-        { ON("{type: remom}"), "breadth_schedule is missing" },
-        { ON("{type: remom, remom: {breadth_schedule: [3, 0]}}"), "breadth_schedule[1]" },
-        { ON("{type: fusion, fusion: {grounding: {min_score: 2}}}"), "grounding.min_score" },
-        { ON("{type: workflows}"), "mode: static needs roles" },
-        { ON("{type: workflows, workflows: {mode: dynamic, roles: [{name: r, models: [a]}]}}"),
-          "roles belong to mode: static" },
-        { ON("{type: workflows, workflows: {roles: [{name: r, models: []}]}}"), "roles[0]" },
-        { ON("{type: workflows, workflows: {mode: dynamic, min_successful_responses: 3}}"),
-          "above max_parallel" },
-        { "providers: {models: [{name: a, pricing: {prompt_per_1m: cheap}}]}\nrouting: {}\n",
-          "providers.models[0].pricing.prompt_per_1m" },
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        int result = 0;
-        char *text = policy_problems(rows[i][0], &result);
-        if (result != -EINVAL || !strstr(text, rows[i][1]))
-            fail_msg("row %zu wants '%s': %d, %s", i, rows[i][1], result, text);
-        free(text);
-    }
-}
-
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -755,9 +723,9 @@ int main(void)
         cmocka_unit_test(a_beta_draw_has_its_mean_and_spread),
         cmocka_unit_test(a_cheap_answer_is_worth_its_escalation),
         cmocka_unit_test(a_hybrid_weighs_what_is_known),
+        cmocka_unit_test(the_most_similar_description_answers),
         cmocka_unit_test(the_adapter_that_fits_and_is_at_hand_answers),
         cmocka_unit_test(what_calls_several_models_says_so),
-        cmocka_unit_test(settings_that_are_wrong_are_named),
     };
     return TEST_RUN(tests);
 }
