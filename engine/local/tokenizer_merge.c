@@ -196,7 +196,7 @@ static int merge_all(struct merger *m)
     return r;
 }
 
-/* The symbol's token, or one token a byte, or the unknown token. */
+/* The symbol's token, or one token a byte; a byte without one is unknown, or left out. */
 static int emit(struct merger *m, const struct symbol *s)
 {
     if (s->id >= 0)

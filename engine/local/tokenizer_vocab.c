@@ -335,7 +335,9 @@ static int load_special(struct tokenizer *t, const struct gguf *g, struct fail *
     int32_t sep = special_id(t, g, separator_key, t->spm ? 2 : -1);
     t->bos = special_id(t, g, "tokenizer.ggml.bos_token_id", cls);
     t->eos = special_id(t, g, "tokenizer.ggml.eos_token_id", sep);
-    t->unknown = special_id(t, g, "tokenizer.ggml.unknown_token_id", t->spm ? 0 : -1);
+    /* What a byte-level vocabulary cannot spell is left out, as Hugging Face and llama.cpp do: its
+     * unknown token is often the end of text, which no user may write. */
+    t->unknown = t->spm ? special_id(t, g, "tokenizer.ggml.unknown_token_id", 0) : -1;
     (void)gguf_bool(g, "tokenizer.ggml.add_space_prefix", &t->add_space_prefix);
     bool asked_bos = gguf_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos);
     (void)gguf_bool(g, "tokenizer.ggml.add_eos_token", &t->add_eos);

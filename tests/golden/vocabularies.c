@@ -135,6 +135,16 @@ static void check_text(const struct tokenizer *t, const char *name, struct str t
     fail_msg("%s, text %u: %s", name, i, shown.p);
 }
 
+static struct tokenizer *load(const char *path)
+{
+    CLEANUP(gguf_closep) struct gguf *g = NULL;
+    struct tokenizer *t = NULL;
+    struct fail f = { 0 };
+    if (gguf_open(&g, path, &f) != 0 || tokenizer_new(&t, g, &f) != 0)
+        fail_msg("%s: %s", path, f.message);
+    return t;
+}
+
 static void random_text_comes_back(void **state)
 {
     const struct vocabulary *v = *state;
@@ -142,11 +152,7 @@ static void random_text_comes_back(void **state)
     char path[128];
     (void)snprintf(path, sizeof(path), "engine/vocab/ggml-vocab-%s.gguf", name);
     TEST_SHARED(model, path);
-    CLEANUP(gguf_closep) struct gguf *g = NULL;
-    CLEANUP(tokenizer_freep) struct tokenizer *t = NULL;
-    struct fail f = { 0 };
-    if (gguf_open(&g, model, &f) != 0 || tokenizer_new(&t, g, &f) != 0)
-        fail_msg("%s: %s", model, f.message);
+    CLEANUP(tokenizer_freep) struct tokenizer *t = load(model);
     uint64_t random = 20260314;
     CLEANUP(buf_done) struct buf all = BUF_INIT(1 * MIB);
     CLEANUP(buf_done) struct buf text = BUF_INIT(1 * MIB);
@@ -161,11 +167,26 @@ static void random_text_comes_back(void **state)
     print_message("# %s: %d random texts come back as they were\n", name, TEXTS);
 }
 
+/* StarCoder lacks the first byte of U+40000 and up, and its unknown token ends the text. */
+static void a_byte_without_a_token_never_becomes_a_control_token(void **state)
+{
+    TEST_SHARED(model, "engine/vocab/ggml-vocab-starcoder.gguf");
+    CLEANUP(tokenizer_freep) struct tokenizer *t = load(model);
+    static const int32_t want[] = { 1267, 255, 5912, 133, 132, 152 }; /* llama.cpp's */
+    CLEANUP(token_list_done) struct token_list ids = { 0 };
+    assert_int_equal(
+        tokenizer_encode(t, STR("\xe2\x80\x89\xc3\xaa\xf1\xa2\xa1\xb6"), /* flags= */ 0, &ids), 0);
+    assert_int_equal(ids.n, ARRAY_LEN(want));
+    assert_memory_equal(ids.ids, want, sizeof(want));
+}
+
 int main(void)
 {
     enum { N = ARRAY_LEN(vocabularies) };
     static char titles[N][64];
-    struct CMUnitTest tests[N] = { { 0 } };
+    struct CMUnitTest tests[N + 1] = { { 0 } };
+    tests[N] =
+        (struct CMUnitTest)cmocka_unit_test(a_byte_without_a_token_never_becomes_a_control_token);
     for (size_t i = 0; i < N; i++) {
         (void)snprintf(titles[i], sizeof(titles[i]), "random_text_comes_back_from_%s",
                        vocabularies[i].name);
