@@ -1,5 +1,6 @@
 #include "gateway/cli/cli.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,6 +29,18 @@ static void usage(FILE *to)
     (void)fputs("\n'rootstock COMMAND --help' tells the options of a command.\n", to);
 }
 
+/* A result that could not be written is no success. */
+static int written(int status)
+{
+    errno = 0;
+    bool lost = fflush(stdout) != 0 || ferror(stdout);
+    if (!lost || status != EXIT_OK)
+        return status;
+    (void)fprintf(stderr, "rootstock: the output is lost: %s\n",
+                  errno ? strerror(errno) : "it could not be written");
+    return EXIT_FAILED;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -37,15 +50,15 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         usage(stdout);
-        return EXIT_OK;
+        return written(EXIT_OK);
     }
     if (strcmp(argv[1], "--version") == 0) {
         (void)puts("rootstock " ROOTSTOCK_VERSION);
-        return EXIT_OK;
+        return written(EXIT_OK);
     }
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+            return written(commands[i].run(argc - 1, argv + 1));
     (void)fprintf(stderr, "rootstock: no command '%s'\n", argv[1]);
     usage(stderr);
     return EXIT_MISUSE;

@@ -356,7 +356,7 @@ static int print_all(const struct jobs *g)
             return EXIT_FAILED;
         (void)fwrite(out.p, 1, out.n, stdout);
     }
-    return fflush(stdout) == 0 ? status : EXIT_FAILED;
+    return status;
 }
 
 /* ---- the command ---- */

@@ -178,6 +178,20 @@ class CommandLine(unittest.TestCase):
             self.assertTrue(failed.stderr)
         self.assertEqual(run("generate", "-m", MODEL, "--grammar", "a", "--json-schema", "b").returncode, 2)
 
+    def test_output_that_cannot_be_written_is_a_failure_that_says_so(self):
+        for arguments in (("--version",), ("check", "-c", str(DEMO)), ("generate", "-m", MODEL, "-p", "x", "--n", "2")):
+            with self.subTest(arguments=arguments), open("/dev/full", "wb") as full:
+                process = subprocess.run([str(PROGRAM), *arguments], stdout=full, stderr=subprocess.PIPE, text=True,
+                                         check=False, timeout=120 * PATIENCE)
+                self.assertEqual(process.returncode, 1)
+                self.assertIn("No space left", process.stderr)
+
+    def test_a_job_with_a_field_that_is_not_served_says_which(self):
+        for field in ({"tools": [{"type": "function", "function": {"name": "f"}}]}, {"logprobs": True}, {"stop": "x"}):
+            process = run("generate", "-m", MODEL, "--json", text=json.dumps({"prompt": "x", "n": 1, **field}) + "\n")
+            self.assertEqual(process.returncode, 1)
+            self.assertIn(next(iter(field)), json.loads(process.stdout)["error"]["message"])
+
     def test_missing_and_broken_files_are_named(self):
         with tempfile.NamedTemporaryFile("wb", suffix=".gguf") as f:
             f.write(b"GGUF\x03\x00\x00\x00garbage")
