@@ -75,7 +75,14 @@ static void set_kwargs(struct render *r, struct scope *s, struct str json)
         scope_set(r, s, text_str(all.d->pairs[i].key.s), all.d->pairs[i].value);
 }
 
-static struct scope *top_scope(struct render *r, const struct chat_template_vars *vars)
+static bool has_tools(const struct chat_request *q)
+{
+    return q->tools_json.n || q->n_tools;
+}
+
+/* `undefined`: without tools there is no such name; else it is none. */
+static struct scope *top_scope(struct render *r, const struct chat_template_vars *vars,
+                               bool undefined)
 {
     struct scope *s = scope_new(r, r->globals);
     if (!s)
@@ -84,7 +91,8 @@ static struct scope *top_scope(struct render *r, const struct chat_template_vars
     scope_set(r, s, STR("add_generation_prompt"), val_bool(vars->add_generation_prompt));
     set_kwargs(r, s, vars->request->template_kwargs);
     scope_set(r, s, STR("messages"), chat_messages(r, vars));
-    scope_set(r, s, STR("tools"), tools_value(r, vars->request));
+    if (!undefined || has_tools(vars->request))
+        scope_set(r, s, STR("tools"), tools_value(r, vars->request));
     scope_set(r, s, STR("bos_token"), val_text(r, vars->bos_token, false));
     scope_set(r, s, STR("eos_token"), val_text(r, vars->eos_token, false));
     return s;
@@ -109,8 +117,8 @@ static int take_rendering(struct out *o, struct chat_rendering *ret)
     return 0;
 }
 
-int chat_template_render(const struct chat_template *t, const struct chat_template_vars *vars,
-                         struct chat_rendering *ret, struct fail *reterr)
+static int render_once(const struct chat_template *t, const struct chat_template_vars *vars,
+                       bool undefined, struct chat_rendering *ret, struct fail *reterr)
 {
     CLEANUP(arena_freep) struct arena *arena = arena_new(values_max);
     if (!arena)
@@ -120,10 +128,26 @@ int chat_template_render(const struct chat_template *t, const struct chat_templa
     out_init(&o, &r);
     r.out = &o;
     globals_init(&r);
-    struct scope *top = r.globals ? top_scope(&r, vars) : NULL;
+    struct scope *top = r.globals ? top_scope(&r, vars, undefined) : NULL;
     if (top && r.err == 0)
         run_body(&r, top, t->body);
     if (r.err != 0)
         return r.err;
     return take_rendering(&o, ret);
+}
+
+/* transformers says `tools` is none where there are none, llama.cpp does not say it at all. Some
+ * templates walk over it without looking, which none does not let them. */
+int chat_template_render(const struct chat_template *t, const struct chat_template_vars *vars,
+                         struct chat_rendering *ret, struct fail *reterr)
+{
+    struct fail first = { 0 };
+    int r = render_once(t, vars, /* undefined= */ false, ret, &first);
+    if (r == FAILED && !has_tools(vars->request)) {
+        int again = render_once(t, vars, /* undefined= */ true, ret, /* reterr= */ NULL);
+        r = again == FAILED ? r : again;
+    }
+    if (r == FAILED && reterr)
+        *reterr = first;
+    return r;
 }

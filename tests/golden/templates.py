@@ -139,19 +139,27 @@ CONVERSATIONS = {
 
 
 def render(template, conversation):
-    try:
-        text = template.render(
+    def text(**tools):
+        return template.render(
             messages=conversation["messages"],
-            tools=conversation.get("tools"),
             documents=None,
             add_generation_prompt=conversation.get("add_generation_prompt", True),
             bos_token="<s>",
             eos_token="</s>",
+            **tools,
             **conversation.get("kwargs", {}),
         )
-        return {"text": text}
+
+    try:
+        return {"text": text(tools=conversation.get("tools"))}
     except Exception as e:  # whatever Python raises is a refusal here
-        return {"error": f"{type(e).__name__}: {e}"}
+        error = {"error": f"{type(e).__name__}: {e}"}
+    if "tools" not in conversation:
+        try:  # a template that walks over `tools` without looking: an undefined name is empty
+            return {"text": text()}
+        except Exception:
+            pass
+    return error
 
 
 def snippets():
