@@ -464,7 +464,9 @@ static int load_kind(struct tokenizer *t, const struct gguf *g, struct fail *ret
                    STR_ARG(str_head(model, 40)),
                    str_is(model, "t5") ? " (SentencePiece unigram)" : "");
     (void)gguf_str(g, "tokenizer.ggml.pre", &pre);
-    return pre_split_new(t, pre, reterr);
+    struct fail f = { 0 };
+    int r = pre_split_new(t, pre, &f);
+    return r == FAILED ? BAD(g, "%s", f.message) : r;
 }
 
 static bool holds_word_start(struct str text) /* a blank behind another character */
