@@ -56,6 +56,7 @@ struct decision {
     bool always; /* no rules: matches with confidence 0 */
     enum on_unknown on_unknown;
     const struct selection *selection;
+    bool refused;                       /* its algorithm cannot pick here, and on_error says fail */
     const void *settings;               /* of the selection */
     const struct candidate *candidates; /* of refs; NULL: the selection does not look at them */
     const char *algorithm;              /* as written, "static" when absent */

@@ -23,6 +23,7 @@ enum { PATH_BYTES = 320 };
 #define ALGORITHM_WORD(name) #name,
 static const char *const names[] = { ALGORITHMS(ALGORITHM_WORD) NULL };
 static const char *const on_errors[] = { "fallback", "skip", "fail", NULL };
+enum { ON_ERROR_fail = 2 };
 
 #define ALGORITHM_SELECTION(name) &selection_##name,
 static const struct selection *const selections[] = { SELECTIONS(ALGORITHM_SELECTION) };
@@ -115,7 +116,12 @@ static int read_candidates(struct decision *d, const struct selection_source *s)
 
 static void warn_unserved(const struct decision *d, unsigned type, const struct selection_source *s)
 {
-    if (type >= ARRAY_LEN(selections))
+    if (d->refused)
+        (void)node_problem(s->p, PROBLEM_warning, d->algorithm_node, s->path,
+                           "algorithm '%s' is not served by this version and on_error is 'fail': "
+                           "its requests are answered 501",
+                           d->algorithm);
+    else if (type >= ARRAY_LEN(selections))
         (void)node_problem(s->p, PROBLEM_warning, d->algorithm_node, s->path,
                            "algorithm '%s' is not served by this version: the first candidate is "
                            "taken",
@@ -143,6 +149,8 @@ int selection_load(struct decision *d, const struct selection_source *source)
         e = read_candidates(d, source);
     if (e == 0)
         e = read_settings(d, a.blocks[a.type], source);
+    d->refused = a.on_error == ON_ERROR_fail &&
+                 (a.type >= ARRAY_LEN(selections) || a.type == ALGORITHM_prompt);
     if (e == 0)
         warn_unserved(d, a.type, source);
     return e;
@@ -187,6 +195,11 @@ int selection_pick(const struct decision *d, const struct route_request *request
 {
     struct pick_context in = { .decision = d, .request = request };
     *ret = (struct pick){ 0 };
+    if (d->refused)
+        return fail_set(reterr, FAIL_not_implemented,
+                        "the decision '%.*s' is answered by the algorithm '%s', which this version "
+                        "does not serve, and its on_error is 'fail'",
+                        STR_ARG(d->name), d->algorithm);
     if (d->candidates) {
         struct candidate_state *states = arena_array(arena, d->refs.n, sizeof(*states));
         in.scratch = arena_array(arena, 2 * d->refs.n, sizeof(*in.scratch));

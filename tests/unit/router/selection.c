@@ -704,6 +704,31 @@ static void what_calls_several_models_says_so(void **state)
     }
 }
 
+static void what_is_not_served_falls_back_or_fails_as_it_says(void **state)
+{
+    static const struct row rows[] = {
+        { "{type: knn}", { { 0 } }, 'a', BACK },
+        { "{type: knn, on_error: skip}", { { 0 } }, 'a', BACK },
+        { "{type: knn, on_error: fail}", { { 0 } }, '!', BACK },
+        { "{type: prompt, on_error: fail, prompt: {model: a, instructions: choose}}",
+          { { 0 } },
+          '!',
+          BACK },
+        { "{type: latency_aware, on_error: fail, latency_aware: {tpot_percentile: 9}}",
+          { { 0 } },
+          'a',
+          BACK }, /* nothing observed yet is no error */
+    };
+    struct bench b;
+    struct route route;
+    check_rows(rows, ARRAY_LEN(rows));
+    bench_open(&b, THREE, rows[2].algorithm, NULL);
+    assert_int_equal(bench_route(&b, &route), '!');
+    assert_int_equal(b.fail.code, FAIL_not_implemented);
+    assert_non_null(strstr(b.fail.message, "'knn'"));
+    bench_close(&b);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -725,6 +750,7 @@ int main(void)
         cmocka_unit_test(a_hybrid_weighs_what_is_known),
         cmocka_unit_test(the_most_similar_description_answers),
         cmocka_unit_test(the_adapter_that_fits_and_is_at_hand_answers),
+        cmocka_unit_test(what_is_not_served_falls_back_or_fails_as_it_says),
         cmocka_unit_test(what_calls_several_models_says_so),
     };
     return TEST_RUN(tests);
