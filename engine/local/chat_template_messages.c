@@ -250,6 +250,31 @@ static bool has_system_message(const struct chat_request *q)
     return false;
 }
 
+/* A template that knows no system message gets its text at the head of the first user message, a
+ * line break between (Gemma 2, the first Mistral), as llama.cpp does. */
+static bool joins_system(const struct writer *w)
+{
+    const struct chat_request *q = w->q;
+    return w->f && !w->f->has_system && q->n_messages > 1 &&
+           str_is(q->messages[0].role, "system") && str_is(q->messages[1].role, "user");
+}
+
+static void add_joined(struct writer *w)
+{
+    const struct chat_message *m = w->q->messages;
+    CLEANUP(out_done) struct out o;
+    out_init(&o, w->r);
+    if (w->tells) {
+        add_tools(&o, w->q, w->f);
+        out_add(&o, STR("\n\n"), false);
+        w->tells = false;
+    }
+    out_add(&o, m[0].content, true);
+    out_add(&o, STR("\n"), false);
+    out_add(&o, m[1].content, true);
+    add_message(w, "user", out_take(&o));
+}
+
 struct val chat_messages(struct render *r, const struct chat_template_vars *vars)
 {
     const struct chat_request *q = vars->request;
@@ -260,7 +285,10 @@ struct val chat_messages(struct render *r, const struct chat_template_vars *vars
     w.tells = w.f && !w.f->has_tools && q->n_tools;
     if (w.tells && w.f->has_system && !has_system_message(q))
         add_message(&w, "system", content_with_tools(&w, STR_NULL, false));
-    for (size_t i = 0; i < q->n_messages && r->err == 0;) {
+    size_t i = joins_system(&w) ? 2 : 0;
+    if (i)
+        add_joined(&w);
+    while (i < q->n_messages && r->err == 0) {
         if (w.f && !w.f->has_results && str_is(q->messages[i].role, "tool"))
             i += add_results(&w, i);
         else

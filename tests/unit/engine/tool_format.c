@@ -147,6 +147,19 @@ static void turns_go_on_alternating_where_they_must(void **state)
     renders(source, &q, "[user]" TOLD "\n\nTime?[assistant]" CALLED "[user]" RESULTS);
 }
 
+static void a_system_message_joins_the_user_where_none_is_known(void **state)
+{
+    static const char source[] =
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
+        "{% endif %}[{{ m.role }}]{{ m.content }}{% endfor %}";
+    struct chat_message all[] = { { .role = STR("system"), .content = STR("Be kind.") }, turns[0] };
+    struct chat_request q = { .messages = all, .n_messages = 2 };
+    renders(source, &q, "[user]Be kind.\nTime?");
+    q.tools = tools;
+    q.n_tools = 1;
+    renders(source, &q, "[user]" TOLD "\n\nBe kind.\nTime?");
+}
+
 static void calls_are_written_in_the_familys_way(void **state)
 {
     static const char source[] =
@@ -188,6 +201,7 @@ int main(void)
         cmocka_unit_test(what_a_template_has_no_words_for_is_written_out),
         cmocka_unit_test(without_tools_nothing_is_written_out),
         cmocka_unit_test(turns_go_on_alternating_where_they_must),
+        cmocka_unit_test(a_system_message_joins_the_user_where_none_is_known),
         cmocka_unit_test(calls_are_written_in_the_familys_way),
         cmocka_unit_test(ids_become_short_where_templates_insist),
         cmocka_unit_test(a_prompt_that_opens_reasoning_is_seen),
