@@ -191,10 +191,10 @@ static int compute(struct embedder *e, struct batch *b, enum embed_output output
 }
 
 static int run_inputs(struct embedder *e, const struct embed_input *inputs, size_t n,
-                      enum embed_output output, uint32_t width, struct embed_result *ret,
-                      struct fail *reterr)
+                      enum embed_output output, struct embed_result *ret, struct fail *reterr)
 {
     CLEANUP(batch_done) struct batch b = { 0 };
+    uint32_t width = output == EMBED_vector ? e->width : encoder_shape(e->options.encoder)->labels;
     int r = read_inputs(e, &b, inputs, n, reterr);
     if (r == 0)
         r = compute(e, &b, output, width, ret, reterr);
@@ -210,7 +210,7 @@ int embedder_embed(struct embedder *e, const struct embed_input *inputs, size_t 
                           "this model scores text (its pooling type is rank); it does not compute "
                           "embeddings");
     struct embed_result result = { 0 };
-    int r = run_inputs(e, inputs, n, EMBED_vector, e->width, &result, reterr);
+    int r = run_inputs(e, inputs, n, EMBED_vector, &result, reterr);
     if (r != 0)
         return r;
     for (size_t i = 0; i < n; i++) /* a sum of states points where their mean does */
@@ -231,7 +231,7 @@ int embedder_classify(struct embedder *e, const struct embed_input *inputs, size
     uint32_t labels = e->options.encoder ? encoder_shape(e->options.encoder)->labels : 0;
     if (!labels)
         return no_head("texts", reterr);
-    return run_inputs(e, inputs, n, EMBED_scores, labels, ret, reterr);
+    return run_inputs(e, inputs, n, EMBED_scores, ret, reterr);
 }
 
 int embedder_classify_tokens(struct embedder *e, struct str text, struct embed_result *ret,

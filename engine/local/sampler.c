@@ -242,8 +242,8 @@ static inline void copy_word(float *out, const float *in, uint32_t word)
 /* Copies the logits of the allowed ids (NULL: all); the others become impossible. */
 static void copy_allowed(struct sampler *s, const float *logits, const uint32_t *allowed)
 {
-    uint32_t whole = s->vocab / WORD_BITS, at = whole * WORD_BITS;
-    for (uint32_t w = 0; w < whole; w++)
+    size_t whole = s->vocab / WORD_BITS, at = whole * WORD_BITS;
+    for (size_t w = 0; w < whole; w++)
         copy_word(&s->work[w * WORD_BITS], &logits[w * WORD_BITS], allowed ? allowed[w] : ~0u);
     for (; at < s->vocab; at++)
         s->work[at] =

@@ -95,6 +95,7 @@ grammar_expr tool_format_answer(struct grammar_builder *b, const struct tool_for
 /* ---- schemas ---- */
 
 struct tool_schema {
+    const struct tool_format *format;
     json_t *json; /* owned */
     char param[64];
     bool strict;
@@ -226,14 +227,13 @@ static uint32_t length_of(const json_t *v, uint32_t otherwise)
 }
 
 /* Text as it is, up to the tag that closes it. */
-static int text_expr(struct grammar_builder *b, const struct tool_format *f, const json_t *schema,
-                     const char *key, const struct tool_schema *s, grammar_expr *ret,
-                     struct fail *reterr)
+static int text_expr(struct grammar_builder *b, const json_t *schema, const char *key,
+                     const struct tool_schema *s, grammar_expr *ret, struct fail *reterr)
 {
     static const char *const known[] = { "type",    "enum",      "const",
                                          "pattern", "minLength", "maxLength" };
     static const struct code_range tag = { '<', '<' };
-    struct str close = str_trim(str_of(f->key_close));
+    struct str close = str_trim(str_of(s->format->key_close));
     const char *keyword;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)schema, keyword, value)
@@ -269,13 +269,12 @@ static bool is_text(const json_t *schema)
            (!type && json_is_string(json_array_get(json_object_get(schema, "enum"), 0)));
 }
 
-static int value_expr(struct grammar_builder *b, const struct tool_format *f, json_t *schema,
-                      const char *key, const struct tool_schema *s, grammar_expr *ret,
-                      struct fail *reterr)
+static int value_expr(struct grammar_builder *b, json_t *schema, const char *key,
+                      const struct tool_schema *s, grammar_expr *ret, struct fail *reterr)
 {
     static const char *const shared[] = { "$defs", "definitions" };
     if (is_text(schema))
-        return text_expr(b, f, schema, key, s, ret, reterr);
+        return text_expr(b, schema, key, s, ret, reterr);
     if (!json_is_object(schema)) /* true: anything */
         return schema_expr(b, schema, s, ret, reterr);
     json_auto_t *alone = json_copy(schema);
@@ -299,9 +298,10 @@ static bool is_required(const json_t *list, const char *key)
     return false;
 }
 
-static int tags_expr(struct grammar_builder *b, const struct tool_format *f,
-                     const struct tool_schema *s, grammar_expr *ret, struct fail *reterr)
+static int tags_expr(struct grammar_builder *b, const struct tool_schema *s, grammar_expr *ret,
+                     struct fail *reterr)
 {
+    const struct tool_format *f = s->format;
     static const char *const known[] = { "type", "properties", "required", "additionalProperties",
                                          "strict" };
     const char *key;
@@ -318,7 +318,7 @@ static int tags_expr(struct grammar_builder *b, const struct tool_format *f,
     json_object_foreach(json_object_get(s->json, "properties"), key, value)
     {
         grammar_expr one;
-        int r = value_expr(b, f, value, key, s, &one, reterr);
+        int r = value_expr(b, value, key, s, &one, reterr);
         if (r != 0)
             return r;
         grammar_expr parts[] = { words(b, f->key_open), grammar_bytes(b, str_of(key)),
@@ -337,11 +337,11 @@ static int tags_expr(struct grammar_builder *b, const struct tool_format *f,
 static int call_expr(struct grammar_builder *b, const struct tool_format *f,
                      const struct chat_request *q, size_t i, grammar_expr *ret, struct fail *reterr)
 {
-    CLEANUP(tool_schema_done) struct tool_schema s = { 0 };
+    CLEANUP(tool_schema_done) struct tool_schema s = { .format = f };
     grammar_expr args;
     int r = read_schema(&s, q, i, reterr);
     if (r == 0)
-        r = f->body == TOOL_BODY_tags ? tags_expr(b, f, &s, &args, reterr)
+        r = f->body == TOOL_BODY_tags ? tags_expr(b, &s, &args, reterr)
                                       : schema_expr(b, s.json, &s, &args, reterr);
     if (r != 0)
         return r;

@@ -216,19 +216,18 @@ static bool is_finite(const float *v, size_t n)
 /* Base64 of the numbers as they lie in the memory of a little-endian machine. */
 static void print_bytes(struct buf *b, const float *v, size_t n)
 {
-    CLEANUP(own_free) char *bytes = malloc(n * sizeof(*v));
-    if (!bytes) {
+    CLEANUP(own_free) uint32_t *words = malloc(n * sizeof(*words));
+    if (!words) {
         b->err = b->err ? b->err : -ENOMEM;
         return;
     }
     for (size_t i = 0; i < n; i++) {
         uint32_t u;
         memcpy(&u, &v[i], sizeof(u));
-        u = htole32(u);
-        memcpy(bytes + i * sizeof(u), &u, sizeof(u));
+        words[i] = htole32(u);
     }
     buf_addc(b, '"');
-    buf_add_base64(b, (struct str){ bytes, n * sizeof(*v) });
+    buf_add_base64(b, (struct str){ (const char *)words, n * sizeof(*words) });
     buf_addc(b, '"');
 }
 

@@ -102,7 +102,7 @@ static double badness(const struct pick_context *in, size_t i, enum factor f, un
     case FACTOR_cost:
         return fixed->cost >= 0 ? fixed->cost : NAN;
     case FACTOR_load:
-        return s->known & KNOWN_load ? s->inflight : NAN;
+        return s->known & KNOWN_load ? (double)s->inflight : (double)NAN;
     case FACTOR_N:
         break;
     }

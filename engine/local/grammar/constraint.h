@@ -11,7 +11,7 @@
 
 /* The vocabulary's bytes as a trie. Immutable, any thread; made once a model. */
 struct token_trie;
-int token_trie_new(struct token_trie **ret, const struct tokenizer *t) MUST_USE;
+int token_trie_new(struct token_trie **ret, const struct tokenizer *k) MUST_USE;
 struct token_trie *token_trie_free(struct token_trie *t); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct token_trie *, token_trie_free);
 

@@ -4,6 +4,7 @@
  */
 #include "engine/local/grammar/grammar_impl.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -216,6 +217,7 @@ static void pack_node(struct packer *p, uint32_t i)
 static int pack(struct automaton *a, const uint16_t *rule_depth)
 {
     size_t n_edges = 1, n_calls = 1;
+    assert(a->n_nodes > 0 && a->n_rules > 0);
     for (uint32_t i = 0; i < a->n_nodes; i++) {
         n_edges += a->nodes[i].n_edges;
         n_calls += a->nodes[i].n_calls;

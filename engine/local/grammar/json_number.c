@@ -306,9 +306,9 @@ static void draw_place(struct digits *d, struct place p, uint32_t state)
     }
     if (p.left == 0 && (!p.point || p.fraction >= limit))
         return;
-    for (char c = '0'; c <= '9'; c++) {
+    for (int c = '0'; c <= '9'; c++) {
         struct place next = p;
-        if (digit_step(d, &next, c))
+        if (digit_step(d, &next, (char)c))
             lang_edge(d->l, state, lang_range(d->l, (uint32_t)c, (uint32_t)c), state_of(d, next));
     }
 }

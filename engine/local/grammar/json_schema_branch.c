@@ -148,7 +148,8 @@ int branch_values(struct json_schema *s, const struct branch *b, json_t **ret)
         int r = branch_types(s, b, &types, &integer);
         if (r != 0)
             return r;
-        from = own = small_type_values(types);
+        own = small_type_values(types);
+        from = own;
         single = false;
         if (!from)
             return 0;

@@ -95,8 +95,7 @@ static int not_types(struct json_schema *s, const json_t *schema, const char *ke
         /* Numbers that are not whole have no schema of their own, so they go too. */
         const json_t *first = json_is_array(type) ? NULL : type;
         if (strcmp(all[i], "number") == 0) {
-            named |=
-                first && json_is_string(first) && strcmp(json_string_value(first), "integer") == 0;
+            named |= json_is_string(first) && strcmp(json_string_value(first), "integer") == 0;
             json_array_foreach(type, k, t) named |=
                 json_is_string(t) && strcmp(json_string_value(t), "integer") == 0;
         }

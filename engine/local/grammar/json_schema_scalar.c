@@ -181,7 +181,7 @@ int schema_number(struct json_schema *s, const struct branch *b, bool integer, g
 {
     static const char *const keys[] = { "minimum",          "maximum",    "exclusiveMinimum",
                                         "exclusiveMaximum", "multipleOf", NOT_ENUM };
-    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * SCHEMA_MAX_BYTES);
+    CLEANUP(buf_done) struct buf key = BUF_INIT((size_t)2 * SCHEMA_MAX_BYTES);
     if (!is_bounded(b)) {
         *ret = json_number_expr(s->b, integer);
         return 0;
@@ -340,7 +340,7 @@ int schema_string(struct json_schema *s, const struct branch *b, grammar_expr *r
     }
     static const char *const keys[] = { "pattern", "format",    NOT_PATTERN,
                                         NOT_ENUM,  "minLength", "maxLength" };
-    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * SCHEMA_MAX_BYTES);
+    CLEANUP(buf_done) struct buf key = BUF_INIT((size_t)2 * SCHEMA_MAX_BYTES);
     buf_adds(&key, "string\n");
     r = shape_key(b, keys, ARRAY_LEN(keys), &key);
     if (r < 0 || shape_known(s, &key, ret))

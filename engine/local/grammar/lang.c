@@ -1,5 +1,6 @@
 #include "engine/local/grammar/lang.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -716,6 +717,7 @@ static int copy_live(const struct subsets *s, struct lang_dfa *d)
         name[i] = live[i] ? n++ : LANG_DEAD;
     if (!live[0])
         return 0; /* nothing matches */
+    assert(n > 0);
     d->next = calloc((size_t)n * s->t->n + 1, sizeof(*d->next));
     d->accept = calloc(n, sizeof(*d->accept));
     if (!d->next || !d->accept)

@@ -19,5 +19,5 @@ enum regex_mode {
  * Where engines differ, the narrower reading is taken, so that a match here is one everywhere:
  * \d and \w are ASCII, but their complements leave out what Unicode counts in.
  */
-int regex_add(struct lang *a, struct str pattern, enum regex_mode mode,
+int regex_add(struct lang *l, struct str pattern, enum regex_mode mode,
               struct fail *reterr) MUST_USE;
