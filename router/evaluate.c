@@ -12,9 +12,7 @@ int evaluation_init(struct evaluation *ret, const struct policy *policy,
     ret->output_done = arena_array(arena, m + 1, sizeof(*ret->output_done));
     if (!ret->values || !ret->outputs || !ret->output_done)
         return -ENOMEM;
-    int e = signal_view_init(&ret->view, request, arena);
-    ret->view.scanner = policy->scanner;
-    return e;
+    return signal_view_init(&ret->view, request, arena);
 }
 
 static void evaluate_family(struct evaluation *e, enum family f)

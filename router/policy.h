@@ -28,7 +28,6 @@ struct policy {
     bool by_confidence;
     bool tiered; /* some decision has a tier */
     struct family_state families[FAMILY_N];
-    struct scanner *scanner; /* owned: literals and patterns of all families */
     struct signal *signals;
     size_t n_signals;
     struct projections *projections;

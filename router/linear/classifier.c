@@ -3,18 +3,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "router/linear/linear_impl.h"
 #include "router/signals/unicode.h"
 
 enum { SCRATCH_BYTES = 64 << 20 /* for one text: its code points and tables, many times over */ };
 static const size_t TRAINING_BYTES = (size_t)4 << 30; /* features of all examples */
-
-struct classifier {
-    struct linear *linear;
-    float *rarity; /* by feature id */
-    uint32_t n;
-    struct arena *arena; /* of the labels */
-    struct str *labels;
-};
 
 struct classifier *classifier_free(struct classifier *c)
 {
@@ -37,8 +30,7 @@ struct str classifier_label(const struct classifier *c, uint32_t i)
     return c->labels[i];
 }
 
-/* The features of any bytes, not yet weighed. */
-static int read_text(struct features *ret, struct str text, struct arena *arena)
+int classifier_features(struct features *ret, struct str text, struct arena *arena)
 {
     struct str valid = unicode_valid_text(text, arena);
     struct str folded = valid.p ? unicode_fold_text(valid, arena) : valid;
@@ -50,7 +42,7 @@ static int read_example(struct features *ret, struct str text, struct arena *kee
 {
     CLEANUP(arena_freep) struct arena *scratch = arena_new(SCRATCH_BYTES);
     struct features f = { 0 };
-    if (!scratch || read_text(&f, text, scratch) < 0)
+    if (!scratch || classifier_features(&f, text, scratch) < 0)
         return -ENOMEM;
     *ret = f;
     ret->id = arena_array(keep, f.n, sizeof(*f.id));
@@ -107,9 +99,24 @@ static int read_name(struct features *ret, struct str label, struct arena *keep)
     return read_example(ret, (struct str){ spaced, label.n }, keep);
 }
 
+static void weigh(const struct classifier *c, struct features *f)
+{
+    if (c->rarity)
+        features_weigh(f, c->rarity);
+    else
+        background_weigh(&c->background, f);
+}
+
 int classifier_train(struct classifier **ret, const struct str *labels,
                      const struct classifier_example *examples, size_t n,
                      const struct linear_options *o)
+{
+    return classifier_train_on(ret, NULL, labels, examples, n, o);
+}
+
+int classifier_train_on(struct classifier **ret, const struct background *background,
+                        const struct str *labels, const struct classifier_example *examples,
+                        size_t n, const struct linear_options *o)
 {
     if (!n || !o->classes)
         return -EINVAL;
@@ -129,10 +136,13 @@ int classifier_train(struct classifier **ret, const struct str *labels,
         if (r < 0)
             return r;
     }
-    if (set_rarity(c, f, n) < 0)
+    if (background)
+        c->background = *background;
+    else if (set_rarity(c, f, n) < 0)
         return -ENOMEM;
     for (size_t i = 0; i < all; i++)
-        features_weigh(&f[i], c->rarity);
+        weigh(c, &f[i]);
+    c->temperature = 1;
     int r = linear_train(&c->linear, e, all, o);
     if (r < 0)
         return r;
@@ -144,9 +154,23 @@ int classifier_scores(const struct classifier *c, struct str text, float *ret_sc
                       struct arena *arena)
 {
     struct features f = { 0 };
-    if (read_text(&f, text, arena) < 0)
+    if (classifier_features(&f, text, arena) < 0)
         return -ENOMEM;
-    features_weigh(&f, c->rarity);
+    weigh(c, &f);
     linear_scores(c->linear, &f, ret_scores);
     return 0;
+}
+
+void classifier_set_temperature(struct classifier *c, float temperature)
+{
+    c->temperature = temperature;
+}
+
+int classifier_probabilities(const struct classifier *c, struct str text, float *ret,
+                             struct arena *arena)
+{
+    int r = classifier_scores(c, text, ret, arena);
+    if (r == 0)
+        linear_softmax(ret, c->n, c->temperature);
+    return r;
 }

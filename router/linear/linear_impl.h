@@ -1,9 +1,10 @@
 /*
- * The weights of a classifier. Private to router/linear/.
+ * The weights of a classifier, and what makes it one of texts. Private to router/linear/.
  */
 #pragma once
 
-#include "router/linear/linear.h"
+#include "router/linear/background.h"
+#include "router/linear/classifier.h"
 
 struct linear {
     uint32_t classes;
@@ -14,3 +15,13 @@ struct linear {
 };
 
 int linear_new(struct linear **ret, uint32_t classes) MUST_USE; /* no rows yet; 0 or -ENOMEM */
+
+struct classifier {
+    struct linear *linear;
+    float *rarity; /* by feature id; NULL: that of `background` */
+    struct background background;
+    float temperature;
+    uint32_t n;
+    struct arena *arena; /* of the labels */
+    struct str *labels;
+};

@@ -8,7 +8,6 @@
 
 #include "config/schema.h"
 #include "router/router.h"
-#include "router/signals/scan.h"
 
 /* X(family, key in routing.signals, type of a rule's leaf, help). Cheapest first. */
 #define SIGNAL_FAMILIES(X)                                                                         \
@@ -50,19 +49,15 @@ struct signal_value {
 struct signal_view {
     const struct route_request *request;
     const struct chat_request *chat;
-    struct str text;         /* the current user turn */
-    struct str folded;       /* the same, case folded; made by signal_folded */
-    bool only_case;          /* folding changed nothing but case */
-    struct scanner *scanner; /* of the policy; NULL: none */
-    const bool *found;       /* by number of the scanner; made by signal_scan */
-    struct arena *arena;     /* for scratch */
+    struct str text;     /* the current user turn */
+    struct str folded;   /* the same, case folded; made by signal_folded */
+    struct arena *arena; /* for scratch */
 };
 
 /* Fills a view. -ENOMEM. */
 int signal_view_init(struct signal_view *ret, const struct route_request *request,
                      struct arena *arena) MUST_USE;
 int signal_folded(struct signal_view *v) MUST_USE; /* makes v->folded; -ENOMEM */
-int signal_scan(struct signal_view *v) MUST_USE;   /* makes v->found and v->folded; -ENOMEM, -EIO */
 
 /* The rules of one family in one policy, while they are compiled. */
 struct signal_rules {
@@ -71,7 +66,6 @@ struct signal_rules {
     const struct node *list; /* where they stand */
     const char *path;        /* "routing.signals.keywords" */
     const struct config *config;
-    struct scanner *scanner; /* of the policy; takes all literals and patterns */
     struct arena *arena;
     struct problems *p;
 };

@@ -4,12 +4,14 @@
  *     quality [OPTION]… TRAIN.jsonl [TEST.jsonl]
  *
  * A line is an object with "text" and "label". With a test set: learns from one, scores the other.
- * Without: five-fold cross-validation, learning from 4/5 and scoring 1/5; equal texts (after case
- * folding) stay in one fold, and the folds and shots follow a hash of the text, so a run is
- * repeatable. Beside the accuracy stand what the commonest class of the training texts gets
- * (majority), and the best that one constant answer could (constant). With --oos LABEL the texts of
- * that label are never learnt from: the AUROC says how well the highest score tells them apart
- * (any constant gets 0.5).
+ * Without: five-fold cross-validation, learning from 4/5 and scoring 1/5; the folds and shots
+ * follow a hash of the text, so a run is repeatable. Texts whose first letters and digits are equal
+ * (KEY_UNITS of them; of "key" where a line has it) count as the same: they stay in one fold, and
+ * those of --also FILE, which are learnt from besides, are left out where such a text is scored.
+ * Beside the accuracy stand what the commonest class of the training texts gets (majority), and the
+ * best that one constant answer could (constant). With --oos LABEL the texts of that label are
+ * never learnt from: the AUROC says how well the highest score tells them apart (any constant gets
+ * 0.5).
  */
 #include "tests/support/test.h"
 
@@ -27,12 +29,12 @@
 #include "router/linear/classifier.h"
 #include "router/signals/unicode.h"
 
-enum { FOLDS = 5, MAX_TEXTS = 1 << 20, LABEL_BYTES = 256, NO_CLASS = -1 };
+enum { FOLDS = 5, MAX_TEXTS = 1 << 20, LABEL_BYTES = 256, KEY_UNITS = 64, NO_CLASS = -1 };
 
 struct text {
     json_t *row; /* owned; text and label point into it */
     struct str text, label;
-    uint64_t hash; /* of the folded text */
+    uint64_t hash; /* of the first letters and digits */
     int y;         /* class; NO_CLASS: out of scope */
     unsigned fold;
 };
@@ -43,11 +45,19 @@ struct set {
 };
 
 struct plan {
-    const char *label_key, *oos;
+    const char *label_key, *oos, *also;
     uint64_t shots; /* of a class; 0: all */
     struct linear_options linear;
     struct str *labels; /* of the classes, in order */
     uint32_t n_labels;
+};
+
+struct sets {
+    struct set train, test, also; /* test: empty to cross-validate */
+};
+
+struct counts { /* of one class: examples, and what became of the scored texts */
+    size_t trained, truth, said, right;
 };
 
 struct tally { /* sums over folds */
@@ -68,24 +78,24 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* FNV-1a, then the last steps of splitmix64. */
-static uint64_t hash_of(struct str s)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < s.n; i++)
-        h = (h ^ (unsigned char)s.p[i]) * 0x100000001b3u;
-    h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
-    h = (h ^ h >> 27) * 0x94d049bb133111ebu;
-    return h ^ h >> 31;
-}
-
+/* Of the first KEY_UNITS letters and digits: FNV-1a, then the last steps of splitmix64. */
 static uint64_t hash_text(struct str text)
 {
     CLEANUP(arena_freep) struct arena *a = arena_new((size_t)64 << 20);
     struct str folded = a ? unicode_fold_text(text, a) : STR_NULL;
+    uint64_t h = 0xcbf29ce484222325u;
     if (!folded.p)
         die("no memory", "a text");
-    return hash_of(str_trim(folded));
+    for (size_t pos = 0, n = 0; pos < folded.n && n < KEY_UNITS;) {
+        int cp = str_utf8_next(folded, &pos);
+        if (!unicode_alnum(cp))
+            continue;
+        h = (h ^ (uint64_t)cp) * 0x100000001b3u;
+        n++;
+    }
+    h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
+    h = (h ^ h >> 27) * 0x94d049bb133111ebu;
+    return h ^ h >> 31;
 }
 
 static void read_set(struct set *ret, const char *path, const struct plan *p)
@@ -103,12 +113,13 @@ static void read_set(struct set *ret, const char *path, const struct plan *p)
         json_t *row = json_loads(line, JSON_REJECT_DUPLICATES, &error);
         const char *text = json_string_value(json_object_get(row, "text"));
         const char *label = json_string_value(json_object_get(row, p->label_key));
+        const char *key = json_string_value(json_object_get(row, "key"));
         if (!text || !label || strlen(label) >= LABEL_BYTES || ret->n == MAX_TEXTS)
             die("want lines of {\"text\": \"…\", \"label\": \"…\"}", path);
         ret->texts[ret->n++] = (struct text){ .row = row,
                                               .text = str_of(text),
                                               .label = str_of(label),
-                                              .hash = hash_text(str_of(text)),
+                                              .hash = hash_text(str_of(key ? key : text)),
                                               .y = NO_CLASS };
     }
 }
@@ -161,11 +172,12 @@ static void number_classes(const struct plan *p, struct set *s, const char *path
 }
 
 /* Sorts by hash and deals each class, and what is out of scope, over the folds in turn. */
-static void deal_folds(const struct plan *p, struct set *s)
+static void deal_folds(const struct plan *p, struct set *s, const char *path)
 {
     CLEANUP(own_free) unsigned *dealt = calloc(p->n_labels + 1, sizeof(*dealt));
     if (!dealt)
         die("no memory", "folds");
+    number_classes(p, s, path);
     qsort(s->texts, s->n, sizeof(*s->texts), by_hash);
     for (size_t i = 0; i < s->n; i++) {
         struct text *t = &s->texts[i];
@@ -174,21 +186,34 @@ static void deal_folds(const struct plan *p, struct set *s)
     }
 }
 
-/* Learns from the texts outside `fold`; FOLDS: from all. */
-static struct classifier *learn(const struct plan *p, const struct set *s, unsigned fold,
-                                size_t *counts)
+/* Whether a text like t is scored: in `fold` of `test` (FOLDS: anywhere in it). */
+static bool is_scored(const struct text *t, const struct set *test, unsigned fold)
+{
+    const struct text *at = bsearch(t, test->texts, test->n, sizeof(*t), by_hash);
+    return at && (fold == FOLDS || at->fold == fold);
+}
+
+/* Learns from the texts of `train` outside `fold` (FOLDS: all), and those besides. */
+static struct classifier *learn(const struct plan *p, const struct sets *s, unsigned fold,
+                                struct counts *counts)
 {
     struct classifier *c = NULL;
-    CLEANUP(own_free) struct classifier_example *e = calloc(s->n + 1, sizeof(*e));
+    const struct set *test = s->test.n ? &s->test : &s->train;
+    CLEANUP(own_free) struct classifier_example *e = calloc(s->train.n + s->also.n + 1, sizeof(*e));
     size_t n = 0;
     if (!e)
         die("no memory", "training");
-    for (size_t i = 0; i < s->n; i++) {
-        const struct text *t = &s->texts[i];
-        if (t->y == NO_CLASS || t->fold == fold || (p->shots && counts[t->y] >= p->shots))
+    for (size_t i = 0; i < s->train.n; i++) {
+        const struct text *t = &s->train.texts[i];
+        if (t->y == NO_CLASS || t->fold == fold || (p->shots && counts[t->y].trained >= p->shots))
             continue;
-        counts[t->y]++;
+        counts[t->y].trained++;
         e[n++] = (struct classifier_example){ t->text, (uint32_t)t->y };
+    }
+    for (size_t i = 0; i < s->also.n; i++) {
+        const struct text *t = &s->also.texts[i];
+        if (t->y != NO_CLASS && !is_scored(t, test, fold))
+            e[n++] = (struct classifier_example){ t->text, (uint32_t)t->y };
     }
     int r = classifier_train(&c, p->labels, e, n, &p->linear);
     if (r < 0)
@@ -224,10 +249,6 @@ static double auroc(struct scored *s, size_t n)
     }
     return sum / (in * out);
 }
-
-struct counts { /* of one class, on the scored texts */
-    size_t trained, truth, said, right;
-};
 
 /* Adds what the counts of one fold amount to. */
 static void add_fold(struct tally *t, const struct counts *c, uint32_t n)
@@ -284,21 +305,17 @@ static void score(const struct plan *p, const struct classifier *c, const struct
     t->auroc += oos && oos < n ? auroc(best, n) : 0;
 }
 
-/* One fold of `s`, or all of `s` against a classifier of all of `train`. */
-static void run_fold(const struct plan *p, const struct set *train, const struct set *test,
-                     unsigned fold, struct tally *t)
+/* One fold, or the whole test set. */
+static void run_fold(const struct plan *p, const struct sets *s, unsigned fold, struct tally *t)
 {
-    CLEANUP(own_free) size_t *trained = calloc(p->n_labels, sizeof(*trained));
     CLEANUP(own_free) struct counts *counts = calloc(p->n_labels, sizeof(*counts));
-    if (!trained || !counts)
+    if (!counts)
         die("no memory", "a fold");
     double from = seconds();
-    CLEANUP(classifier_freep) struct classifier *c = learn(p, train, fold, trained);
+    CLEANUP(classifier_freep) struct classifier *c = learn(p, s, fold, counts);
     t->train_s += seconds() - from;
-    for (uint32_t k = 0; k < p->n_labels; k++)
-        counts[k].trained = trained[k];
     from = seconds();
-    score(p, c, test, fold, counts, t);
+    score(p, c, fold == FOLDS ? &s->test : &s->train, fold, counts, t);
     t->read_us += (seconds() - from) * 1e6;
     add_fold(t, counts, p->n_labels);
 }
@@ -330,20 +347,19 @@ static double number(const char *s, double min, double max)
 static int usage(void)
 {
     (void)fputs("usage: quality [--shots N] [--loss softmax|hinge] [--cost C] [--iterations N] "
-                "[--oos LABEL] [--label KEY] TRAIN.jsonl [TEST.jsonl]\n",
+                "[--oos LABEL] [--label KEY] [--also FILE] TRAIN.jsonl [TEST.jsonl]\n",
                 stderr);
     return 2;
 }
 
 static bool read_options(struct plan *p, int argc, char **argv)
 {
-    static const struct option options[] = { { "shots", required_argument, NULL, 's' },
-                                             { "loss", required_argument, NULL, 'l' },
-                                             { "cost", required_argument, NULL, 'c' },
-                                             { "iterations", required_argument, NULL, 'i' },
-                                             { "oos", required_argument, NULL, 'o' },
-                                             { "label", required_argument, NULL, 'k' },
-                                             { 0 } };
+    static const struct option options[] = {
+        { "shots", required_argument, NULL, 's' }, { "loss", required_argument, NULL, 'l' },
+        { "cost", required_argument, NULL, 'c' },  { "iterations", required_argument, NULL, 'i' },
+        { "oos", required_argument, NULL, 'o' },   { "label", required_argument, NULL, 'k' },
+        { "also", required_argument, NULL, 'a' },  { 0 }
+    };
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (o == 's')
             p->shots = (uint64_t)number(optarg, 0, MAX_TEXTS);
@@ -357,6 +373,8 @@ static bool read_options(struct plan *p, int argc, char **argv)
             p->linear.iterations = (uint32_t)number(optarg, 1, 10000);
         else if (o == 'o')
             p->oos = optarg;
+        else if (o == 'a')
+            p->also = optarg;
         else if (o == 'k')
             p->label_key = optarg;
         else
@@ -369,27 +387,31 @@ int main(int argc, char **argv)
 {
     struct plan p = { .label_key = "label",
                       .linear = { .loss = LINEAR_softmax, .cost = 20, .iterations = 100 } };
-    struct set train = { 0 }, test = { 0 };
+    struct sets s = { 0 };
     struct tally t = { 0 };
     if (!read_options(&p, argc, argv))
         return usage();
     const char *train_path = argv[optind], *test_path = argv[optind + 1];
-    read_set(&train, train_path, &p);
-    find_classes(&p, &train);
+    read_set(&s.train, train_path, &p);
+    find_classes(&p, &s.train);
     if (!p.n_labels)
         die("has no labelled text", train_path);
-    number_classes(&p, &train, train_path);
-    deal_folds(&p, &train);
+    deal_folds(&p, &s.train, train_path);
+    if (p.also) {
+        read_set(&s.also, p.also, &p);
+        deal_folds(&p, &s.also, p.also);
+    }
     if (test_path) {
-        read_set(&test, test_path, &p);
-        number_classes(&p, &test, test_path);
-        run_fold(&p, &train, &test, FOLDS, &t);
+        read_set(&s.test, test_path, &p);
+        deal_folds(&p, &s.test, test_path);
+        run_fold(&p, &s, FOLDS, &t);
     }
     for (unsigned fold = 0; !test_path && fold < FOLDS; fold++)
-        run_fold(&p, &train, &train, fold, &t);
+        run_fold(&p, &s, fold, &t);
     report(&p, &t);
-    set_done(&train);
-    set_done(&test);
+    set_done(&s.train);
+    set_done(&s.test);
+    set_done(&s.also);
     free(p.labels);
     return 0;
 }

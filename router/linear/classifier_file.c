@@ -1,0 +1,342 @@
+/*
+ * Little-endian, nothing aligned:
+ *
+ *     head     (struct head)
+ *     labels   head.label_bytes, each ended by a NUL
+ *     bias     float a class
+ *     scale    float a class: a weight is its byte times it
+ *     which    bit a feature: it has a row of weights
+ *     weights  int8 a class, a row for each feature that has one, in their order
+ *
+ * and nothing behind.
+ */
+#include "router/linear/classifier_file.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "router/linear/linear_impl.h"
+
+enum {
+    VERSION = 1,
+    MAX_CLASSES = 4096,
+    MAX_LABEL_BYTES = 1 << 20,
+    WEIGHT_MAX = 127,
+    WORD_BITS = 64,
+    WORDS = FEATURE_BUCKETS / WORD_BITS
+};
+
+struct head {
+    char magic[8];
+    uint32_t version, feature_bits, fingerprint, classes, rows, label_bytes;
+    float temperature;
+    uint32_t zero;
+};
+static const float MOST = 1e6f; /* of a bias, a scale, a temperature and what divides by it */
+static const char MAGIC[8] = { 'r', 's', 'l', 'i', 'n', 'e', 'a', 'r' };
+
+struct classifier_file {
+    uint32_t classes, rows;
+    float temperature;
+    float *bias, *scale;   /* owned, one block; a class */
+    struct str *labels;    /* owned list of borrowed names */
+    uint32_t *rows_before; /* owned; by word of `which` */
+    const unsigned char *which;
+    const int8_t *weights;
+};
+
+static size_t file_bytes(const struct head *h) /* bounded by the ranges of the head */
+{
+    return sizeof(*h) + h->label_bytes + 2 * sizeof(float) * h->classes +
+           FEATURE_BUCKETS / CHAR_BIT + (size_t)h->classes * h->rows;
+}
+
+/* ---- writing ---- */
+
+struct strength {
+    uint32_t id;
+    float square; /* of the row's length */
+};
+
+static int by_strength(const void *a, const void *b)
+{
+    const struct strength *x = a, *y = b;
+    if (x->square < y->square || x->square > y->square)
+        return x->square > y->square ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct strength *x = a, *y = b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static const float *row_at(const struct linear *l, uint32_t id)
+{
+    return l->rows + (size_t)(l->row_of[id] - 1) * l->classes;
+}
+
+/* The `most` strongest rows, by id; *ret_n of them. What all classes share tells nothing. NULL: no
+ * memory. */
+static struct strength *strongest(const struct linear *l, size_t most, uint32_t *ret_n)
+{
+    struct strength *s = calloc((size_t)l->n_rows + 1, sizeof(*s));
+    uint32_t n = 0;
+    for (uint32_t id = 0; s && id < FEATURE_BUCKETS; id++) {
+        if (!l->row_of[id])
+            continue;
+        const float *w = row_at(l, id);
+        float mean = 0;
+        for (uint32_t c = 0; c < l->classes; c++)
+            mean += w[c] / (float)l->classes;
+        s[n].id = id;
+        s[n].square = 0;
+        for (uint32_t c = 0; c < l->classes; c++)
+            s[n].square += (w[c] - mean) * (w[c] - mean);
+        n += s[n].square > 0;
+    }
+    if (!s)
+        return NULL;
+    qsort(s, n, sizeof(*s), by_strength);
+    n = n < most ? n : (uint32_t)most;
+    qsort(s, n, sizeof(*s), by_id);
+    *ret_n = n;
+    return s;
+}
+
+static void add_floats(struct buf *out, const float *v, size_t n)
+{
+    buf_add(out, (struct str){ (const char *)v, n * sizeof(*v) });
+}
+
+static void add_weights(struct buf *out, const struct linear *l, const struct strength *s,
+                        uint32_t n, const float *scale)
+{
+    for (uint32_t byte = 0, i = 0; byte < FEATURE_BUCKETS / CHAR_BIT; byte++) {
+        unsigned bits = 0;
+        for (; i < n && s[i].id / CHAR_BIT == byte; i++)
+            bits |= 1u << s[i].id % CHAR_BIT;
+        buf_addc(out, (char)(unsigned char)bits);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const float *w = row_at(l, s[i].id);
+        for (uint32_t c = 0; c < l->classes; c++)
+            buf_addc(out, (char)(int8_t)(scale[c] > 0 ? lrintf(w[c] / scale[c]) : 0));
+    }
+}
+
+int classifier_file_write(const struct classifier *c, size_t max_bytes, struct buf *out)
+{
+    const struct linear *l = c->linear;
+    struct head h = { .version = VERSION,
+                      .feature_bits = FEATURE_BITS,
+                      .classes = c->n,
+                      .temperature = c->temperature };
+    int e = c->rarity ? -EINVAL : features_fingerprint(&h.fingerprint);
+    if (e < 0)
+        return e;
+    memcpy(h.magic, MAGIC, sizeof(h.magic));
+    for (uint32_t i = 0; i < c->n; i++)
+        h.label_bytes += (uint32_t)c->labels[i].n + 1;
+    if (file_bytes(&h) > max_bytes)
+        return -E2BIG;
+    CLEANUP(own_free) float *scale = calloc(c->n, sizeof(*scale));
+    CLEANUP(own_free)
+    struct strength *s = strongest(l, (max_bytes - file_bytes(&h)) / c->n, &h.rows);
+    if (!scale || !s)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < h.rows; i++)
+        for (uint32_t k = 0; k < c->n; k++)
+            scale[k] = fmaxf(scale[k], fabsf(row_at(l, s[i].id)[k]) / WEIGHT_MAX);
+    buf_add(out, (struct str){ (const char *)&h, sizeof(h) });
+    for (uint32_t i = 0; i < c->n; i++) {
+        buf_add(out, c->labels[i]);
+        buf_addc(out, '\0');
+    }
+    add_floats(out, l->bias, c->n);
+    add_floats(out, scale, c->n);
+    add_weights(out, l, s, h.rows, scale);
+    return buf_err(out);
+}
+
+/* ---- reading ---- */
+
+static int bad(struct fail *reterr, const char *name, const char *what)
+{
+    return fail_set(reterr, FAIL_invalid_request,
+                    "%s is not a classifier that this version reads: %s", name, what);
+}
+
+static int check_head(const struct head *h, const char *name, size_t n, struct fail *reterr)
+{
+    uint32_t fingerprint;
+    int e = features_fingerprint(&fingerprint);
+    if (e < 0)
+        return e;
+    if (memcmp(h->magic, MAGIC, sizeof(MAGIC)) != 0)
+        return bad(reterr, name, "it does not begin with \"rslinear\"");
+    if (h->version != VERSION || h->feature_bits != FEATURE_BITS || h->zero)
+        return bad(reterr, name, "it is of another version");
+    if (h->classes < 2 || h->classes > MAX_CLASSES || h->rows > FEATURE_BUCKETS ||
+        h->label_bytes > MAX_LABEL_BYTES)
+        return bad(reterr, name, "its counts of classes, features or names are out of range");
+    if (!(h->temperature >= 1 / MOST && h->temperature <= MOST))
+        return bad(reterr, name, "its temperature is no such number");
+    if (file_bytes(h) != n)
+        return bad(reterr, name, "its length does not follow from its head");
+    if (h->fingerprint != fingerprint)
+        return bad(reterr, name, "it was trained with other features; train it again");
+    return 0;
+}
+
+static int read_labels(struct classifier_file *c, struct str text, const char *name,
+                       struct fail *reterr)
+{
+    for (uint32_t i = 0; i < c->classes; i++)
+        if (!str_cut(text, '\0', &c->labels[i], &text) || !c->labels[i].n ||
+            !str_utf8_valid(c->labels[i]))
+            return bad(reterr, name, "the names of its classes are damaged");
+    return text.n ? bad(reterr, name, "it has more names than classes") : 0;
+}
+
+static uint64_t word_at(const struct classifier_file *c, uint32_t i)
+{
+    uint64_t word;
+    memcpy(&word, c->which + (size_t)i * sizeof(word), sizeof(word));
+    return word;
+}
+
+/* Biases, scales, which features and their weights, at `p`. */
+static int read_weights(struct classifier_file *c, const char *p, const char *name,
+                        struct fail *reterr)
+{
+    size_t floats = c->classes * sizeof(float);
+    memcpy(c->bias, p, 2 * floats);
+    for (uint32_t k = 0; k < c->classes; k++)
+        if (!(fabsf(c->bias[k]) <= MOST && c->scale[k] >= 0 && c->scale[k] <= MOST))
+            return bad(reterr, name, "a bias or a scale is no such number");
+    c->which = (const unsigned char *)p + 2 * floats;
+    c->weights = (const int8_t *)c->which + FEATURE_BUCKETS / CHAR_BIT;
+    uint32_t rows = 0;
+    for (uint32_t i = 0; i < WORDS; i++) {
+        c->rows_before[i] = rows;
+        rows += (uint32_t)__builtin_popcountll(word_at(c, i));
+    }
+    return rows == c->rows ? 0 : bad(reterr, name, "it has not as many features as it says");
+}
+
+int classifier_file_open(struct classifier_file **ret, const char *name, struct str bytes,
+                         struct fail *reterr)
+{
+    struct head h;
+    if (bytes.n < sizeof(h))
+        return bad(reterr, name, "it is too short");
+    memcpy(&h, bytes.p, sizeof(h));
+    int r = check_head(&h, name, bytes.n, reterr);
+    if (r)
+        return r;
+    CLEANUP(classifier_file_closep) struct classifier_file *c = calloc(1, sizeof(*c));
+    if (!c)
+        return -ENOMEM;
+    c->classes = h.classes;
+    c->rows = h.rows;
+    c->temperature = h.temperature;
+    c->bias = calloc((size_t)h.classes * 2, sizeof(*c->bias));
+    c->labels = calloc(h.classes, sizeof(*c->labels));
+    c->rows_before = calloc(WORDS, sizeof(*c->rows_before));
+    if (!c->bias || !c->labels || !c->rows_before)
+        return -ENOMEM;
+    c->scale = c->bias + h.classes;
+    struct str labels = str_head(str_sub(bytes, sizeof(h)), h.label_bytes);
+    r = read_labels(c, labels, name, reterr);
+    if (r == 0)
+        r = read_weights(c, labels.p + labels.n, name, reterr);
+    if (r == 0)
+        *ret = TAKE(c);
+    return r;
+}
+
+struct classifier_file *classifier_file_close(struct classifier_file *c)
+{
+    if (!c)
+        return NULL;
+    free(c->bias);
+    free(c->labels);
+    free(c->rows_before);
+    free(c);
+    return NULL;
+}
+
+uint32_t classifier_file_classes(const struct classifier_file *c)
+{
+    return c->classes;
+}
+
+struct str classifier_file_label(const struct classifier_file *c, uint32_t i)
+{
+    return c->labels[i];
+}
+
+uint32_t classifier_file_rows(const struct classifier_file *c)
+{
+    return c->rows;
+}
+
+int classifier_file_find(const struct classifier_file *c, struct str label)
+{
+    for (uint32_t i = 0; i < c->classes; i++)
+        if (str_eq(c->labels[i], label))
+            return (int)i;
+    return -1;
+}
+
+/* ---- scoring ---- */
+
+/* The row of a feature; NULL: none. */
+static const int8_t *find_row(const struct classifier_file *c, uint32_t id)
+{
+    uint64_t word = word_at(c, id / WORD_BITS), bit = UINT64_C(1) << id % WORD_BITS;
+    if (!(word & bit))
+        return NULL;
+    uint32_t row =
+        c->rows_before[id / WORD_BITS] + (uint32_t)__builtin_popcountll(word & (bit - 1));
+    return c->weights + (size_t)row * c->classes;
+}
+
+/* Adds the rows of all features; `classes` is a constant where that makes the loop fast. */
+static inline void add_rows(const struct classifier_file *c, const struct features *x, float *sum,
+                            uint32_t classes)
+{
+    for (uint32_t i = 0; i < x->n; i++) {
+        const int8_t *w = find_row(c, x->id[i]);
+        for (uint32_t k = 0; w && k < classes; k++)
+            sum[k] += x->value[i] * (float)w[k];
+    }
+}
+
+void classifier_file_scores(const struct classifier_file *c, const struct features *x,
+                            float *ret_scores)
+{
+    memset(ret_scores, 0, c->classes * sizeof(*ret_scores));
+    switch (c->classes) {
+    case 2:
+        add_rows(c, x, ret_scores, 2);
+        break;
+    case 4:
+        add_rows(c, x, ret_scores, 4);
+        break;
+    default:
+        add_rows(c, x, ret_scores, c->classes);
+    }
+    for (uint32_t k = 0; k < c->classes; k++)
+        ret_scores[k] = (c->bias[k] + c->scale[k] * ret_scores[k]) / c->temperature;
+}
+
+void classifier_file_read(const struct classifier_file *c, const struct features *x, float *ret)
+{
+    classifier_file_scores(c, x, ret);
+    linear_softmax(ret, c->classes, /* temperature= */ 1);
+}
