@@ -126,6 +126,17 @@ int adapters_resolve(struct adapters *a, const struct adapter_name *name,
     return resolve(a, name, /* ordinals= */ false, ret, reterr);
 }
 
+bool adapters_where(struct adapters *a, const struct adapter_name *name, enum residency *ret)
+{
+    struct adapter_revision rev;
+    struct fail f;
+    if (resolve_here(a, name, /* ordinals= */ false, &rev, &f) != 0)
+        return false;
+    bool here = a->residency && residency_has(a->residency, rev.base, &rev.digest);
+    *ret = here ? RESIDENCY_hit : a->catalog->ops->remote ? RESIDENCY_cold : RESIDENCY_disk;
+    return true;
+}
+
 /* ---- asking on the catalog's thread ---- */
 
 static bool copy_name(char ret[static LIMIT_NAME + 1], struct str s)

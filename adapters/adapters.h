@@ -102,6 +102,13 @@ int adapters_acquire(struct adapters *a, const struct adapter_name *name, uint64
 bool lease_wait_cancel(struct lease_wait *w);
 struct lease_wait *lease_wait_free(struct lease_wait *w); /* after `fn` was called; NULL is fine */
 
+/*
+ * Where the weights behind a name are now: hit (in memory), disk (a folder's adapters are), or cold
+ * (they may have to be fetched; what was fetched before is not known here). Of the local page, so
+ * without I/O; false: the page does not know the name. Any thread.
+ */
+bool adapters_where(struct adapters *a, const struct adapter_name *name, enum residency *ret);
+
 struct lease *lease_release(struct lease *l); /* any thread; NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct lease *, lease_release);
 void *lease_resident(const struct lease *l); /* what the loader made */

@@ -4,6 +4,7 @@
 #include "base/metrics.h"
 #include "gateway/api/error.h"
 #include "gateway/choices.h"
+#include "gateway/observe.h"
 #include "gateway/parts.h"
 #include "gateway/server.h"
 
@@ -69,6 +70,7 @@ void answer_fail(struct answer *a, const struct fail *fail)
         return;
     a->is_failed = true;
     a->failed = *fail;
+    observe_end(a, fail);
 }
 
 bool answer_guard(struct choice *c, struct chain_run *run, struct str text, bool end,
@@ -186,6 +188,8 @@ static void take_events(struct answer *a)
         take_event(a, e);
         free(e);
     }
+    if (a->n_done == a->n_choices && !a->is_failed)
+        observe_end(a, /* fail= */ NULL);
 }
 
 static void finish_stream(struct answer *a)
@@ -352,6 +356,7 @@ static void on_event(void *owner, const struct engine_event *e)
     struct request *r = c->answer->request;
     struct watch *w = server_watch(r->server);
     bool last = false;
+    observe_event(c, e);
     if (!flow_push(&r->flow, c->index, e, &last))
         request_cancel(r, FLOW_slow);
     if (last)
@@ -361,6 +366,7 @@ static void on_event(void *owner, const struct engine_event *e)
 /* Once the head is out, a failure goes into the stream. */
 static enum next refuse(struct answer *a, const struct fail *fail)
 {
+    observe_end(a, fail);
     if (!a->has_head)
         return reply_fail(a->request, fail);
     answer_fail(a, fail);
@@ -439,7 +445,8 @@ static enum next submit(struct answer *a)
         return refuse(a, &fail);
     }
     beats_begin(a);
-    a->overhead_us = clock_us() - r->received_us - r->waited_us;
+    a->submitted_us = clock_us();
+    a->overhead_us = a->submitted_us - r->received_us - r->waited_us;
     flow_job_add(&r->flow);
     (void)request_ref(r); /* of all jobs together */
     for (size_t i = 0; err == 0 && i < a->n_choices; i++)

@@ -42,7 +42,9 @@ struct choice {
     bool done;              /* the engine sent its last event */
     enum finish_reason finish;
     struct engine_usage usage;
-    float mean_logprob;     /* of its tokens, where best_of chooses */
+    float mean_logprob; /* of its tokens, where best_of chooses */
+    uint64_t first_us,
+        done_us;            /* its first token and its end, by the engine's thread; 0: not yet */
     struct buf content;     /* of a whole answer; ceiling LIMIT_REQUEST_ARENA */
     struct buf logprobs[4]; /* of a whole answer, as the dialect likes */
     size_t n_logprobs;
@@ -84,7 +86,9 @@ struct answer {
     size_t n_choices, n_done;
     struct choice **shown; /* of a whole answer: those that are sent, in wire order */
     size_t n_shown;
-    uint64_t overhead_us; /* received to submitted, without the wait for the adapter */
+    uint64_t overhead_us;  /* received to submitted, without the wait for the adapter */
+    uint64_t submitted_us; /* 0: not yet */
+    bool is_observed;      /* its end taught what it teaches */
     uint64_t queue_us;
     bool has_text; /* the first token was counted */
 

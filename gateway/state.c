@@ -2,6 +2,8 @@
 
 #include "base/log.h"
 #include "engine/local/engine_local.h"
+#include "gateway/candidates.h"
+#include "gateway/learning/learning.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -73,7 +75,9 @@ int core_new(struct core **ret, struct config *config, struct fail *reterr)
     if (!c)
         return -ENOMEM;
     c->config = config_ref(config);
-    int r = load_models(c, reterr);
+    int r = learning_new(&c->learning);
+    if (r == 0)
+        r = load_models(c, reterr);
     if (r != 0)
         return r;
     /* Opening copies the loader; its context, the core, outlives the adapters. */
@@ -93,6 +97,7 @@ struct core *core_free(struct core *c)
     for (size_t i = 0; i < c->n_models; i++)
         (void)engine_free(c->models[i].engine);
     free(c->models);
+    (void)learning_free(c->learning);
     (void)config_unref(c->config);
     free(c);
     return NULL;
@@ -160,6 +165,8 @@ int state_new(struct state **ret, struct core *core, struct config *config, stru
     s->core = core;
     s->config = config_ref(config);
     int r = router_new(&s->router, config, p);
+    if (r == 0)
+        r = router_describe(s->router, &(struct adapter_words){ candidates_describe, s->core });
     if (r < 0)
         return r;
     r = compile_chains(s, p);

@@ -12,6 +12,8 @@
 #include "plugins/plugin.h"
 #include "router/router.h"
 
+struct learning;
+
 struct core_model {
     struct str name;       /* wire name */
     struct engine *engine; /* owned by the core */
@@ -23,6 +25,7 @@ struct core {
     struct core_model *models; /* in the file's order; that of engine.embedding is the last */
     size_t n_models;
     struct adapters *adapters; /* NULL only in tests */
+    struct learning *learning; /* of candidates; NULL only in tests */
 };
 
 /* Loads every model and opens the catalog: seconds. FAILED: *reterr names file and cause. */

@@ -1,5 +1,7 @@
 #include "gateway/target.h"
 
+#include "gateway/candidates.h"
+
 #include <errno.h>
 #include <sys/random.h>
 
@@ -104,10 +106,13 @@ int target_resolve(const struct state *s, const struct chat_request *chat, bool 
     if (!router_is_auto(s->router, chat->model))
         return target_parse(s->core, chat->model, ret, reterr);
     struct engine *e = s->core->n_models ? s->core->models[0].engine : NULL;
+    struct candidates candidates = { .core = s->core, .arena = arena };
     struct route_request q = { .chat = chat,
                                .count_tokens = e ? count_tokens : NULL,
                                .count_ctx = e,
                                .trace = trace,
+                               .candidate = candidates_tell,
+                               .candidate_ctx = &candidates,
                                .seed = fresh_seed() };
     struct target t = { .is_auto = true };
     int r = router_route(s->router, &q, arena, &t.route, reterr);

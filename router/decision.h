@@ -59,7 +59,8 @@ struct decision {
     bool refused;                       /* its algorithm cannot pick here, and on_error says fail */
     const void *settings;               /* of the selection */
     const struct candidate *candidates; /* of refs; NULL: the selection does not look at them */
-    const char *algorithm;              /* as written, "static" when absent */
+    const struct similarity *similarity; /* to the candidates; NULL: nobody asks */
+    const char *algorithm;               /* as written, "static" when absent */
     const char *plugins_path;
 };
 

@@ -28,6 +28,15 @@ int router_new(struct router **ret, const struct config *c, struct problems *p)
     return 0;
 }
 
+int router_describe(struct router *r, const struct adapter_words *words)
+{
+    int e = 0;
+    for (size_t i = 0; e == 0 && i < r->n_policies; i++)
+        for (size_t k = 0; e == 0 && k < r->policies[i].n_decisions; k++)
+            e = selection_describe(&r->policies[i].decisions[k], words, r->arena);
+    return e;
+}
+
 struct router *router_free(struct router *r)
 {
     if (!r)

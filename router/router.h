@@ -20,6 +20,20 @@ struct router;
  * router that knows no auto decision: every auto request goes to the default model.
  */
 int router_new(struct router **ret, const struct config *c, struct problems *p) MUST_USE;
+/* What a catalog says of an adapter, in the caller's arena. */
+struct adapter_words {
+    /* true: *ret_description and *ret_examples hold it. `adapter` is without "@alias". */
+    bool (*tell)(void *ctx, struct str model, struct str adapter, struct arena *arena,
+                 struct str *ret_description, struct text_list *ret_examples);
+    void *ctx;
+};
+
+/*
+ * Before the router is shared, may be left out: selections that compare the user's turn with what
+ * describes a candidate learn the catalog's descriptions and examples of its adapter too. Copies.
+ * 0 or -ENOMEM.
+ */
+int router_describe(struct router *r, const struct adapter_words *words) MUST_USE;
 struct router *router_free(struct router *r); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct router *, router_free);
 
@@ -60,6 +74,7 @@ struct candidate_state {
 
 struct candidate_query {
     struct str model, adapter, decision;
+    unsigned wants;                       /* KNOWN_ bits: what the algorithm looks at */
     struct str description;               /* of its adapter, else of its model card; may be empty */
     const struct text_list *capabilities; /* part of what describes it; NULL: they are not */
     bool use_capabilities;                /* the algorithm wants them */

@@ -5,8 +5,8 @@
  *     + prefix (1 - share of the prompt in its cache)
  *
  * load is 0 for weights in memory and for a bare base, `disk` on disk, 1 elsewhere. The least cost
- * answers. A similarity or a place that is not known counts one half, a queue or a cache that is
- * not known is empty.
+ * answers. A similarity that is not known counts as the mean of those that are (none: one half), a
+ * place that is not known one half; a queue or a cache that is not known is empty.
  */
 #include "router/selection/selection.h"
 
@@ -38,9 +38,22 @@ static const struct option options[] = {
     OPT_END,
 };
 
-static double similarity_of(const struct candidate_state *s)
+static double clamped(double similarity)
 {
-    return s->known & KNOWN_similarity ? fmin(fmax(s->similarity, 0), 1) : UNKNOWN;
+    return fmin(fmax(similarity, 0), 1);
+}
+
+/* What a similarity that is not known counts as: it neither draws nor repels. */
+static double usual_similarity(const struct pick_context *in)
+{
+    double sum = 0;
+    unsigned n = 0;
+    for (size_t i = 0; i < in->decision->refs.n; i++)
+        if (in->states[i].known & KNOWN_similarity) {
+            sum += clamped(in->states[i].similarity);
+            n++;
+        }
+    return n ? sum / n : UNKNOWN;
 }
 
 static double load_of(const struct adapter_affinity *a, const struct model_ref *ref,
@@ -54,12 +67,13 @@ static double load_of(const struct adapter_affinity *a, const struct model_ref *
 }
 
 static double cost(const struct adapter_affinity *a, const struct model_ref *ref,
-                   const struct candidate_state *s)
+                   const struct candidate_state *s, double usual)
 {
+    double similarity = s->known & KNOWN_similarity ? clamped(s->similarity) : usual;
     double queue = s->known & KNOWN_load ? fmin(1, (double)s->inflight / (double)a->queue_full) : 0;
     double warm = s->known & KNOWN_prefix ? fmin(fmax(s->prefix, 0), 1) : 0;
-    return a->content * (1 - similarity_of(s)) + a->residency * load_of(a, ref, s) +
-           a->queue * queue + a->prefix * (1 - warm);
+    return a->content * (1 - similarity) + a->residency * load_of(a, ref, s) + a->queue * queue +
+           a->prefix * (1 - warm);
 }
 
 static bool too_far(const struct adapter_affinity *a, const struct candidate_state *s)
@@ -72,7 +86,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
     (void)reterr;
     const struct adapter_affinity *a = in->decision->settings;
     const struct model_ref *refs = in->decision->refs.items;
-    double least = INFINITY;
+    double least = INFINITY, usual = usual_similarity(in);
     bool near = false, known = false;
     for (size_t i = 0; i < in->decision->refs.n; i++) {
         near = near || !too_far(a, &in->states[i]);
@@ -82,7 +96,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
         const struct candidate_state *s = &in->states[i];
         if (near && too_far(a, s))
             continue;
-        double c = cost(a, &refs[i], s);
+        double c = cost(a, &refs[i], s, usual);
         if (c < least) {
             least = c;
             ret->index = i;
@@ -98,4 +112,6 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
 const struct selection selection_adapter_affinity = { .name = "adapter_affinity",
                                                       .options = options,
                                                       .size = sizeof(struct adapter_affinity),
+                                                      .wants = KNOWN_similarity | KNOWN_weights |
+                                                               KNOWN_load | KNOWN_prefix,
                                                       .pick = pick };

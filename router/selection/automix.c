@@ -89,6 +89,8 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
     return 0;
 }
 
-const struct selection selection_automix = {
-    .name = "automix", .options = options, .size = sizeof(struct automix), .pick = pick
-};
+const struct selection selection_automix = { .name = "automix",
+                                             .options = options,
+                                             .size = sizeof(struct automix),
+                                             .wants = KNOWN_verification,
+                                             .pick = pick };

@@ -64,6 +64,8 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
     return 0;
 }
 
-const struct selection selection_elo = {
-    .name = "elo", .options = options, .size = sizeof(struct elo), .pick = pick
-};
+const struct selection selection_elo = { .name = "elo",
+                                         .options = options,
+                                         .size = sizeof(struct elo),
+                                         .wants = KNOWN_rating,
+                                         .pick = pick };

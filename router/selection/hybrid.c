@@ -139,5 +139,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
 const struct selection selection_hybrid = { .name = "hybrid",
                                             .options = options,
                                             .size = sizeof(struct hybrid),
+                                            .wants = KNOWN_rating | KNOWN_similarity |
+                                                     KNOWN_verification | KNOWN_prefix,
                                             .check = check,
                                             .pick = pick };

@@ -73,6 +73,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
 const struct selection selection_latency_aware = { .name = "latency_aware",
                                                    .options = options,
                                                    .size = sizeof(struct latency_aware),
+                                                   .wants = KNOWN_ttft | KNOWN_tpot,
                                                    .check = check,
                                                    .ask = ask,
                                                    .pick = pick };

@@ -201,6 +201,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
 const struct selection selection_multi_factor = { .name = "multi_factor",
                                                   .options = options,
                                                   .size = sizeof(struct multi_factor),
+                                                  .wants = KNOWN_ttft | KNOWN_tpot | KNOWN_load,
                                                   .check = check,
                                                   .ask = ask,
                                                   .pick = pick };

@@ -106,6 +106,8 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
     return 0;
 }
 
-const struct selection selection_rl_driven = {
-    .name = "rl_driven", .options = options, .size = sizeof(struct rl_driven), .pick = pick
-};
+const struct selection selection_rl_driven = { .name = "rl_driven",
+                                               .options = options,
+                                               .size = sizeof(struct rl_driven),
+                                               .wants = KNOWN_outcomes | KNOWN_user_outcomes,
+                                               .pick = pick };

@@ -71,6 +71,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
 const struct selection selection_router_dc = { .name = "router_dc",
                                                .options = options,
                                                .size = sizeof(struct router_dc),
+                                               .wants = KNOWN_similarity,
                                                .check = check,
                                                .ask = ask,
                                                .pick = pick };

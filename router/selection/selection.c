@@ -1,13 +1,18 @@
 #include "router/selection/selection.h"
 
+#include "base/limits.h"
 #include "router/selection/draw.h"
 #include "router/selection/prices.h"
+#include "router/selection/similarity.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 
-enum { PATH_BYTES = 320 };
+enum {
+    PATH_BYTES = 320,
+    MAX_EXAMPLES = 256, /* of one adapter that are compared with */
+};
 
 /* Algorithms of the policy language without a file here: the first candidate is taken. */
 #define UNSERVED(X)                                                                                \
@@ -137,6 +142,82 @@ static void warn_unserved(const struct decision *d, unsigned type, const struct 
                            d->algorithm);
 }
 
+/* ---- what describes the candidates ---- */
+
+struct words {
+    struct similarity_text *items;
+    size_t n, max;
+    struct arena *arena; /* of the router: the vectors outlive the texts, the list goes with it */
+};
+
+static int add_text(struct words *w, size_t candidate, struct str text)
+{
+    if (text.n == 0)
+        return 0;
+    if (w->n == w->max) {
+        size_t max = w->max * 2 + 16;
+        struct similarity_text *more = arena_array(w->arena, max, sizeof(*more));
+        if (!more)
+            return -ENOMEM;
+        if (w->n)
+            memcpy(more, w->items, w->n * sizeof(*more));
+        w->items = more;
+        w->max = max;
+    }
+    w->items[w->n++] = (struct similarity_text){ candidate, text };
+    return 0;
+}
+
+/* The description, with the capabilities where the algorithm counts them in. */
+static int add_description(struct words *w, size_t i, const struct candidate *c, bool capabilities)
+{
+    CLEANUP(buf_done) struct buf b = BUF_INIT(1 * MIB);
+    buf_add(&b, c->description);
+    for (size_t k = 0; capabilities && c->capabilities && k < c->capabilities->n; k++) {
+        buf_adds(&b, k ? ", " : "\nCapabilities: ");
+        buf_add(&b, c->capabilities->items[k]);
+    }
+    struct str text = arena_str(w->arena, buf_str(&b));
+    return text.p && buf_err(&b) == 0 ? add_text(w, i, text) : -ENOMEM;
+}
+
+static int add_catalog(struct words *w, size_t i, const struct model_ref *ref,
+                       const struct adapter_words *from)
+{
+    struct str adapter = ref->lora_name, alias, description = STR_NULL;
+    struct text_list examples = { 0 };
+    (void)str_cut(ref->lora_name, '@', &adapter, &alias);
+    if (!from || adapter.n == 0 ||
+        !from->tell(from->ctx, ref->model, adapter, w->arena, &description, &examples))
+        return 0;
+    int e = add_text(w, i, description);
+    for (size_t k = 0; e == 0 && k < examples.n && k < MAX_EXAMPLES; k++)
+        e = add_text(w, i, examples.items[k]);
+    return e;
+}
+
+int selection_describe(struct decision *d, const struct adapter_words *words, struct arena *arena)
+{
+    struct words w = { .arena = arena };
+    struct candidate_query q = { 0 };
+    struct similarity *s = NULL;
+    int e = 0;
+    if (!d->selection || !d->candidates || !(d->selection->wants & KNOWN_similarity))
+        return 0;
+    if (d->selection->ask)
+        d->selection->ask(d->settings, &q);
+    for (size_t i = 0; e == 0 && i < d->refs.n; i++) {
+        e = add_description(&w, i, &d->candidates[i], q.use_capabilities);
+        if (e == 0)
+            e = add_catalog(&w, i, (const struct model_ref *)d->refs.items + i, words);
+    }
+    if (e == 0)
+        e = similarity_new(&s, w.items, w.n, arena);
+    if (e == 0)
+        d->similarity = s;
+    return e;
+}
+
 int selection_load(struct decision *d, const struct selection_source *source)
 {
     struct algorithm a = { 0 };
@@ -153,6 +234,8 @@ int selection_load(struct decision *d, const struct selection_source *source)
                  (a.type >= ARRAY_LEN(selections) || a.type == ALGORITHM_prompt);
     if (e == 0)
         warn_unserved(d, a.type, source);
+    if (e == 0)
+        e = selection_describe(d, /* words= */ NULL, source->arena);
     return e;
 }
 
@@ -172,11 +255,29 @@ double pick_cost_share(const struct pick_context *in, size_t i)
     return cost > 0 && in->max_cost > 0 ? cost / in->max_cost : 0;
 }
 
+/* What the caller does not say of similarity, the words of the policy do. */
+static int compare(const struct decision *d, struct str text, struct arena *arena,
+                   struct candidate_state *states, double *scratch)
+{
+    if (!d->similarity)
+        return 0;
+    int e = similarity_of(d->similarity, text, d->refs.n, arena, scratch);
+    for (size_t i = 0; e == 0 && i < d->refs.n; i++) {
+        if ((states[i].known & KNOWN_similarity) || isnan(scratch[i]))
+            continue;
+        states[i].similarity = scratch[i];
+        states[i].known |= KNOWN_similarity;
+    }
+    return e;
+}
+
 static void ask(const struct decision *d, const struct route_request *request,
                 struct candidate_state *states)
 {
     const struct model_ref *refs = d->refs.items;
-    struct candidate_query q = { .decision = d->name, .request = request };
+    struct candidate_query q = { .decision = d->name,
+                                 .wants = d->selection->wants,
+                                 .request = request };
     if (d->selection->ask)
         d->selection->ask(d->settings, &q);
     for (size_t i = 0; i < d->refs.n; i++) {
@@ -206,6 +307,8 @@ int selection_pick(const struct decision *d, const struct route_request *request
         if (!states || !in.scratch)
             return -ENOMEM;
         ask(d, request, states);
+        if (compare(d, text, arena, states, in.scratch) < 0)
+            return -ENOMEM;
         in.states = states;
         in.max_cost = max_cost(d);
         in.seed = request->seed ? request->seed : draw_seed(text);

@@ -44,6 +44,7 @@ struct selection {
     const char *name;             /* "static" */
     const struct option *options; /* of its block; NULL: whatever it holds is ignored */
     size_t size;                  /* of its settings, read from the block */
+    unsigned wants;               /* KNOWN_ bits of what it looks at */
     /* Settings that contradict each other; may complete them. NULL: none can. */
     int (*check)(void *settings, const struct place *at);
     /* What it wants to know of the candidates beyond their names; NULL: nothing. */
@@ -84,6 +85,13 @@ struct selection_source {
 
 /* Reads d->algorithm_node into the derived members of d. 0, -EINVAL or -ENOMEM. */
 int selection_load(struct decision *d, const struct selection_source *source) MUST_USE;
+
+/*
+ * Learns the words that describe the decision's candidates: `tell` adds to what the policy says of
+ * an adapter. Nothing where the algorithm does not compare. In the arena. 0 or -ENOMEM.
+ */
+int selection_describe(struct decision *d, const struct adapter_words *words,
+                       struct arena *arena) MUST_USE;
 
 /* Picks among d->refs (at least one). 0, FAILED or -ENOMEM. */
 int selection_pick(const struct decision *d, const struct route_request *request, struct str text,

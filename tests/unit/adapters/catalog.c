@@ -259,7 +259,15 @@ static void list_case(struct place *p)
     assert_string_equal(one.examples[1].p, examples[1].p);
     assert_string_equal(one.base.p, "demo");
     assert_false(one.resident);
+    struct adapter_name name = { STR("demo"), STR("a"), STR("") };
+    enum residency where = RESIDENCY_hit;
+    assert_true(adapters_where(p->a, &name, &where));
+    assert_int_equal(where, p->kind == REDIS ? RESIDENCY_cold : RESIDENCY_disk);
     assert_string_not_equal(served(p->a, "a"), "");
+    assert_true(adapters_where(p->a, &name, &where));
+    assert_int_equal(where, RESIDENCY_hit);
+    name.adapter = STR("z");
+    assert_false(adapters_where(p->a, &name, &where));
     assert_int_equal(adapters_show(p->a, arena, STR_NULL, STR("a"), &one, &f), 0);
     assert_true(one.resident);
     assert_int_equal(adapters_show(p->a, arena, STR_NULL, STR("z"), &one, &f), FAILED);

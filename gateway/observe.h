@@ -1,0 +1,11 @@
+/*
+ * Observe: what one answer teaches about the candidate that gave it.
+ */
+#pragma once
+
+#include "gateway/answer.h"
+
+/* Engine thread, before the event is handed on: keeps its time. */
+void observe_event(struct choice *c, const struct engine_event *e);
+/* http thread, once an answer: it is complete, or has failed with `fail`. */
+void observe_end(struct answer *a, const struct fail *fail);
