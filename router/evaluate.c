@@ -25,6 +25,7 @@ static void evaluate_family(struct evaluation *e, enum family f)
         r = signal_families[f]->evaluate(s->state, &e->view, values);
     for (size_t i = 0; r < 0 && i < s->n; i++)
         values[i] = (struct signal_value){ TRUTH_unknown, 0, 0 };
+    projections_reduce(e->policy->projections, f, e->values);
 }
 
 void evaluation_all(struct evaluation *e)
@@ -69,11 +70,29 @@ struct best {
     double confidence;
 };
 
-static bool goes_before(const struct policy *p, const struct decision *d, double confidence,
-                        const struct best *best)
+/* The first of those met so far, by tiers and by the strategy: which of the two orders counts is
+ * known when all are met. */
+struct bests {
+    struct best tiered, plain;
+    bool tier; /* one of them has a tier */
+};
+
+static bool goes_before(const struct policy *p, const struct best *a, const struct best *b,
+                        bool tiered)
 {
-    return !best->decision || decision_before(d, confidence, best->decision, best->confidence,
-                                              p->tiered, p->by_confidence);
+    return !b->decision || decision_before(a->decision, a->confidence, b->decision, b->confidence,
+                                           tiered, p->by_confidence);
+}
+
+static void meet(struct bests *b, const struct policy *p, const struct decision *d,
+                 double confidence)
+{
+    struct best met = { d, confidence };
+    if (goes_before(p, &met, &b->tiered, true))
+        b->tiered = met;
+    if (goes_before(p, &met, &b->plain, false))
+        b->plain = met;
+    b->tier = b->tier || d->tier > 0;
 }
 
 const struct decision *evaluation_decide(struct evaluation *e, bool every,
@@ -81,22 +100,23 @@ const struct decision *evaluation_decide(struct evaluation *e, bool every,
                                          const struct decision **ret_unresolved)
 {
     const struct policy *p = e->policy;
-    struct best best = { NULL, 0 }, unresolved = { NULL, 0 };
+    struct bests matched = { { NULL, 0 }, { NULL, 0 }, false }, unresolved = matched;
     bool in_order = !p->tiered && !p->by_confidence && !every;
     for (size_t i = 0; i < p->n_decisions; i++) {
         const struct decision *d = &p->decisions[i];
-        if (in_order && best.decision && d->priority < best.decision->priority)
+        if (in_order && matched.plain.decision && d->priority < matched.plain.decision->priority)
             break; /* the winner cannot change */
         struct verdict v = decision_evaluate(d, evaluation_leaf, e);
-        if (v.value == TRUTH_true && goes_before(p, d, v.confidence, &best))
-            best = (struct best){ d, v.confidence };
-        if (v.value == TRUTH_unknown && d->on_unknown == ON_UNKNOWN_fail_request &&
-            goes_before(p, d, 1, &unresolved))
-            unresolved = (struct best){ d, 1 };
+        if (v.value == TRUTH_true)
+            meet(&matched, p, d, v.confidence);
+        if (v.value == TRUTH_unknown && d->on_unknown == ON_UNKNOWN_fail_request)
+            meet(&unresolved, p, d, 1);
     }
-    *ret_unresolved = NULL;
-    if (unresolved.decision && goes_before(p, unresolved.decision, 1, &best))
-        *ret_unresolved = unresolved.decision;
+    bool tiered = matched.tier || unresolved.tier;
+    struct best open = tiered ? unresolved.tiered : unresolved.plain;
+    struct best best = tiered ? matched.tiered : matched.plain;
+    *ret_unresolved = open.decision && goes_before(p, &open, &best, tiered) ? open.decision : NULL;
+    best = matched.tier ? matched.tiered : matched.plain;
     *ret_verdict = (struct verdict){ best.decision ? TRUTH_true : TRUTH_false, best.confidence };
     return best.decision;
 }

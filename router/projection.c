@@ -1,5 +1,7 @@
 #include "router/projection.h"
 
+#include "router/partition.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -12,7 +14,6 @@ static const char *const value_sources[] = { "binary", "confidence", "raw", "sco
 static const char *const score_methods[] = { "weighted_sum", NULL };
 static const char *const mapping_methods[] = { "threshold_bands", "multi_emit", NULL };
 static const char *const calibrations[] = { "sigmoid_distance", NULL };
-static const char *const semantics[] = { "exclusive", "softmax_exclusive", NULL };
 
 struct input {
     struct str type, name, kb, metric;
@@ -29,7 +30,10 @@ struct score {
     size_t cost; /* derived: inputs looked at, those of the scores it uses included */
 };
 
-enum { MAX_COST = 100000 }; /* scores that use scores must not multiply without end */
+enum {
+    MAX_COST = 100000, /* scores that use scores must not multiply without end */
+    DEFAULT_SLOPE = 12,
+};
 
 struct output {
     struct str name, description;
@@ -48,14 +52,6 @@ struct mapping {
     struct calibration calibration;
     struct item_list outputs;
     size_t score, first; /* number of the first output */
-};
-
-struct partition {
-    struct str name, description;
-    unsigned semantics;
-    double temperature;
-    struct text_list members;
-    struct str default_member;
 };
 
 struct section {
@@ -78,7 +74,8 @@ static const struct option input_options[] = {
     OPT_TEXT(struct input, kb, "kb", NULL, "of kb_metric"),
     OPT_TEXT(struct input, metric, "metric", NULL, "of kb_metric"),
     OPT_FLOAT(struct input, weight, "weight", -1e9, 1e9, OPTION_REQUIRED, "factor of the value"),
-    OPT_WORD(struct input, source, "value_source", value_sources, "binary", "what is weighted"),
+    OPT_WORD(struct input, source, "value_source", value_sources, "binary",
+             "what is weighted; of a score and a kb_metric always the number itself"),
     OPT_FLOAT(struct input, match, "match", -1e9, 1e9, "1", "value of a match, of binary"),
     OPT_FLOAT(struct input, miss, "miss", -1e9, 1e9, "0", "value of a miss, of binary"),
     OPT_END,
@@ -95,7 +92,7 @@ static const struct option score_options[] = {
 static const struct option calibration_options[] = {
     OPT_WORD(struct calibration, method, "method", calibrations, "sigmoid_distance",
              "confidence from the distance to the band's edge"),
-    OPT_FLOAT(struct calibration, slope, "slope", 0, 1e6, "12", "steepness"),
+    OPT_FLOAT(struct calibration, slope, "slope", 0, 1e6, "12", "steepness; 0: the default"),
     OPT_END,
 };
 
@@ -117,16 +114,6 @@ static const struct option mapping_options[] = {
              "the first band that holds, or all of them"),
     OPT_SECTION(struct mapping, calibration, "calibration", calibration_options, "of confidence"),
     OPT_LIST(struct mapping, outputs, "outputs", 1000, output_options, struct output, "the bands"),
-    OPT_END,
-};
-
-static const struct option partition_options[] = {
-    OPT_TEXT(struct partition, name, "name", OPTION_REQUIRED, "for people"),
-    OPT_TEXT(struct partition, description, "description", NULL, "for people"),
-    OPT_WORD(struct partition, semantics, "semantics", semantics, "exclusive", "how one wins"),
-    OPT_FLOAT(struct partition, temperature, "temperature", 0, 1000, "1", "of softmax"),
-    OPT_TEXTS(struct partition, members, "members", 1000, "domains or embeddings"),
-    OPT_TEXT(struct partition, default_member, "default", NULL, "wins when none matches"),
     OPT_END,
 };
 
@@ -178,8 +165,12 @@ struct str projections_output_name(const struct projections *p, size_t i)
     return p->outputs[i].output->name;
 }
 
-static int read_band(struct build *b, struct output *o, const char *path)
+static int read_band(struct build *b, struct output *o, const struct node *at, const char *path)
 {
+    if ((o->gt && o->gte) || (o->lt && o->lte))
+        (void)node_problem(b->source->p, PROBLEM_error, at, path,
+                           "the band '%.*s' has two bounds on one side: gt or gte, lt or lte",
+                           STR_ARG(o->name));
     static const struct str keys[] = { { "gt", 2 }, { "gte", 3 }, { "lt", 2 }, { "lte", 3 } };
     const struct node *all[] = { o->gt, o->gte, o->lt, o->lte };
     const struct node *items[4];
@@ -209,8 +200,10 @@ static int add_outputs(struct build *b, size_t m)
     if (mapping->score == SIZE_MAX)
         (void)node_problem(b->source->p, PROBLEM_error, at, path, "the score '%.*s' is not defined",
                            STR_ARG(mapping->source));
+    if (mapping->outputs.n == 0)
+        (void)node_problem(b->source->p, PROBLEM_error, at, path, "a mapping needs outputs");
     for (size_t i = 0; i < mapping->outputs.n; i++) {
-        int e = read_band(b, &outputs[i], path);
+        int e = read_band(b, &outputs[i], at, path);
         if (e < 0 && e != -EINVAL)
             return e;
         if (projections_find(p, outputs[i].name) != SIZE_MAX)
@@ -222,30 +215,44 @@ static int add_outputs(struct build *b, size_t m)
     return 0;
 }
 
+/* By its confidence an output is meant, else a score; either name will do where only one is. */
 static void resolve_projection(struct build *b, struct input *in, const struct node *at,
                                const char *path)
 {
-    in->index = projections_find(b->p, in->name);
-    in->kind = INPUT_output;
-    if (in->index == SIZE_MAX) {
-        in->index = find_score(b->p, in->name);
-        in->kind = INPUT_score;
+    size_t output = projections_find(b->p, in->name), score = find_score(b->p, in->name);
+    bool is_output = output != SIZE_MAX && (in->source == VALUE_confidence || score == SIZE_MAX);
+    in->kind = is_output ? INPUT_output : INPUT_score;
+    in->index = is_output ? output : score;
+    if (output != SIZE_MAX || (score != SIZE_MAX && in->source != VALUE_confidence))
+        return;
+    in->kind = INPUT_none;
+    (void)node_problem(b->source->p, PROBLEM_error, at, path,
+                       score == SIZE_MAX ? "the projection '%.*s' is not defined"
+                                         : "'%.*s' is a score, which has no confidence; an output "
+                                           "of a mapping has one",
+                       STR_ARG(in->name));
+}
+
+static void resolve_metric(struct build *b, struct input *in, const struct node *at,
+                           const char *path)
+{
+    in->kind = INPUT_none;
+    if (in->kb.n == 0 || in->metric.n == 0) {
+        (void)node_problem(b->source->p, PROBLEM_error, at, path, "kb_metric needs kb and metric");
+        return;
     }
-    if (in->index == SIZE_MAX) {
-        in->kind = INPUT_none;
-        (void)node_problem(b->source->p, PROBLEM_error, at, path,
-                           "the projection '%.*s' is not defined", STR_ARG(in->name));
-    }
+    if (node_get(at, "value_source") && in->source != VALUE_score)
+        (void)node_problem(b->source->p, PROBLEM_error, node_get(at, "value_source"), path,
+                           "the value_source of a kb_metric is 'score'");
+    in->source = VALUE_score;
+    in->kind = INPUT_metric;
 }
 
 static void resolve_input(struct build *b, struct input *in, const struct node *at,
                           const char *path)
 {
     if (str_is(in->type, "kb_metric")) {
-        in->kind = INPUT_metric;
-        if (in->kb.n == 0 || in->metric.n == 0)
-            (void)node_problem(b->source->p, PROBLEM_error, at, path,
-                               "kb_metric needs kb and metric");
+        resolve_metric(b, in, at, path);
         return;
     }
     if (str_is(in->type, "projection")) {
@@ -265,8 +272,12 @@ static void resolve_inputs(struct build *b)
     for (size_t i = 0; i < b->p->s.scores.n; i++) {
         struct input *inputs = scores[i].inputs.items;
         const struct node *nodes = node_at(list, i) ? node_get(node_at(list, i), "inputs") : NULL;
+        char path[256];
+        (void)snprintf(path, sizeof(path), "%s.scores[%zu]", b->source->path, i);
+        if (scores[i].inputs.n == 0)
+            (void)node_problem(b->source->p, PROBLEM_error, node_at(list, i), path,
+                               "a score needs inputs");
         for (size_t k = 0; k < scores[i].inputs.n; k++) {
-            char path[256];
             (void)snprintf(path, sizeof(path), "%s.scores[%zu].inputs[%zu]", b->source->path, i, k);
             resolve_input(b, &inputs[k], node_at(nodes, k), path);
         }
@@ -331,36 +342,17 @@ static void check_names(struct build *b)
         }
 }
 
-static bool member_known(struct build *b, struct str name)
+static int resolve_partitions(struct build *b)
 {
-    static const struct str types[] = { { "domain", 6 }, { "embedding", 9 } };
-    for (size_t i = 0; i < ARRAY_LEN(types); i++)
-        if (b->source->resolve(b->source->ctx, types[i], name, NULL, NULL) != SIZE_MAX)
-            return true;
-    return false;
-}
-
-static void check_partitions(struct build *b)
-{
-    const struct partition *parts = b->p->s.partitions.items;
+    struct partition *parts = b->p->s.partitions.items;
     for (size_t i = 0; i < b->p->s.partitions.n; i++) {
-        const struct node *at = node_at(list_of(b, "partitions"), i);
-        bool default_found = parts[i].default_member.n == 0;
         char path[256];
         (void)snprintf(path, sizeof(path), "%s.partitions[%zu]", b->source->path, i);
-        for (size_t k = 0; k < parts[i].members.n; k++) {
-            struct str name = parts[i].members.items[k];
-            default_found = default_found || str_eq(name, parts[i].default_member);
-            if (!member_known(b, name))
-                (void)node_problem(b->source->p, PROBLEM_error, at, path,
-                                   "the member '%.*s' is neither a domain nor an embedding",
-                                   STR_ARG(name));
-        }
-        if (!default_found)
-            (void)node_problem(b->source->p, PROBLEM_error, at, path,
-                               "the default '%.*s' is not a member",
-                               STR_ARG(parts[i].default_member));
+        int e = partition_resolve(&parts[i], b->source, node_at(list_of(b, "partitions"), i), path);
+        if (e < 0)
+            return e;
     }
+    return 0;
 }
 
 int projections_new(struct projections **ret, const struct projection_source *source)
@@ -391,8 +383,7 @@ int projections_new(struct projections **ret, const struct projection_source *so
     check_names(&b);
     resolve_inputs(&b);
     break_circles(&b);
-    check_partitions(&b);
-    return 0;
+    return resolve_partitions(&b);
 }
 
 static void each_of_score(const struct projections *p, size_t score,
@@ -418,6 +409,15 @@ void projections_each_signal(const struct projections *p, size_t output,
 
 /* ---- evaluating ---- */
 
+void projections_reduce(const struct projections *p, enum family f, struct signal_value *values)
+{
+    if (!p || (f != FAMILY_domain && f != FAMILY_embedding))
+        return;
+    const struct partition *parts = p->s.partitions.items;
+    for (size_t i = 0; i < p->s.partitions.n; i++)
+        partition_reduce(&parts[i], f, values);
+}
+
 struct interval {
     double lo, hi;
 };
@@ -436,8 +436,8 @@ static struct interval of_signal(const struct input *in, struct signal_value v)
     double x = v.value == TRUTH_true ? in->match : in->miss;
     if (in->source == VALUE_raw || in->source == VALUE_score)
         x = v.raw;
-    else if (in->source == VALUE_confidence)
-        x = v.value == TRUTH_true ? v.confidence : 0;
+    else if (in->source == VALUE_confidence) /* a match without a confidence counts 1 */
+        x = v.value != TRUTH_true ? 0 : v.confidence > 0 ? v.confidence : 1;
     return (struct interval){ x, x };
 }
 
@@ -498,11 +498,12 @@ static enum truth holds(const struct predicate *band, struct interval x)
 static double confidence(const struct mapping *m, const struct predicate *band, struct interval x)
 {
     const double bounds[] = { band->gt, band->gte, band->lt, band->lte };
+    double slope = m->calibration.slope > 0 ? m->calibration.slope : DEFAULT_SLOPE;
     double least = INFINITY;
     for (size_t i = 0; i < ARRAY_LEN(bounds); i++)
         if (!isnan(bounds[i]))
             least = fmin(least, fmin(fabs(x.lo - bounds[i]), fabs(x.hi - bounds[i])));
-    return isinf(least) ? 1 : 1 / (1 + exp(-m->calibration.slope * least));
+    return isinf(least) ? 1 : 1 / (1 + exp(-slope * least));
 }
 
 struct signal_value projections_evaluate(const struct projections *p, size_t output, signal_fn get,

@@ -33,6 +33,10 @@ size_t projections_find(const struct projections *p, struct str output); /* SIZE
 void projections_each_signal(const struct projections *p, size_t output,
                              void (*each)(void *ctx, size_t signal), void *ctx);
 
+/* Lets one member of each partition win, once its family is evaluated. `values` are those of all
+ * signals. */
+void projections_reduce(const struct projections *p, enum family f, struct signal_value *values);
+
 /* Says what a signal is for this request. */
 typedef struct signal_value (*signal_fn)(void *ctx, size_t signal);
 struct signal_value projections_evaluate(const struct projections *p, size_t output, signal_fn get,

@@ -117,6 +117,11 @@ static void one_decision_wins(void **state)
           "y" },
         { HEAD "  decisions:\n" D("t2", "tier: 2, priority: 9, " A) D("t1", "tier: 1, " S),
           "aa x x", "t1" },
+        /* tiers count where one of those that match has one: s matches at 0.5 */
+        { HEAD "  decisions:\n" D("t2", "tier: 2, " B) D("y", "priority: 9, " S) D("z", A),
+          "aa x x", "y" },
+        { HEAD "  decisions:\n" D("t2", "tier: 2, " B) D("y", "priority: 9, " S) D("z", A),
+          "aa bb x x", "z" },
         { HEAD "  decisions:\n" D("any", "description: x") D("a", "priority: 1, " A), "aa", "a" },
         { HEAD "  decisions:\n" D("any", "description: x") D("a", "priority: 1, " A), "bb", "any" },
         { HEAD "  decisions:\n" D("any", "rules: {}"), "bb", "any" },

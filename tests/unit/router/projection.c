@@ -5,7 +5,10 @@
 
 #include "base/limits.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Keywords a, b, c; an embedding e that is not evaluated; the given projections. */
 static struct router *policy(const char *projections, const char *leaf, struct config **c)
@@ -146,12 +149,51 @@ static void confidence_is_a_sigmoid_of_the_distance(void **state)
     }
 }
 
+static void a_projection_that_cannot_work_is_refused(void **state)
+{
+    static const struct {
+        const char *projections, *says; /* NULL: nothing is wrong */
+    } rows[] = {
+        { SUM(IN("a", "1")) MAP("threshold_bands", "{name: x, gt: 1, gte: 2}"), "two bounds" },
+        { SUM(IN("a", "1")) MAP("threshold_bands", ""), "needs outputs" },
+        { SUM("") MAP("threshold_bands", "{name: x, gt: 1}"), "needs inputs" },
+        { SUM("{type: projection, name: s, weight: 1}") MAP("threshold_bands", "{name: x, gt: 1}"),
+          "depends on itself" },
+        { SUM("{type: projection, name: x, weight: 1, value_source: confidence}")
+              MAP("threshold_bands", "{name: x, gt: 1}"),
+          "depends on itself" },
+        { "scores: [{name: s, inputs: [{type: projection, name: t, weight: 1,"
+          " value_source: confidence}]}, {name: t, inputs: [" IN(
+              "a", "1") "]}],"
+                        " mappings: [{name: m, source: s, outputs: [{name: x, gt: 1}]}]",
+          "which has no confidence" },
+        { SUM("{type: kb_metric, kb: k, weight: 1}") MAP("threshold_bands", "{name: x, gt: 1}"),
+          "needs kb and metric" },
+        { SUM("{type: keyword, name: nobody, weight: 1}")
+              MAP("threshold_bands", "{name: x, gt: 1}"),
+          "'nobody' is not defined" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct buf b = BUF_INIT(MIB);
+        buf_addf(&b,
+                 "routing: {signals: {keywords: [{name: a, keywords: [aa]}]}, projections: {%s}}",
+                 rows[i].projections);
+        int e;
+        char *text = policy_problems(b.p, &e);
+        if (e != -EINVAL || !strstr(text, rows[i].says))
+            fail_msg("row %zu: %s", i, text);
+        free(text);
+        buf_done(&b);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(bands_are_named_by_the_sum),
         cmocka_unit_test(scores_may_use_scores_and_outputs),
         cmocka_unit_test(confidence_is_a_sigmoid_of_the_distance),
+        cmocka_unit_test(a_projection_that_cannot_work_is_refused),
     };
     return TEST_RUN(tests);
 }
