@@ -73,3 +73,21 @@ struct verdict decision_evaluate(const struct decision *d, leaf_fn leaf, void *c
  */
 bool decision_before(const struct decision *a, double confidence_a, const struct decision *b,
                      double confidence_b, bool tiered, bool by_confidence);
+
+/*
+ * The decision that wins; NULL: none matches. `sorted`: by tier up, then priority down. A decision
+ * is asked only while it could still win, so the winner is that of asking all of them. Tiers count
+ * once a decision that has one matches.
+ */
+struct decision_list {
+    const struct decision *sorted;
+    size_t n;
+    bool by_confidence;
+};
+struct decision_outcome {
+    const struct decision *winner;
+    double confidence;
+    const struct decision
+        *unresolved; /* fail_request, unknown, and it would go before the winner */
+};
+struct decision_outcome decisions_pick(const struct decision_list *list, leaf_fn leaf, void *ctx);

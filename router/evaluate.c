@@ -65,58 +65,9 @@ struct verdict evaluation_leaf(void *ctx, const struct rule *leaf)
     return (struct verdict){ v.value, v.confidence };
 }
 
-struct best {
-    const struct decision *decision;
-    double confidence;
-};
-
-/* The first of those met so far, by tiers and by the strategy: which of the two orders counts is
- * known when all are met. */
-struct bests {
-    struct best tiered, plain;
-    bool tier; /* one of them has a tier */
-};
-
-static bool goes_before(const struct policy *p, const struct best *a, const struct best *b,
-                        bool tiered)
-{
-    return !b->decision || decision_before(a->decision, a->confidence, b->decision, b->confidence,
-                                           tiered, p->by_confidence);
-}
-
-static void meet(struct bests *b, const struct policy *p, const struct decision *d,
-                 double confidence)
-{
-    struct best met = { d, confidence };
-    if (goes_before(p, &met, &b->tiered, true))
-        b->tiered = met;
-    if (goes_before(p, &met, &b->plain, false))
-        b->plain = met;
-    b->tier = b->tier || d->tier > 0;
-}
-
-const struct decision *evaluation_decide(struct evaluation *e, bool every,
-                                         struct verdict *ret_verdict,
-                                         const struct decision **ret_unresolved)
+struct decision_outcome evaluation_decide(struct evaluation *e)
 {
     const struct policy *p = e->policy;
-    struct bests matched = { { NULL, 0 }, { NULL, 0 }, false }, unresolved = matched;
-    bool in_order = !p->tiered && !p->by_confidence && !every;
-    for (size_t i = 0; i < p->n_decisions; i++) {
-        const struct decision *d = &p->decisions[i];
-        if (in_order && matched.plain.decision && d->priority < matched.plain.decision->priority)
-            break; /* the winner cannot change */
-        struct verdict v = decision_evaluate(d, evaluation_leaf, e);
-        if (v.value == TRUTH_true)
-            meet(&matched, p, d, v.confidence);
-        if (v.value == TRUTH_unknown && d->on_unknown == ON_UNKNOWN_fail_request)
-            meet(&unresolved, p, d, 1);
-    }
-    bool tiered = matched.tier || unresolved.tier;
-    struct best open = tiered ? unresolved.tiered : unresolved.plain;
-    struct best best = tiered ? matched.tiered : matched.plain;
-    *ret_unresolved = open.decision && goes_before(p, &open, &best, tiered) ? open.decision : NULL;
-    best = matched.tier ? matched.tiered : matched.plain;
-    *ret_verdict = (struct verdict){ best.decision ? TRUTH_true : TRUTH_false, best.confidence };
-    return best.decision;
+    struct decision_list list = { p->decisions, p->n_decisions, p->by_confidence };
+    return decisions_pick(&list, evaluation_leaf, e);
 }

@@ -23,7 +23,4 @@ struct verdict evaluation_leaf(void *ctx,
 struct signal_value evaluation_signal(struct evaluation *e, size_t i);
 struct signal_value evaluation_output(struct evaluation *e, size_t i);
 
-/* The decision that wins, or NULL; *ret_unresolved: one that had to be decided and could not. */
-const struct decision *evaluation_decide(struct evaluation *e, bool every,
-                                         struct verdict *ret_verdict,
-                                         const struct decision **ret_unresolved);
+struct decision_outcome evaluation_decide(struct evaluation *e);

@@ -337,9 +337,11 @@ static int load_decision(struct load *l, struct decision *d, size_t i, const str
     return selection_load(d, &source);
 }
 
-static int by_priority(const void *a, const void *b)
+static int by_rank(const void *a, const void *b)
 {
     const struct decision *x = a, *y = b;
+    if (x->tier != y->tier)
+        return x->tier < y->tier ? -1 : 1;
     if (x->priority != y->priority)
         return x->priority < y->priority ? 1 : -1;
     return str_cmp(x->name, y->name);
@@ -377,13 +379,12 @@ static int load_decisions(struct load *l, struct item_list decisions, const stru
         int e = load_decision(l, &p->decisions[i], i, list->items[i]);
         if (e < 0 && e != -EINVAL)
             return e;
-        p->tiered = p->tiered || p->decisions[i].tier > 0;
     }
     if (p->n_decisions == 0)
         return 0;
     qsort(p->decisions, p->n_decisions, sizeof(*p->decisions), by_decision_name);
     check_decision_names(l, list);
-    qsort(p->decisions, p->n_decisions, sizeof(*p->decisions), by_priority);
+    qsort(p->decisions, p->n_decisions, sizeof(*p->decisions), by_rank);
     return 0;
 }
 

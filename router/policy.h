@@ -26,12 +26,11 @@ struct family_state {
 struct policy {
     struct str name;
     bool by_confidence;
-    bool tiered; /* some decision has a tier */
     struct family_state families[FAMILY_N];
     struct signal *signals;
     size_t n_signals;
     struct projections *projections;
-    struct decision *decisions; /* highest priority first, then in the file's order */
+    struct decision *decisions; /* by tier up, priority down, name */
     size_t n_decisions;
 };
 

@@ -121,8 +121,6 @@ int router_route(const struct router *r, const struct route_request *request, st
     const struct entrypoint *entry = find_entrypoint(r, request->chat->model);
     const struct policy *policy = &r->policies[entry ? entry->policy : 0];
     struct evaluation e;
-    struct verdict verdict;
-    const struct decision *unresolved;
     int k = evaluation_init(&e, policy, request, arena);
     if (k < 0)
         return fail_errno(reterr, k, "routing");
@@ -133,17 +131,18 @@ int router_route(const struct router *r, const struct route_request *request, st
     };
     if (request->trace)
         evaluation_all(&e);
-    const struct decision *d = evaluation_decide(&e, request->trace, &verdict, &unresolved);
-    if (unresolved)
+    struct decision_outcome out = evaluation_decide(&e);
+    const struct decision *d = out.winner;
+    if (out.unresolved)
         return fail_set(reterr, FAIL_overloaded,
                         "the decision '%.*s' could not be resolved: a signal it needs could not be "
                         "evaluated",
-                        STR_ARG(unresolved->name));
+                        STR_ARG(out.unresolved->name));
     if (!d)
         use_default(r, ret);
     else if (use_decision(r, d, request, arena, ret, reterr) != 0)
         return FAILED;
-    ret->confidence = verdict.confidence;
+    ret->confidence = out.confidence;
     if (ret->model.n == 0)
         return fail_param(reterr, FAIL_model_not_found, "model",
                           "no decision matched and there is no default model; set "

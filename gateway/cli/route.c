@@ -35,7 +35,7 @@ static int route_line(const struct router *r, struct str line, bool explain, str
     if (e == 0 && !router_is_auto(r, chat.model)) {
         e = name_model(r, chat.model, &route, reterr);
     } else if (e == 0) {
-        struct route_request q = { .chat = &chat, .trace = true }; /* all signals are printed */
+        struct route_request q = { .chat = &chat, .trace = explain };
         e = router_route(r, &q, arena, &route, reterr);
     }
     if (e < 0)

@@ -165,9 +165,22 @@ bool unicode_next_unit(struct str s, size_t *pos, struct str *ret_unit)
 
 size_t unicode_units(struct str s)
 {
-    size_t n = 0;
-    struct str unit;
-    for (size_t pos = 0; unicode_next_unit(s, &pos, &unit);)
-        n++;
+    const unsigned char *ascii = pages[page_of[0]];
+    size_t n = 0, at = 0;
+    bool inside = false; /* a unit, that more characters may belong to */
+    while (at < s.n) {
+        unsigned char c = (unsigned char)s.p[at];
+        if (c < 0x80) {
+            bool more = inside && ascii[c] & WORD && c != '_';
+            n += !more && ascii[c] & ALNUM;
+            inside = more || ascii[c] & ALNUM;
+            at++;
+            continue;
+        }
+        unsigned p = properties(str_utf8_next(s, &at));
+        bool more = inside && p & WORD && !(p & CJK);
+        n += !more && p & (ALNUM | CJK);
+        inside = !(p & CJK) && (more || p & ALNUM);
+    }
     return n;
 }

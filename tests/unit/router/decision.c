@@ -6,6 +6,8 @@
 #include "tests/support/test.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { LEAVES = 5, MAX_NODES = 64, TREES = 100000 };
@@ -209,6 +211,146 @@ static void decisions_are_ordered_by_tier_priority_confidence_and_name(void **st
     }
 }
 
+/* ---- lazy against eager ---- */
+
+enum { DECISIONS = 5 };
+
+struct listed {
+    struct decision decisions[DECISIONS];
+    struct tree trees[DECISIONS];
+    char names[DECISIONS][4];
+    struct world world;
+    unsigned asked; /* leaves */
+};
+
+static struct verdict look_counting(void *ctx, const struct rule *leaf)
+{
+    struct listed *l = ctx;
+    l->asked++;
+    return look(&l->world, leaf);
+}
+
+static int by_tier_and_priority(const void *a, const void *b)
+{
+    const struct decision *x = a, *y = b;
+    if (x->tier != y->tier)
+        return x->tier < y->tier ? -1 : 1;
+    return x->priority > y->priority ? -1 : x->priority < y->priority;
+}
+
+static void draw_decisions(struct listed *l, uint64_t *seed)
+{
+    static const enum on_unknown ways[] = { ON_UNKNOWN_no_match, ON_UNKNOWN_no_match,
+                                            ON_UNKNOWN_match, ON_UNKNOWN_fail_request };
+    unsigned tiers = 1 + (unsigned)(test_random(seed) % 3);
+    for (size_t i = 0; i < LEAVES; i++) {
+        l->world.value[i] = (enum truth)(test_random(seed) % 3);
+        l->world.confidence[i] =
+            l->world.value[i] == TRUTH_true ? (double)(test_random(seed) % 5) / 4 : 0;
+    }
+    for (size_t i = 0; i < DECISIONS; i++) {
+        l->trees[i].n = 0;
+        (void)snprintf(l->names[i], sizeof(l->names[i]), "d%zu", i);
+        l->decisions[i] = (struct decision){
+            .name = str_of(l->names[i]),
+            .priority = (int64_t)(test_random(seed) % 3),
+            .tier = test_random(seed) % tiers,
+            .always = test_random(seed) % 16 == 0,
+            .on_unknown = ways[test_random(seed) % ARRAY_LEN(ways)],
+            .rules = *grow(&l->trees[i], seed, 3),
+        };
+    }
+    qsort(l->decisions, DECISIONS, sizeof(*l->decisions), by_tier_and_priority);
+}
+
+/* Eager, by the reference's words: everything is evaluated, then those that match are sorted. */
+static const struct decision *eager(const struct listed *l, bool by_confidence, double *ret)
+{
+    struct {
+        const struct decision *d;
+        double confidence;
+    } hits[DECISIONS];
+    size_t n = 0, best = 0;
+    bool tiered = false;
+    for (size_t i = 0; i < DECISIONS; i++) {
+        const struct decision *d = &l->decisions[i];
+        int k = d->always ? 2 : kleene(&d->rules, &l->world);
+        if (k != 2 && (k != 1 || d->on_unknown != ON_UNKNOWN_match))
+            continue;
+        hits[n].d = d;
+        hits[n++].confidence = d->always ? 0 : k == 1 ? 1 : confidence(&d->rules, &l->world);
+        tiered = tiered || d->tier > 0;
+    }
+    for (size_t i = 1; i < n; i++) {
+        double tier = (double)hits[best].d->tier - (double)hits[i].d->tier;
+        double sure = hits[i].confidence - hits[best].confidence;
+        double rank = (double)hits[i].d->priority - (double)hits[best].d->priority;
+        double name = str_cmp(hits[best].d->name, hits[i].d->name);
+        bool sure_first = tiered || by_confidence;
+        double keys[] = { tiered ? tier : 0, sure_first ? sure : rank, sure_first ? rank : sure,
+                          name };
+        size_t k = 0;
+        while (k < 3 && keys[k] == 0)
+            k++;
+        best = keys[k] > 0 ? i : best;
+    }
+    *ret = n ? hits[best].confidence : 0;
+    return n ? hits[best].d : NULL;
+}
+
+static void asking_only_what_matters_picks_the_same_winner(void **state)
+{
+    uint64_t seed = 7;
+    size_t lazy_leaves = 0, eager_leaves = 0, won = 0, open = 0;
+    for (unsigned k = 0; k < TREES; k++) {
+        struct listed l = { .asked = 0 };
+        double sure;
+        draw_decisions(&l, &seed);
+        struct decision_list list = { l.decisions, DECISIONS, test_random(&seed) % 2 };
+        struct decision_outcome out = decisions_pick(&list, look_counting, &l);
+        assert_ptr_equal(out.winner, eager(&l, list.by_confidence, &sure));
+        assert_true(fabs(out.confidence - sure) < 1e-12);
+        lazy_leaves += l.asked;
+        l.asked = 0;
+        for (size_t i = 0; i < DECISIONS; i++)
+            (void)decision_evaluate(&l.decisions[i], look_counting, &l);
+        eager_leaves += l.asked;
+        won += out.winner != NULL;
+        open += out.unresolved != NULL;
+        if (out.unresolved)
+            assert_int_equal(kleene(&out.unresolved->rules, &l.world), 1);
+    }
+    assert_in_range(won, TREES / 2, TREES - 1);
+    assert_in_range(open, TREES / 100, TREES / 2);
+    print_message("# lazy %zu eager %zu\n", lazy_leaves, eager_leaves);
+    assert_true(lazy_leaves * 10 < eager_leaves * 9);
+}
+
+/* Whoever is open and would have won by matching surely is reported, and nobody else. */
+static void what_could_still_have_won_is_unresolved(void **state)
+{
+    uint64_t seed = 11;
+    for (unsigned k = 0; k < TREES; k++) {
+        struct listed l = { .asked = 0 };
+        double sure;
+        draw_decisions(&l, &seed);
+        for (size_t i = 0; i < DECISIONS; i++)
+            l.decisions[i].tier = 0;
+        struct decision_list list = { l.decisions, DECISIONS, true };
+        struct decision_outcome out = decisions_pick(&list, look_counting, &l);
+        bool any = false;
+        const struct decision *winner = eager(&l, true, &sure);
+        for (size_t i = 0; i < DECISIONS; i++) {
+            const struct decision *d = &l.decisions[i];
+            if (d->always || d->on_unknown != ON_UNKNOWN_fail_request ||
+                kleene(&d->rules, &l.world) != 1)
+                continue;
+            any = any || !winner || decision_before(d, 1, winner, sure, false, true);
+        }
+        assert_int_equal(any, out.unresolved != NULL);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -217,6 +359,8 @@ int main(void)
         cmocka_unit_test(an_unknown_leaf_counts_as_its_author_says),
         cmocka_unit_test(a_decision_without_rules_matches_with_confidence_0),
         cmocka_unit_test(decisions_are_ordered_by_tier_priority_confidence_and_name),
+        cmocka_unit_test(asking_only_what_matters_picks_the_same_winner),
+        cmocka_unit_test(what_could_still_have_won_is_unresolved),
     };
     return TEST_RUN(tests);
 }

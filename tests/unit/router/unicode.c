@@ -147,6 +147,33 @@ static void stems_are_those_of_porter(void **state)
     assert_false(stem_is_stop_word(STR("code")));
 }
 
+static void random_text(char *into, size_t size, size_t n, uint64_t *seed)
+{
+    static const char *const letters[] = { "a", "b", " ", "中", "д", "_", "A", "Д" };
+    into[0] = '\0';
+    for (size_t k = 0; k < n && strlen(into) + 4 < size; k++)
+        strncat(into, letters[test_random(seed) % ARRAY_LEN(letters)], 4);
+}
+
+static void units_are_counted_as_they_are_cut(void **state)
+{
+    uint64_t seed = 9;
+    for (unsigned round = 0; round < 2000; round++) {
+        char raw[128];
+        random_text(raw, sizeof(raw), test_random(&seed) % 30, &seed);
+        if (round % 3 == 0)
+            strncat(raw,
+                    "e\xcc\x81\xe2\x80\xbf"
+                    "1",
+                    8); /* a mark, a connector, a digit */
+        struct str unit;
+        size_t n = 0;
+        for (size_t pos = 0; unicode_next_unit(str_of(raw), &pos, &unit);)
+            n++;
+        assert_int_equal(unicode_units(str_of(raw)), n);
+    }
+}
+
 /* Reference: every literal, every position, alone. */
 static bool stands_anywhere(struct str text, struct str what, bool bounded)
 {
@@ -248,6 +275,7 @@ int main(void)
         cmocka_unit_test(text_is_folded_in_every_script),
         cmocka_unit_test(units_count_characters_of_cjk_and_words_of_the_rest),
         cmocka_unit_test(stems_are_those_of_porter),
+        cmocka_unit_test(units_are_counted_as_they_are_cut),
         cmocka_unit_test(random_literals_are_found_as_one_by_one),
         cmocka_unit_test(hostile_patterns_end_within_their_budget),
         cmocka_unit_test(matches_are_counted_without_overlap),
