@@ -12,7 +12,9 @@ int evaluation_init(struct evaluation *ret, const struct policy *policy,
     ret->output_done = arena_array(arena, m + 1, sizeof(*ret->output_done));
     if (!ret->values || !ret->outputs || !ret->output_done)
         return -ENOMEM;
-    return signal_view_init(&ret->view, request, arena);
+    int r = signal_view_init(&ret->view, request, arena);
+    ret->view.space = policy->space;
+    return r;
 }
 
 static void evaluate_family(struct evaluation *e, enum family f)

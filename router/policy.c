@@ -228,7 +228,8 @@ static int load_family(struct load *l, enum family f, const struct node *list)
         return k < 0 ? k : e;
     char path[PATH_BYTES];
     (void)snprintf(path, sizeof(path), "%s.signals.%s", l->s->path, signal_keys[f]);
-    struct signal_rules rules = { items, list->n, list, path, l->s->config, l->s->arena, l->s->p };
+    struct signal_rules rules = { items,           list->n,     list,        path,
+                                  l->s->config, l->s->space, l->s->arena, l->s->p };
     if (family->compile)
         e = family->compile(&l->p->families[f].state, &rules);
     if (e == 0 && !l->p->families[f].state)
@@ -402,7 +403,7 @@ int policy_load(struct policy *ret, const struct policy_source *source)
     struct load l = { source, ret };
     struct profile profile = { 0 };
     struct word_option strategy = { source->strategy };
-    *ret = (struct policy){ .name = source->name };
+    *ret = (struct policy){ .name = source->name, .space = source->space };
     int e = schema_read(&profile, profile_options, source->routing, source->path, source->arena,
                         source->p);
     if (e < 0 && e != -EINVAL)

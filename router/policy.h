@@ -32,6 +32,7 @@ struct policy {
     struct projections *projections;
     struct decision *decisions; /* by tier up, priority down, name */
     size_t n_decisions;
+    const struct vector_space *space; /* the source's */
 };
 
 struct model_price {
@@ -65,6 +66,7 @@ struct policy_source {
     const struct node *routing;
     const char *path; /* "routing", "recipes[2].routing" */
     const struct config *config;
+    const struct vector_space *space; /* outlives the policy */
     const struct model_names *models;
     unsigned strategy; /* when the profile names none */
     struct arena *arena;

@@ -277,7 +277,7 @@ static int load_policies(struct load *l)
     r->policies = arena_array(r->arena, l->lists.recipes.n + 1, sizeof(*r->policies));
     if (!r->policies)
         return -ENOMEM;
-    struct policy_source s = { STR("default"), r->config->routing, "routing", r->config,
+    struct policy_source s = { STR("default"), r->config->routing, "routing", r->config, r->space,
                                &r->models,     l->strategy,        r->arena,  l->p };
     r->n_policies = 1;
     int e = policy_load(&r->policies[0], &s);

@@ -11,6 +11,13 @@
 
 int router_new(struct router **ret, const struct config *c, struct problems *p)
 {
+    static const struct router_parts none = { NULL };
+    return router_new_with(ret, c, &none, p);
+}
+
+int router_new_with(struct router **ret, const struct config *c, const struct router_parts *parts,
+                    struct problems *p)
+{
     CLEANUP(router_freep) struct router *r = calloc(1, sizeof(*r));
     if (!r)
         return -ENOMEM;
@@ -18,6 +25,10 @@ int router_new(struct router **ret, const struct config *c, struct problems *p)
     r->arena = arena_new(ROUTER_ARENA);
     if (!r->arena)
         return -ENOMEM;
+    int s = parts->encoder ? vector_space_encoder(&r->space, parts->encoder)
+                           : vector_space_lexical(&r->space);
+    if (s < 0)
+        return s;
     size_t before = problems_count(p, PROBLEM_error);
     int e = profiles_load(r, p);
     if (e < 0 && e != -EINVAL)
@@ -43,9 +54,15 @@ struct router *router_free(struct router *r)
         return NULL;
     for (size_t i = 0; i < r->n_policies; i++)
         policy_done(&r->policies[i]);
+    (void)vector_space_free(r->space);
     (void)arena_free(r->arena);
     free(r);
     return NULL;
+}
+
+bool router_blocks(const struct router *r)
+{
+    return vector_space_blocks(r->space);
 }
 
 static const struct entrypoint *find_entrypoint(const struct router *r, struct str model)

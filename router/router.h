@@ -12,6 +12,7 @@
 #include "config/config.h"
 #include "engine/chat.h"
 
+struct engine;
 struct router;
 
 /*
@@ -20,6 +21,13 @@ struct router;
  * router that knows no auto decision: every auto request goes to the default model.
  */
 int router_new(struct router **ret, const struct config *c, struct problems *p) MUST_USE;
+/* What a router may use of the program around it. */
+struct router_parts {
+    struct engine *encoder; /* borrowed, of engine.embedding; NULL: the lexical space */
+};
+int router_new_with(struct router **ret, const struct config *c, const struct router_parts *parts,
+                    struct problems *p) MUST_USE;
+
 /* What a catalog says of an adapter, in the caller's arena. */
 struct adapter_words {
     /* true: *ret_description and *ret_examples hold it. `adapter` is without "@alias". */
@@ -143,6 +151,9 @@ struct route {
     struct str text;      /* the user's turn that the signals read */
     uint64_t us;          /* spent routing */
 };
+
+/* Whether routing may wait for a model's forward: then not on a thread that must not block. */
+bool router_blocks(const struct router *r);
 
 /* Whether this model name asks the router to choose: auto, MoM, configured auto names, an
  * entrypoint. */

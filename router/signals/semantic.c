@@ -8,34 +8,6 @@
     OPT_TEXT(type, name, "name", OPTION_REQUIRED, "by which rules refer to it"),                   \
         OPT_TEXT(type, description, "description", NULL, "for people")
 
-/* ---- embeddings ---- */
-
-static const char *const aggregations[] = { "mean", "max", "any", NULL };
-static const char *const query_modalities[] = { "text", "image", NULL };
-
-struct embedding_rule {
-    struct str name, description;
-    double threshold;
-    unsigned aggregation, query_modality;
-    struct text_list candidates;
-};
-
-static const struct option embedding_options[] = {
-    OPT_NAME(struct embedding_rule),
-    OPT_FLOAT(struct embedding_rule, threshold, "threshold", 0, 1, "0.75", "least similarity"),
-    OPT_WORD(struct embedding_rule, aggregation, "aggregation_method", aggregations, "max",
-             "over the candidates"),
-    OPT_WORD(struct embedding_rule, query_modality, "query_modality", query_modalities, "text",
-             "what is compared"),
-    OPT_TEXTS(struct embedding_rule, candidates, "candidates", 10000, "examples"),
-    OPT_END,
-};
-
-const struct signal_family family_embedding = {
-    .options = embedding_options,
-    .rule_size = sizeof(struct embedding_rule),
-};
-
 /* ---- domains ---- */
 
 struct model_score {
@@ -91,42 +63,6 @@ const struct signal_family family_fact_check = {
 const struct signal_family family_user_feedback = {
     .options = named_options,
     .rule_size = sizeof(struct named_rule),
-};
-
-struct reask_rule {
-    struct str name, description;
-    double threshold;
-    uint64_t lookback_turns;
-};
-
-static const struct option reask_options[] = {
-    OPT_NAME(struct reask_rule),
-    OPT_FLOAT(struct reask_rule, threshold, "threshold", 0, 1, "0.8", "least similarity"),
-    OPT_UINT(struct reask_rule, lookback_turns, "lookback_turns", 1, 100, "1", "earlier turns"),
-    OPT_END,
-};
-
-const struct signal_family family_reask = {
-    .options = reask_options,
-    .rule_size = sizeof(struct reask_rule),
-};
-
-struct preference_rule {
-    struct str name, description;
-    double threshold;
-    struct text_list examples;
-};
-
-static const struct option preference_options[] = {
-    OPT_NAME(struct preference_rule),
-    OPT_FLOAT(struct preference_rule, threshold, "threshold", 0, 1, "0", "least similarity"),
-    OPT_TEXTS(struct preference_rule, examples, "examples", 10000, "of such requests"),
-    OPT_END,
-};
-
-const struct signal_family family_preference = {
-    .options = preference_options,
-    .rule_size = sizeof(struct preference_rule),
 };
 
 /* ---- complexity ---- */

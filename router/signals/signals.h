@@ -7,7 +7,9 @@
 #pragma once
 
 #include "config/schema.h"
+#include "router/linear/text_features.h"
 #include "router/router.h"
+#include "router/vectors/vectors.h"
 
 /* X(family, key in routing.signals, type of a rule's leaf, help). Cheapest first. */
 #define SIGNAL_FAMILIES(X)                                                                         \
@@ -52,12 +54,29 @@ struct signal_view {
     struct str text;     /* the current user turn */
     struct str folded;   /* the same, case folded; made by signal_folded */
     struct arena *arena; /* for scratch */
+    const struct vector_space *space;
+    struct signal_vector_memo *vectors; /* what signal_vectors made */
+    bool no_vectors;                    /* it failed once: it would again */
+    const struct features *features;    /* what signal_features made */
 };
 
-/* Fills a view. -ENOMEM. */
+/* Fills a view, but for the space: without one there are no vectors. -ENOMEM. */
 int signal_view_init(struct signal_view *ret, const struct route_request *request,
                      struct arena *arena) MUST_USE;
 int signal_folded(struct signal_view *v) MUST_USE; /* makes v->folded; -ENOMEM */
+
+/*
+ * Vectors of texts of this request (the user's turn, earlier turns), each made once for all
+ * families and those that are missing in one batch. A negative errno: whoever needs them is
+ * unknown.
+ */
+int signal_vectors(struct signal_view *v, const struct str *texts, size_t n,
+                   const struct text_vector **ret) MUST_USE;
+int signal_vector(struct signal_view *v, struct str text, const struct text_vector **ret) MUST_USE;
+/* The features of the user's turn, made once, not weighed: copy before features_weigh. -ENOMEM. */
+int signal_features(struct signal_view *v, const struct features **ret) MUST_USE;
+/* The user's turns before the current one, latest first, that hold anything: at most `max`. */
+size_t signal_earlier_turns(const struct signal_view *v, struct str *ret, size_t max);
 
 /* The rules of one family in one policy, while they are compiled. */
 struct signal_rules {
@@ -66,9 +85,13 @@ struct signal_rules {
     const struct node *list; /* where they stand */
     const char *path;        /* "routing.signals.keywords" */
     const struct config *config;
+    const struct vector_space *space; /* outlives the family's state */
     struct arena *arena;
     struct problems *p;
 };
+
+/* What stands at a path below `global` ("model_catalog.embeddings.semantic"); NULL: nothing. */
+const struct node *signal_setting(const struct signal_rules *rules, const char *path);
 
 struct signal_family {
     const struct option *options; /* of one rule, whose struct begins with `struct str name` */
@@ -97,6 +120,9 @@ int signal_family_of(struct str type);
 /* Reports an error at rule i, at its key when it has it. Returns -EINVAL. */
 int signal_rule_error(const struct signal_rules *rules, size_t i, const char *key, const char *fmt,
                       ...) PRINTF_LIKE(4, 5);
+/* Likewise a warning. */
+void signal_rule_warning(const struct signal_rules *rules, size_t i, const char *key,
+                         const char *fmt, ...) PRINTF_LIKE(4, 5);
 
 /* ---- numeric predicates, shared ---- */
 

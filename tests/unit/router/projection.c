@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Keywords a, b, c; an embedding e that is not evaluated; the given projections. */
+/* Keywords a, b, c; an embedding e that is unknown (of images); the given projections. */
 static struct router *policy(const char *projections, const char *leaf, struct config **c)
 {
     struct buf b = BUF_INIT(MIB);
@@ -21,7 +21,7 @@ static struct router *policy(const char *projections, const char *leaf, struct c
              "    keywords: [{name: a, keywords: [aa]}, {name: b, keywords: [bb]},"
              " {name: c, keywords: [cc]}]\n"
              "    context: [{name: any, min_tokens: 0}]\n"
-             "    embeddings: [{name: e, candidates: [x]}]\n"
+             "    embeddings: [{name: e, query_modality: image}]\n"
              "  projections: {%s}\n"
              "  decisions: [{name: hit, rules: {type: projection, name: %s},"
              " modelRefs: [{model: m}]}]\n",

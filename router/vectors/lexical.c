@@ -1,0 +1,105 @@
+#include "router/vectors/space.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "router/signals/unicode.h"
+
+enum {
+    WORD_CODE_POINTS = 48, /* of a longer word the rest is not cut into runs */
+    RUN_MIN = 3,           /* characters, the edges of a word being one each */
+    RUN_MAX = 5,
+};
+
+/* How much a word and all its runs of characters count against each other; and two characters that
+ * follow each other in a script that glues words together. */
+static const float OF_WORD = 1, OF_RUNS = 1, OF_PAIR = 1;
+
+static uint32_t mix(uint32_t h, uint32_t c)
+{
+    h = (h ^ c) * 0x9e3779b1u;
+    return h ^ h >> 15;
+}
+
+/* Signed hashing: Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", 2009. */
+static void add_mark(float *marks, uint32_t h, float by)
+{
+    h = (h ^ h >> 16) * 0x85ebca6bu;
+    h = (h ^ h >> 13) * 0xc2b2ae35u;
+    marks[h % MARKS_WIDTH] += h >> 31 ? by : -by;
+}
+
+static void add_runs(float *marks, const int *cp, size_t n, float says)
+{
+    enum { SEED = 0x51ed27 };
+    size_t runs = 0;
+    for (size_t k = RUN_MIN; k <= RUN_MAX; k++)
+        runs += n >= k ? n - k + 1 : 0;
+    float by = runs ? says * OF_RUNS / sqrtf((float)runs) : 0;
+    for (size_t i = 0; i + RUN_MIN <= n; i++) {
+        uint32_t h = SEED;
+        for (size_t k = 0; k < RUN_MAX && i + k < n; k++) {
+            h = mix(h, (uint32_t)cp[i + k]);
+            if (k + 1 >= RUN_MIN)
+                add_mark(marks, h, by);
+        }
+    }
+}
+
+/* One word: cp holds it between two edges. */
+static void add_word(float *marks, const int *cp, size_t n, float says)
+{
+    enum { SEED = 0x2545f4 };
+    uint32_t h = SEED;
+    for (size_t i = 0; i < n; i++)
+        h = mix(h, (uint32_t)cp[i]);
+    add_mark(marks, h, says * OF_WORD);
+    add_runs(marks, cp, n, says);
+}
+
+static size_t read_word(struct str word, int *cp)
+{
+    size_t n = 0;
+    cp[n++] = ' ';
+    for (size_t pos = 0; pos < word.n && n <= WORD_CODE_POINTS;)
+        cp[n++] = str_utf8_next(word, &pos);
+    cp[n++] = ' ';
+    return n;
+}
+
+int lexical_vector(const struct vector_space *s, struct str text, struct arena *arena,
+                   struct text_vector *ret)
+{
+    struct str folded = unicode_fold_text(text, arena), word;
+    float *words = ret->v, *marks = ret->v + WORDS_WIDTH;
+    float all = 0, known = 0;
+    int before = 0; /* the last character, of a dense script */
+    if (!folded.p)
+        return -ENOMEM;
+    for (size_t pos = 0; unicode_next_unit(folded, &pos, &word);) {
+        int cp[WORD_CODE_POINTS + 3];
+        float says;
+        float share = words_add(&s->words, word, words, &says);
+        size_t n = read_word(word, cp);
+        add_word(marks, cp, n, says);
+        bool dense = n == 3 && unicode_cjk(cp[1]);
+        if (dense && before)
+            add_mark(marks, mix((uint32_t)before, (uint32_t)cp[1]), OF_PAIR);
+        before = dense ? cp[1] : 0;
+        all += says;
+        known += says * share;
+    }
+    ret->known = all > 0 ? known / all : 0;
+    vector_unit(words, WORDS_WIDTH);
+    vector_unit(marks, MARKS_WIDTH);
+    return 0;
+}
+
+double lexical_similarity(const struct text_vector *a, const struct text_vector *b)
+{
+    float words = vector_dot(a->v, b->v, WORDS_WIDTH);
+    float marks = vector_dot(a->v + WORDS_WIDTH, b->v + WORDS_WIDTH, MARKS_WIDTH);
+    float known = a->known * b->known;
+    return known * (0.7F * words + 0.3F * marks) + (1 - known) * marks;
+}
