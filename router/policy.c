@@ -228,7 +228,7 @@ static int load_family(struct load *l, enum family f, const struct node *list)
         return k < 0 ? k : e;
     char path[PATH_BYTES];
     (void)snprintf(path, sizeof(path), "%s.signals.%s", l->s->path, signal_keys[f]);
-    struct signal_rules rules = { items,           list->n,     list,        path,
+    struct signal_rules rules = { items,        list->n,     list,        path,
                                   l->s->config, l->s->space, l->s->arena, l->s->p };
     if (family->compile)
         e = family->compile(&l->p->families[f].state, &rules);

@@ -18,7 +18,7 @@ struct router {
     const struct config *config; /* borrowed; outlives the router */
     struct arena *arena;
     struct vector_space *space; /* owned */
-    struct policy *policies; /* the first is "default": `routing` */
+    struct policy *policies;    /* the first is "default": `routing` */
     size_t n_policies;
     struct entrypoint *entrypoints;
     size_t n_entrypoints;
