@@ -14,6 +14,7 @@ int evaluation_init(struct evaluation *ret, const struct policy *policy,
         return -ENOMEM;
     int r = signal_view_init(&ret->view, request, arena);
     ret->view.space = policy->space;
+    ret->view.scanner = policy->scanner;
     return r;
 }
 

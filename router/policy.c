@@ -228,8 +228,8 @@ static int load_family(struct load *l, enum family f, const struct node *list)
         return k < 0 ? k : e;
     char path[PATH_BYTES];
     (void)snprintf(path, sizeof(path), "%s.signals.%s", l->s->path, signal_keys[f]);
-    struct signal_rules rules = { items,        list->n,     list,        path,
-                                  l->s->config, l->s->space, l->s->arena, l->s->p };
+    struct signal_rules rules = { items,       list->n,       list,        path,   l->s->config,
+                                  l->s->space, l->p->scanner, l->s->arena, l->s->p };
     if (family->compile)
         e = family->compile(&l->p->families[f].state, &rules);
     if (e == 0 && !l->p->families[f].state)
@@ -253,7 +253,7 @@ static int load_signals(struct load *l, const struct node *signals)
         if (e < 0 && e != -EINVAL)
             return e;
     }
-    return 0;
+    return scanner_build(l->p->scanner);
 }
 
 /* ---- decisions ---- */
@@ -418,6 +418,9 @@ int policy_load(struct policy *ret, const struct policy_source *source)
         e = schema_read(&strategy, strategy_options, &map, source->path, source->arena, source->p);
     }
     ret->by_confidence = strategy.word == STRATEGY_confidence;
+    ret->scanner = scanner_new();
+    if (!ret->scanner)
+        return -ENOMEM;
     if (e == 0 || e == -EINVAL)
         e = load_signals(&l, profile.signals);
     if (e == 0)
@@ -433,4 +436,5 @@ void policy_done(struct policy *p)
     for (int f = 0; f < FAMILY_N; f++)
         if (signal_families[f]->free)
             p->families[f].state = signal_families[f]->free(p->families[f].state);
+    p->scanner = scanner_free(p->scanner);
 }

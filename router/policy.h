@@ -27,6 +27,7 @@ struct policy {
     struct str name;
     bool by_confidence;
     struct family_state families[FAMILY_N];
+    struct scanner *scanner; /* owned: literals and patterns of all families */
     struct signal *signals;
     size_t n_signals;
     struct projections *projections;

@@ -1,6 +1,5 @@
 #include "router/signals/signals.h"
 
-#include "router/signals/literals.h"
 #include "router/signals/pattern.h"
 #include "router/signals/unicode.h"
 
@@ -42,8 +41,8 @@ struct rule {
 };
 
 struct state {
-    struct literals *literals;
     struct pattern *temporal;
+    size_t temporal_filter;
     struct rule *rules;
     size_t n;
 };
@@ -51,17 +50,16 @@ struct state {
 static void *state_free(void *state)
 {
     struct state *s = state;
-    if (s) {
-        (void)literals_free(s->literals);
+    if (s)
         (void)pattern_free(s->temporal);
-    }
     return NULL;
 }
 
 /* "payment_failed" also stands in a text as "payment failed" and "payment-failed". */
-static int add_spellings(struct state *s, struct str word, struct arena *a, struct span *span)
+static int add_spellings(const struct signal_rules *rules, struct str word, struct span *span)
 {
     static const char joints[] = "_ -";
+    struct arena *a = rules->arena;
     struct str folded = unicode_fold_text(word, a);
     if (!folded.p)
         return -ENOMEM;
@@ -75,7 +73,7 @@ static int add_spellings(struct state *s, struct str word, struct arena *a, stru
             if (p[i] == '_' || p[i] == '-')
                 p[i] = joints[k];
         size_t number;
-        int e = literals_add(s->literals, copy, true, &number);
+        int e = scanner_literal(rules->scanner, copy, SCAN_bounded, &number);
         if (e < 0)
             return e;
         span->n++;
@@ -83,14 +81,14 @@ static int add_spellings(struct state *s, struct str word, struct arena *a, stru
     return 0;
 }
 
-static int add_list(const struct signal_rules *rules, size_t i, struct state *s,
-                    struct text_list list, struct span *span)
+static int add_list(const struct signal_rules *rules, size_t i, struct text_list list,
+                    struct span *span)
 {
-    span->from = literals_len(s->literals);
+    span->from = scanner_len(rules->scanner);
     for (size_t k = 0; k < list.n; k++) {
         if (str_trim(list.items[k]).n == 0)
             return signal_rule_error(rules, i, NULL, "a word of the event is empty");
-        int e = add_spellings(s, list.items[k], rules->arena, span);
+        int e = add_spellings(rules, list.items[k], span);
         if (e < 0)
             return e;
     }
@@ -100,11 +98,12 @@ static int add_list(const struct signal_rules *rules, size_t i, struct state *s,
 static int build(struct state *s, const struct signal_rules *rules)
 {
     char why[128];
-    s->literals = literals_new();
     s->rules = arena_array(rules->arena, rules->n, sizeof(*s->rules));
-    if (!s->literals || !s->rules)
+    if (!s->rules)
         return -ENOMEM;
     int e = pattern_new(&s->temporal, str_of(temporal_pattern), true, false, why, sizeof(why));
+    if (e == 0)
+        e = scanner_filter(rules->scanner, str_of(temporal_pattern), false, &s->temporal_filter);
     s->n = rules->n;
     for (size_t i = 0; e == 0 && i < rules->n; i++) {
         const struct event_rule *r = (const struct event_rule *)rules->items + i;
@@ -114,12 +113,12 @@ static int build(struct state *s, const struct signal_rules *rules)
         into->n_criteria = r->temporal;
         for (size_t k = 0; e == 0 && k < CRITERIA; k++) {
             into->n_criteria += lists[k].n > 0;
-            e = add_list(rules, i, s, lists[k], &into->criteria[k]);
+            e = add_list(rules, i, lists[k], &into->criteria[k]);
         }
         if (into->n_criteria == 0)
             e = signal_rule_error(rules, i, NULL, "the event names nothing to look for");
     }
-    return e < 0 ? e : literals_build(s->literals);
+    return e;
 }
 
 static int compile(void **ret_state, const struct signal_rules *rules)
@@ -140,16 +139,14 @@ static int evaluate(const void *state, struct signal_view *v, struct signal_valu
 {
     const struct state *s = state;
     struct pattern_budget budget = { .arena = v->arena };
-    int e = signal_folded(v);
-    bool *found = arena_array(v->arena, literals_len(s->literals) + 1, sizeof(*found));
-    if (e == 0)
-        e = found ? literals_scan(s->literals, v->folded, found) : -ENOMEM;
-    int temporal = e == 0 ? pattern_matches(s->temporal, v->text, &budget) : e;
+    int e = signal_scan(v), temporal = 0;
+    if (e == 0 && (s->temporal_filter == SCAN_NO_FILTER || v->found[s->temporal_filter]))
+        temporal = pattern_matches(s->temporal, v->text, &budget);
     for (size_t i = 0; e == 0 && i < s->n; i++) {
         const struct rule *r = &s->rules[i];
         size_t matched = r->rule->temporal && temporal > 0;
         for (size_t k = 0; k < CRITERIA; k++)
-            matched += memchr(found + r->criteria[k].from, true, r->criteria[k].n) != NULL;
+            matched += memchr(v->found + r->criteria[k].from, true, r->criteria[k].n) != NULL;
         double share = (double)matched / (double)(r->n_criteria ? r->n_criteria : 1);
         values[i] = (struct signal_value){ matched ? TRUTH_true : TRUTH_false,
                                            matched ? 0.5 + 0.5 * share : 0, (double)matched };

@@ -92,7 +92,7 @@ int signal_view_init(struct signal_view *ret, const struct route_request *reques
 int signal_folded(struct signal_view *v)
 {
     if (!v->folded.p)
-        v->folded = unicode_fold_text(v->text, v->arena);
+        v->folded = unicode_fold_text_noting(v->text, v->arena, &v->only_case);
     return v->folded.p ? 0 : -ENOMEM;
 }
 
@@ -207,6 +207,20 @@ const struct node *signal_setting(const struct signal_rules *rules, const char *
         at = next;
     }
     return at && at->kind != NODE_null ? at : NULL;
+}
+
+int signal_scan(struct signal_view *v)
+{
+    if (v->found)
+        return 0;
+    bool *found = arena_array(v->arena, scanner_len(v->scanner) + 1, sizeof(*found));
+    if (!found || signal_folded(v) < 0)
+        return -ENOMEM;
+    struct scan_text text = { v->text, v->folded, v->only_case };
+    int e = scanner_scan(v->scanner, &text, found);
+    if (e == 0)
+        v->found = found;
+    return e;
 }
 
 /* ---- predicates ---- */

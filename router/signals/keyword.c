@@ -1,7 +1,6 @@
 #include "router/signals/signals.h"
 
 #include "router/signals/lexical.h"
-#include "router/signals/literals.h"
 #include "router/signals/pattern.h"
 #include "router/signals/stem.h"
 #include "router/signals/unicode.h"
@@ -46,9 +45,10 @@ static const struct option options[] = {
 };
 
 struct word {
-    size_t literal; /* number in the folded or raw literals; SIZE_MAX: none */
+    size_t literal; /* number in the scanner; SIZE_MAX: none */
     struct pattern *pattern,
-        *wide; /* owned by the state; wide knows the boundaries of all scripts */
+        *wide;                  /* owned by the state; wide knows the boundaries of all scripts */
+    size_t filter, wide_filter; /* of the scanner, or SCAN_NO_FILTER */
     struct lexical_text phrase;
     size_t edits;
     const size_t *tokens; /* of BM25, numbers in the vocabulary, with their weights */
@@ -62,12 +62,10 @@ struct rule {
 };
 
 struct state {
-    struct literals *literals[2]; /* of folded text, of the text as it is */
     struct rule *rules;
     size_t n;
     const struct str *vocabulary; /* sorted tokens of BM25 */
     size_t n_vocabulary;
-    bool has_patterns;
 };
 
 static void *state_free(void *state)
@@ -80,8 +78,6 @@ static void *state_free(void *state)
             (void)pattern_free(s->rules[i].words[k].pattern);
             (void)pattern_free(s->rules[i].words[k].wide);
         }
-    (void)literals_free(s->literals[0]);
-    (void)literals_free(s->literals[1]);
     return NULL; /* the rest lives in the arena */
 }
 
@@ -117,8 +113,9 @@ static int add_literal(struct build *b, const struct keyword_rule *r, struct str
                                         : unicode_fold_text(keyword, b->rules->arena);
     if (!text.p)
         return -ENOMEM;
-    return literals_add(b->state->literals[r->case_sensitive], text, r->method != METHOD_regex,
-                        &w->literal);
+    unsigned flags =
+        (r->method != METHOD_regex ? SCAN_bounded : 0u) | (r->case_sensitive ? SCAN_exact : 0u);
+    return scanner_literal(b->rules->scanner, text, flags, &w->literal);
 }
 
 static int add_pattern(struct build *b, size_t i, const struct keyword_rule *r, struct str keyword,
@@ -128,9 +125,13 @@ static int add_pattern(struct build *b, size_t i, const struct keyword_rule *r, 
     int e = pattern_new(&w->pattern, keyword, !r->case_sensitive, false, why, sizeof(why));
     if (e == 0 && wants_wide(keyword))
         e = pattern_new(&w->wide, keyword, !r->case_sensitive, true, why, sizeof(why));
-    b->state->has_patterns = true;
     if (e == -EINVAL)
         return signal_rule_error(b->rules, i, "keywords", "'%.*s' is %s", STR_ARG(keyword), why);
+    w->filter = w->wide_filter = SCAN_NO_FILTER;
+    if (e == 0 && !r->case_sensitive)
+        e = scanner_filter(b->rules->scanner, keyword, false, &w->filter);
+    if (e == 0 && !r->case_sensitive && w->wide)
+        e = scanner_filter(b->rules->scanner, keyword, true, &w->wide_filter);
     return e;
 }
 
@@ -301,10 +302,8 @@ static int build_all(struct build *b)
 {
     const struct signal_rules *rules = b->rules;
     struct state *s = b->state;
-    s->literals[0] = literals_new();
-    s->literals[1] = literals_new();
     s->rules = arena_array(rules->arena, rules->n, sizeof(*s->rules));
-    if (!s->literals[0] || !s->literals[1] || !s->rules)
+    if (!s->rules)
         return -ENOMEM;
     int e = 0;
     for (size_t i = 0; e == 0 && i < rules->n; i++)
@@ -314,10 +313,6 @@ static int build_all(struct build *b)
     for (size_t i = 0; e == 0 && i < rules->n; i++)
         if (s->rules[i].rule->method == METHOD_bm25)
             e = weigh(s, &s->rules[i], rules->arena);
-    for (int k = 0; e == 0 && k < 2; k++)
-        e = literals_build(s->literals[k]);
-    if (e == -EINVAL)
-        return signal_rule_error(rules, 0, NULL, "a keyword is too long to search for");
     return e;
 }
 
@@ -342,7 +337,6 @@ static int compile(void **ret_state, const struct signal_rules *rules)
 struct evaluation {
     const struct state *s;
     struct signal_view *v;
-    bool *found[2];              /* literals */
     bool *present;               /* tokens of BM25 */
     struct lexical_text text[2]; /* folded, as it is; words NULL until needed */
     struct pattern_budget budget;
@@ -353,12 +347,11 @@ static enum truth truth_of(int r) /* 1, 0, or no answer */
     return r > 0 ? TRUTH_true : r == 0 ? TRUTH_false : TRUTH_unknown;
 }
 
-static enum truth match_pattern(struct evaluation *e, const struct word *w)
+static enum truth match_pattern(struct evaluation *e, const struct pattern *p, size_t filter)
 {
-    enum truth t = truth_of(pattern_matches(w->pattern, e->v->text, &e->budget));
-    if (t == TRUTH_false && w->wide)
-        t = truth_of(pattern_matches(w->wide, e->v->text, &e->budget));
-    return t;
+    if (filter != SCAN_NO_FILTER && !e->v->found[filter])
+        return TRUTH_false;
+    return truth_of(pattern_matches(p, e->v->text, &e->budget));
 }
 
 static enum truth match_near(struct evaluation *e, const struct keyword_rule *r,
@@ -395,9 +388,11 @@ static enum truth match_word(struct evaluation *e, const struct keyword_rule *r,
         return match_bm25(e, r, w);
     enum truth t = TRUTH_false;
     if (w->literal != SIZE_MAX)
-        t = e->found[r->case_sensitive][w->literal] ? TRUTH_true : TRUTH_false;
+        t = e->v->found[w->literal] ? TRUTH_true : TRUTH_false;
     if (w->pattern)
-        t = match_pattern(e, w);
+        t = match_pattern(e, w->pattern, w->filter);
+    if (t == TRUTH_false && w->wide)
+        t = match_pattern(e, w->wide, w->wide_filter);
     if (t == TRUTH_false && w->phrase.n_words)
         t = match_near(e, r, w);
     return t;
@@ -451,12 +446,7 @@ static int evaluate(const void *state, struct signal_view *v, struct signal_valu
 {
     const struct state *s = state;
     struct evaluation e = { .s = s, .v = v, .budget = { .arena = v->arena } };
-    int r = signal_folded(v);
-    for (int k = 0; r == 0 && k < 2; k++) {
-        e.found[k] = arena_array(v->arena, literals_len(s->literals[k]) + 1, sizeof(bool));
-        r = e.found[k] ? literals_scan(s->literals[k], k ? v->text : v->folded, e.found[k])
-                       : -ENOMEM;
-    }
+    int r = signal_scan(v);
     if (r == 0)
         r = find_tokens(&e);
     for (size_t i = 0; r == 0 && i < s->n; i++)

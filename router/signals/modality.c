@@ -1,6 +1,5 @@
 #include "router/signals/signals.h"
 
-#include "router/signals/literals.h"
 #include "router/signals/unicode.h"
 
 #include <errno.h>
@@ -36,27 +35,21 @@ static const struct option detector_options[] = {
 };
 
 struct state {
-    struct literals *literals;
-    size_t n_both; /* the first literals ask for both, the others for an image */
+    size_t first, n_literals; /* in the scanner */
+    size_t n_both;            /* the first literals ask for both, the others for an image */
     bool only_keywords;
     unsigned *modality; /* of each rule */
     size_t n;
 };
 
-static void *state_free(void *state)
-{
-    struct state *s = state;
-    if (s)
-        (void)literals_free(s->literals);
-    return NULL;
-}
-
-static int add_all(struct state *s, struct text_list list, struct arena *a)
+static int add_all(struct text_list list, const struct signal_rules *rules)
 {
     for (size_t i = 0; i < list.n; i++) {
-        struct str text = unicode_fold_text(str_trim(list.items[i]), a);
+        struct str text = unicode_fold_text(str_trim(list.items[i]), rules->arena);
         size_t number;
-        int e = !text.p ? -ENOMEM : text.n ? literals_add(s->literals, text, true, &number) : 0;
+        int e = text.p ? 0 : -ENOMEM;
+        if (text.n)
+            e = scanner_literal(rules->scanner, text, SCAN_bounded, &number);
         if (e < 0)
             return e;
     }
@@ -93,17 +86,14 @@ static int compile(void **ret_state, const struct signal_rules *rules)
     if (e < 0 || d.method == METHOD_classifier)
         return e == -EINVAL ? 0 : e;
     s->only_keywords = d.method == METHOD_keyword;
-    s->literals = literals_new();
-    e = s->literals ? add_all(s, d.both_keywords, rules->arena) : -ENOMEM;
-    s->n_both = e == 0 ? literals_len(s->literals) : 0;
+    s->first = scanner_len(rules->scanner);
+    e = add_all(d.both_keywords, rules);
+    s->n_both = scanner_len(rules->scanner) - s->first;
     if (e == 0)
-        e = add_all(s, d.keywords, rules->arena);
-    if (e == 0)
-        e = literals_build(s->literals);
-    if (e < 0) {
-        (void)state_free(s);
+        e = add_all(d.keywords, rules);
+    s->n_literals = scanner_len(rules->scanner) - s->first;
+    if (e < 0)
         return e;
-    }
     *ret_state = s;
     return 0;
 }
@@ -111,15 +101,12 @@ static int compile(void **ret_state, const struct signal_rules *rules)
 static int evaluate(const void *state, struct signal_view *v, struct signal_value *values)
 {
     const struct state *s = state;
-    size_t n = literals_len(s->literals);
-    int e = signal_folded(v);
-    bool *found = arena_array(v->arena, n + 1, sizeof(*found));
-    if (e == 0)
-        e = found ? literals_scan(s->literals, v->folded, found) : -ENOMEM;
+    int e = signal_scan(v);
     if (e < 0)
         return e;
+    const bool *found = v->found + s->first;
     bool both = memchr(found, true, s->n_both) != NULL;
-    bool image = memchr(found + s->n_both, true, n - s->n_both) != NULL;
+    bool image = memchr(found + s->n_both, true, s->n_literals - s->n_both) != NULL;
     unsigned seen = both ? MODALITY_both : image ? MODALITY_diffusion : MODALITY_ar;
     double confidence = both ? 0.75 : 0.8;
     for (size_t i = 0; i < s->n; i++) {
@@ -136,6 +123,5 @@ const struct signal_family family_modality = {
     .options = options,
     .rule_size = sizeof(struct modality_rule),
     .compile = compile,
-    .free = state_free,
     .evaluate = evaluate,
 };

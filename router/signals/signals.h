@@ -9,6 +9,7 @@
 #include "config/schema.h"
 #include "router/linear/text_features.h"
 #include "router/router.h"
+#include "router/signals/scan.h"
 #include "router/vectors/vectors.h"
 
 /* X(family, key in routing.signals, type of a rule's leaf, help). Cheapest first. */
@@ -51,9 +52,12 @@ struct signal_value {
 struct signal_view {
     const struct route_request *request;
     const struct chat_request *chat;
-    struct str text;     /* the current user turn */
-    struct str folded;   /* the same, case folded; made by signal_folded */
-    struct arena *arena; /* for scratch */
+    struct str text;         /* the current user turn */
+    struct str folded;       /* the same, case folded; made by signal_folded */
+    bool only_case;          /* folding changed nothing but case */
+    struct scanner *scanner; /* of the policy; NULL: none */
+    const bool *found;       /* by number of the scanner; made by signal_scan */
+    struct arena *arena;     /* for scratch */
     const struct vector_space *space;
     struct signal_vector_memo *vectors; /* what signal_vectors made */
     bool no_vectors;                    /* it failed once: it would again */
@@ -64,6 +68,7 @@ struct signal_view {
 int signal_view_init(struct signal_view *ret, const struct route_request *request,
                      struct arena *arena) MUST_USE;
 int signal_folded(struct signal_view *v) MUST_USE; /* makes v->folded; -ENOMEM */
+int signal_scan(struct signal_view *v) MUST_USE;   /* makes v->found and v->folded; -ENOMEM, -EIO */
 
 /*
  * Vectors of texts of this request (the user's turn, earlier turns), each made once for all
@@ -86,6 +91,7 @@ struct signal_rules {
     const char *path;        /* "routing.signals.keywords" */
     const struct config *config;
     const struct vector_space *space; /* outlives the family's state */
+    struct scanner *scanner;          /* of the policy; takes all literals and patterns */
     struct arena *arena;
     struct problems *p;
 };

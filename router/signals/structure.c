@@ -60,7 +60,9 @@ static const struct option options[] = {
 struct rule {
     const struct structure_rule *rule;
     struct pattern *pattern;  /* owned by the state */
+    size_t filter;            /* of the pattern */
     struct text_list texts;   /* keywords, as they are compared */
+    size_t first;             /* number of the first keyword in the scanner, the others follow */
     struct text_list *chains; /* sequences */
     size_t n_chains;
 };
@@ -128,6 +130,20 @@ static int read_chains(const struct signal_rules *rules, size_t i, struct rule *
     return e;
 }
 
+static int scan_keywords(const struct signal_rules *rules, size_t at, struct rule *into)
+{
+    unsigned flags = SCAN_bounded | (into->rule->feature.source.case_sensitive ? SCAN_exact : 0u);
+    int e = 0;
+    into->first = scanner_len(rules->scanner);
+    for (size_t i = 0; e == 0 && i < into->texts.n; i++) {
+        size_t number;
+        if (into->texts.items[i].n == 0)
+            return signal_rule_error(rules, at, "feature", "a keyword is empty");
+        e = scanner_literal(rules->scanner, into->texts.items[i], flags, &number);
+    }
+    return e;
+}
+
 static int read_source(const struct signal_rules *rules, size_t i, struct rule *into)
 {
     const struct source_options *source = &into->rule->feature.source;
@@ -142,11 +158,15 @@ static int read_source(const struct signal_rules *rules, size_t i, struct rule *
         if (e == -EINVAL)
             return signal_rule_error(rules, i, "feature", "'%.*s' is %s", STR_ARG(source->pattern),
                                      why);
+        into->filter = SCAN_NO_FILTER;
+        if (e == 0 && !source->case_sensitive)
+            e = scanner_filter(rules->scanner, source->pattern, false, &into->filter);
         return e;
     case SOURCE_keyword_set:
         if (source->keywords.n == 0)
             return signal_rule_error(rules, i, "feature", "source type keyword_set needs keywords");
-        return fold_list(&into->texts, source->keywords, source->case_sensitive, rules->arena);
+        e = fold_list(&into->texts, source->keywords, source->case_sensitive, rules->arena);
+        return e < 0 ? e : scan_keywords(rules, i, into);
     case SOURCE_sequence:
         return read_chains(rules, i, into);
     default:
@@ -220,12 +240,15 @@ static ptrdiff_t count(const struct rule *r, struct signal_view *v, struct patte
     size_t n = 0;
     switch (source->type) {
     case SOURCE_regex:
+        if (r->filter != SCAN_NO_FILTER && !v->found[r->filter])
+            return 0;
         if (r->rule->feature.type == FEATURE_exists)
             return pattern_matches(r->pattern, v->text, budget);
         return pattern_count(r->pattern, v->text, budget);
     case SOURCE_keyword_set:
         for (size_t i = 0; i < r->texts.n; i++)
-            n += occurrences(text, r->texts.items[i]);
+            if (v->found[r->first + i])
+                n += occurrences(text, r->texts.items[i]);
         return (ptrdiff_t)n;
     case SOURCE_sequence:
         for (size_t i = 0; n == 0 && i < r->n_chains; i++)
@@ -254,7 +277,7 @@ static int evaluate(const void *state, struct signal_view *v, struct signal_valu
 {
     const struct state *s = state;
     struct pattern_budget budget = { .arena = v->arena };
-    int r = signal_folded(v);
+    int r = signal_scan(v);
     if (r < 0)
         return r;
     if (str_trim(v->text).n == 0) { /* nothing to measure: no rule matches */

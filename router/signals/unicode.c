@@ -103,7 +103,12 @@ static bool may_follow(int cp) /* what compose() takes as a mark */
            (cp >= 0x1161 && cp < 0x11c3) || cp == 0x3099 || cp == 0x309a;
 }
 
-struct str unicode_fold_text(struct str s, struct arena *arena)
+static bool other_case(int cp, int folded) /* one is the other in another case, or the same */
+{
+    return cp == folded || unicode_alnum(folded);
+}
+
+struct str unicode_fold_text_noting(struct str s, struct arena *arena, bool *ret_only_case)
 {
     /* a malformed byte becomes three; folding lengthens a two-byte sequence by one at most */
     char *out = arena_alloc(arena, s.n * 3 + 4);
@@ -111,20 +116,30 @@ struct str unicode_fold_text(struct str s, struct arena *arena)
         return STR_NULL;
     size_t n = 0, last_at = 0;
     int last = -1;
+    *ret_only_case = true;
     for (size_t at = 0; at < s.n;) {
-        if ((unsigned char)s.p[at] < 0x80) {
+        unsigned char c = (unsigned char)s.p[at];
+        if (c < 0x80) {
             last_at = n;
-            last = unicode_fold(s.p[at++]);
+            last = c + ((unsigned)c - 'A' < 26 ? 'a' - 'A' : 0);
             out[n++] = (char)last;
+            at++;
             continue;
         }
-        int cp = unicode_fold(str_utf8_next(s, &at));
+        int raw = str_utf8_next(s, &at), cp = unicode_fold(raw);
         int whole = last >= 0 && may_follow(cp) ? compose(last, cp) : -1;
+        *ret_only_case = *ret_only_case && whole < 0 && other_case(raw, cp);
         last_at = whole < 0 ? n : last_at;
         last = whole < 0 ? cp : whole;
         n = last_at + str_utf8_put(out + last_at, (unsigned)last);
     }
     return (struct str){ out, n };
+}
+
+struct str unicode_fold_text(struct str s, struct arena *arena)
+{
+    bool only_case;
+    return unicode_fold_text_noting(s, arena, &only_case);
 }
 
 struct str unicode_valid_text(struct str s, struct arena *arena)

@@ -25,6 +25,8 @@ bool unicode_bounded(struct str text, size_t from, size_t to);
 /* Case folded, composed copy with plain apostrophes; malformed bytes become U+FFFD. p is NULL when
  * there is no memory. */
 struct str unicode_fold_text(struct str s, struct arena *arena);
+/* The same; *ret_only_case: nothing but case was changed. */
+struct str unicode_fold_text_noting(struct str s, struct arena *arena, bool *ret_only_case);
 /* `s` itself when it is valid UTF-8, else a copy with U+FFFD for malformed bytes; p NULL: memory */
 struct str unicode_valid_text(struct str s, struct arena *arena);
 

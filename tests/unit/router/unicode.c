@@ -1,7 +1,7 @@
 #include "router/signals/unicode.h"
 #include "router/signals/lexical.h"
-#include "router/signals/literals.h"
 #include "router/signals/pattern.h"
+#include "router/signals/scan.h"
 #include "router/signals/stem.h"
 
 #include "base/limits.h"
@@ -186,29 +186,78 @@ static bool stands_anywhere(struct str text, struct str what, bool bounded)
 
 static void random_literals_are_found_as_one_by_one(void **state)
 {
-    static const char *const letters[] = { "a", "b", " ", "中", "д", "_" };
+    struct arena *a = arena_new(64 * MIB);
     uint64_t seed = 3;
-    for (unsigned round = 0; round < 200; round++) {
-        struct literals *l = literals_new();
-        char words[20][16] = { "" }, text[128] = "";
-        bool bounded[20];
+    for (unsigned round = 0; round < 400; round++) {
+        struct scanner *s = scanner_new();
+        struct str words[20];
+        unsigned flags[20];
+        size_t number;
         for (size_t i = 0; i < ARRAY_LEN(words); i++) {
-            for (size_t k = 0, n = 1 + test_random(&seed) % 3; k < n; k++)
-                strncat(words[i], letters[test_random(&seed) % ARRAY_LEN(letters)], 4);
-            size_t number;
-            bounded[i] = test_random(&seed) % 2;
-            assert_int_equal(literals_add(l, str_of(words[i]), bounded[i], &number), 0);
+            char word[16];
+            random_text(word, sizeof(word), 1 + test_random(&seed) % 3, &seed);
+            flags[i] = (unsigned)(test_random(&seed) % 4);
+            words[i] = flags[i] & SCAN_exact ? arena_str(a, str_of(word))
+                                             : unicode_fold_text(str_of(word), a);
+            assert_int_equal(scanner_literal(s, words[i], flags[i], &number), 0);
             assert_int_equal(number, i);
         }
-        for (size_t k = 0; k < 30; k++)
-            strncat(text, letters[test_random(&seed) % ARRAY_LEN(letters)], 4);
-        assert_int_equal(literals_build(l), 0);
-        bool found[20] = { false };
-        assert_int_equal(literals_scan(l, str_of(text), found), 0);
+        if (round % 2) /* the other way of compiling */
+            assert_int_equal(scanner_filter(s, STR("a+b"), false, &number), 0);
+        char raw[128];
+        random_text(raw, sizeof(raw), 30, &seed);
+        assert_int_equal(scanner_build(s), 0);
+        bool found[21] = { false };
+        struct scan_text text = { str_of(raw), unicode_fold_text(str_of(raw), a), true };
+        assert_int_equal(scanner_scan(s, &text, found), 0);
         for (size_t i = 0; i < ARRAY_LEN(words); i++)
-            assert_int_equal(found[i], stands_anywhere(str_of(text), str_of(words[i]), bounded[i]));
-        literals_free(l);
+            assert_int_equal(found[i],
+                             stands_anywhere(flags[i] & SCAN_exact ? text.raw : text.folded,
+                                             words[i], flags[i] & SCAN_bounded));
+        scanner_free(s);
     }
+    arena_free(a);
+}
+
+static void a_filter_never_rules_out_a_match(void **state)
+{
+    static const char *const patterns[] = {
+        "a+b",         "\\bab\\b",   "^a.*b$",        "(?m)^\\s*a", "[^a]b",        "a{2,3}",
+        "\\w+\\W\\w",  "(a|B)_",     "\\Ba",          "a(?=b)",     "a(?!b)",       "\\Ab|a\\z",
+        "(?s)a.b",     "a??b",       "[A-Z]{2}",      "[^\\w ]",    "(?:ab|ba)+a$", "\\Sb\\s",
+        "(?i)AB",      "\\b[ab]\\b", ".{3}A",         "x*",         "[a-b&&c]",     "\\.|A",
+        "b(?:a(?!a))", "_\\b",       "^[^a]*a[^a]*$", "(?i:aB)b",
+    };
+    struct arena *a = arena_new(64 * MIB);
+    uint64_t seed = 5;
+    size_t ruled_out = 0, filters = 0;
+    for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
+        struct scanner *s = scanner_new();
+        struct pattern *p = NULL;
+        size_t number;
+        char why[128];
+        assert_int_equal(pattern_new(&p, str_of(patterns[i]), true, false, why, sizeof(why)), 0);
+        assert_int_equal(scanner_filter(s, str_of(patterns[i]), false, &number), 0);
+        assert_int_equal(scanner_build(s), 0);
+        filters += number != SCAN_NO_FILTER;
+        for (unsigned round = 0; number != SCAN_NO_FILTER && round < 300; round++) {
+            char raw[64];
+            random_text(raw, sizeof(raw), test_random(&seed) % 8, &seed);
+            struct scan_text text = { .raw = str_of(raw) };
+            text.folded = unicode_fold_text_noting(text.raw, a, &text.only_case);
+            struct pattern_budget budget = { .arena = a };
+            bool found[1] = { false };
+            assert_int_equal(scanner_scan(s, &text, found), 0);
+            if (pattern_matches(p, text.raw, &budget) > 0 && !found[0])
+                fail_msg("the filter of %s rules out \"%s\"", patterns[i], raw);
+            ruled_out += !found[0];
+        }
+        pattern_free(p);
+        scanner_free(s);
+    }
+    assert_in_range(filters, 20, ARRAY_LEN(patterns));
+    assert_in_range(ruled_out, 1000, 100000);
+    arena_free(a);
 }
 
 static void hostile_patterns_end_within_their_budget(void **state)
@@ -277,6 +326,7 @@ int main(void)
         cmocka_unit_test(stems_are_those_of_porter),
         cmocka_unit_test(units_are_counted_as_they_are_cut),
         cmocka_unit_test(random_literals_are_found_as_one_by_one),
+        cmocka_unit_test(a_filter_never_rules_out_a_match),
         cmocka_unit_test(hostile_patterns_end_within_their_budget),
         cmocka_unit_test(matches_are_counted_without_overlap),
     };
