@@ -2,6 +2,7 @@
 
 #include "base/num.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -60,9 +61,28 @@ static struct chunk *chunk_for(struct arena *a, size_t bytes)
     if (!c)
         return NULL;
     c->size = size;
+    if (a->chunks && size == bytes &&
+        bytes > CHUNK_BYTES) { /* full at once: others go on in theirs */
+        c->next = a->chunks->next;
+        a->chunks->next = c;
+    } else {
+        c->next = a->chunks;
+        a->chunks = c;
+    }
+    return c;
+}
+
+int arena_reserve(struct arena *a, size_t bytes)
+{
+    if (ARENA_ALONE || (a->chunks && a->chunks->size - a->chunks->used >= bytes))
+        return 0;
+    struct chunk *c = bytes <= a->max ? calloc(1, sizeof(*c) + bytes) : NULL;
+    if (!c)
+        return -ENOMEM;
+    c->size = bytes;
     c->next = a->chunks;
     a->chunks = c;
-    return c;
+    return 0;
 }
 
 void *arena_alloc(struct arena *a, size_t bytes)

@@ -16,6 +16,8 @@ arena_new(size_t max_bytes); /* NULL: no memory. max_bytes bounds the sum of all
 struct arena *arena_free(struct arena *a); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct arena *, arena_free);
 
+/* Takes memory for the next `bytes` of allocations at once. 0 or -ENOMEM. */
+int arena_reserve(struct arena *a, size_t bytes) MUST_USE;
 void *arena_alloc(struct arena *a, size_t bytes); /* NULL: no memory, or past the ceiling */
 void *arena_array(struct arena *a, size_t n, size_t size); /* checks the product */
 struct str arena_str(struct arena *a, struct str s); /* a NUL-terminated copy; p NULL on failure */

@@ -322,7 +322,6 @@ static void asking_only_what_matters_picks_the_same_winner(void **state)
     }
     assert_in_range(won, TREES / 2, TREES - 1);
     assert_in_range(open, TREES / 100, TREES / 2);
-    print_message("# lazy %zu eager %zu\n", lazy_leaves, eager_leaves);
     assert_true(lazy_leaves * 10 < eager_leaves * 9);
 }
 
