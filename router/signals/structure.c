@@ -57,13 +57,18 @@ static const struct option options[] = {
     OPT_END,
 };
 
+struct chain {
+    struct text_list texts;
+    size_t first; /* number of the first text in the scanner, the others follow */
+};
+
 struct rule {
     const struct structure_rule *rule;
-    struct pattern *pattern;  /* owned by the state */
-    size_t filter;            /* of the pattern */
-    struct text_list texts;   /* keywords, as they are compared */
-    size_t first;             /* number of the first keyword in the scanner, the others follow */
-    struct text_list *chains; /* sequences */
+    struct pattern *pattern; /* owned by the state */
+    size_t filter;           /* of the pattern */
+    struct text_list texts;  /* keywords, as they are compared */
+    size_t first;            /* number of the first keyword in the scanner, the others follow */
+    struct chain *chains;    /* sequences */
     size_t n_chains;
 };
 
@@ -97,8 +102,32 @@ static int fold_list(struct text_list *ret, struct text_list from, bool as_is, s
     return 0;
 }
 
+/* Hands texts to the scanner, in a row. */
+static int scan_texts(const struct signal_rules *rules, struct text_list texts, unsigned flags,
+                      size_t *ret_first)
+{
+    int e = 0;
+    *ret_first = scanner_len(rules->scanner);
+    for (size_t i = 0; e == 0 && i < texts.n; i++) {
+        size_t number;
+        e = scanner_literal(rules->scanner, texts.items[i], flags, &number);
+    }
+    return e;
+}
+
+static int read_keywords(const struct signal_rules *rules, size_t i, struct rule *into)
+{
+    const struct source_options *source = &into->rule->feature.source;
+    unsigned flags = SCAN_bounded | (source->case_sensitive ? SCAN_exact : 0u);
+    for (size_t k = 0; k < source->keywords.n; k++)
+        if (source->keywords.items[k].n == 0)
+            return signal_rule_error(rules, i, "feature", "a keyword is empty");
+    int e = fold_list(&into->texts, source->keywords, source->case_sensitive, rules->arena);
+    return e < 0 ? e : scan_texts(rules, into->texts, flags, &into->first);
+}
+
 static int read_chain(const struct signal_rules *rules, size_t i, const struct node *list,
-                      bool as_is, struct text_list *ret)
+                      bool as_is, struct chain *ret)
 {
     bool texts = list->kind == NODE_list && list->n > 0;
     for (size_t k = 0; texts && k < list->n; k++)
@@ -110,7 +139,8 @@ static int read_chain(const struct signal_rules *rules, size_t i, const struct n
         return -ENOMEM;
     for (size_t k = 0; k < list->n; k++)
         items[k] = list->items[k]->scalar;
-    return fold_list(ret, (struct text_list){ items, list->n }, as_is, rules->arena);
+    int e = fold_list(&ret->texts, (struct text_list){ items, list->n }, as_is, rules->arena);
+    return e < 0 ? e : scan_texts(rules, ret->texts, as_is ? SCAN_exact : 0u, &ret->first);
 }
 
 static int read_chains(const struct signal_rules *rules, size_t i, struct rule *into)
@@ -127,20 +157,6 @@ static int read_chains(const struct signal_rules *rules, size_t i, struct rule *
     for (size_t k = 0; e == 0 && k < list->n; k++)
         e = read_chain(rules, i, list->items[k], source->case_sensitive, &into->chains[k]);
     into->n_chains = e == 0 ? list->n : 0;
-    return e;
-}
-
-static int scan_keywords(const struct signal_rules *rules, size_t at, struct rule *into)
-{
-    unsigned flags = SCAN_bounded | (into->rule->feature.source.case_sensitive ? SCAN_exact : 0u);
-    int e = 0;
-    into->first = scanner_len(rules->scanner);
-    for (size_t i = 0; e == 0 && i < into->texts.n; i++) {
-        size_t number;
-        if (into->texts.items[i].n == 0)
-            return signal_rule_error(rules, at, "feature", "a keyword is empty");
-        e = scanner_literal(rules->scanner, into->texts.items[i], flags, &number);
-    }
     return e;
 }
 
@@ -165,8 +181,7 @@ static int read_source(const struct signal_rules *rules, size_t i, struct rule *
     case SOURCE_keyword_set:
         if (source->keywords.n == 0)
             return signal_rule_error(rules, i, "feature", "source type keyword_set needs keywords");
-        e = fold_list(&into->texts, source->keywords, source->case_sensitive, rules->arena);
-        return e < 0 ? e : scan_keywords(rules, i, into);
+        return read_keywords(rules, i, into);
     case SOURCE_sequence:
         return read_chains(rules, i, into);
     default:
@@ -222,15 +237,18 @@ static size_t occurrences(struct str text, struct str what)
     return n;
 }
 
-static bool follows(struct str text, const struct text_list *chain)
+static bool follows(struct str text, const struct chain *chain, const bool *found)
 {
-    for (size_t i = 0; i < chain->n; i++) {
-        ptrdiff_t at = str_find(text, chain->items[i]);
+    const struct text_list *texts = &chain->texts;
+    if (memchr(found + chain->first, false, texts->n))
+        return false;
+    for (size_t i = 0; i < texts->n; i++) {
+        ptrdiff_t at = str_find(text, texts->items[i]);
         if (at < 0)
             return false;
-        text = str_sub(text, (size_t)at + chain->items[i].n);
+        text = str_sub(text, (size_t)at + texts->items[i].n);
     }
-    return chain->n > 0;
+    return texts->n > 0;
 }
 
 static ptrdiff_t count(const struct rule *r, struct signal_view *v, struct pattern_budget *budget)
@@ -252,7 +270,7 @@ static ptrdiff_t count(const struct rule *r, struct signal_view *v, struct patte
         return (ptrdiff_t)n;
     case SOURCE_sequence:
         for (size_t i = 0; n == 0 && i < r->n_chains; i++)
-            n = follows(text, &r->chains[i]);
+            n = follows(text, &r->chains[i], v->found);
         return (ptrdiff_t)n;
     default:
         return (ptrdiff_t)v->text.n;
