@@ -43,6 +43,16 @@ struct model_ref {
     bool use_reasoning;
 };
 
+/* `adaptations`: what learning may do with a decision. A larger one is stricter. */
+enum adaptation_mode { ADAPTATION_apply, ADAPTATION_observe, ADAPTATION_bypass };
+
+struct adaptations {
+    enum adaptation_mode adaptation;        /* choosing by outcomes */
+    enum adaptation_mode protection;        /* staying with a session's model */
+    const char *candidate_set;              /* static: decision, tier, global; empty: the default */
+    double stability_weight, switch_margin; /* -1: the defaults */
+};
+
 struct decision {
     struct str name, description;
     int64_t priority;
@@ -51,6 +61,9 @@ struct decision {
     struct item_list refs; /* struct model_ref */
     const struct node *algorithm_node, *plugins;
     const struct node *on_unknown_node;
+    struct str output_contract; /* for models that answer together; may be empty */
+    const struct node *contract_node, *emits_node, *adaptations_node, *annotations_node,
+        *iterations_node;
     /* derived */
     struct rule rules;
     bool always; /* no rules: matches with confidence 0 */
@@ -62,6 +75,11 @@ struct decision {
     const struct similarity *similarity; /* to the candidates; NULL: nobody asks */
     const char *algorithm;               /* as written, "static" when absent */
     const char *plugins_path;
+    const struct output_contract *contract; /* NULL: none */
+    struct adaptations adaptations;
+    bool has_retention;
+    struct retention retention;
+    struct str annotations; /* a JSON object; empty: none */
 };
 
 struct verdict decision_evaluate(const struct decision *d, leaf_fn leaf, void *ctx);

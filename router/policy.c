@@ -1,6 +1,8 @@
 #include "router/policy.h"
 
 #include "base/limits.h"
+#include "router/directives.h"
+#include "router/output_contract.h"
 #include "router/rules.h"
 #include "router/selection/selection.h"
 
@@ -33,16 +35,6 @@ const struct option model_card_options[] = {
     OPT_END,
 };
 
-static const struct option model_ref_options[] = {
-    OPT_TEXT(struct model_ref, model, "model", OPTION_REQUIRED, "a known model"),
-    OPT_TEXT(struct model_ref, lora_name, "lora_name", NULL, "adapter to graft onto it"),
-    OPT_FLOAT(struct model_ref, weight, "weight", 0, 1e9, "1", "share, for selections that split"),
-    OPT_BOOL(struct model_ref, use_reasoning, "use_reasoning", "false", "let it reason"),
-    OPT_TEXT(struct model_ref, reasoning_description, "reasoning_description", NULL, "for people"),
-    OPT_TEXT(struct model_ref, reasoning_effort, "reasoning_effort", NULL, "low, medium, high"),
-    OPT_END,
-};
-
 static const struct option decision_options[] = {
     OPT_TEXT(struct decision, name, "name", OPTION_REQUIRED, "of the decision"),
     OPT_TEXT(struct decision, description, "description", NULL, "for people"),
@@ -54,12 +46,13 @@ static const struct option decision_options[] = {
     OPT_NODE(struct decision, algorithm_node, "algorithm", "how a candidate is picked"),
     OPT_NODE(struct decision, plugins, "plugins", "what acts on the request and the answer"),
     OPT_NODE(struct decision, on_unknown_node, "on_unknown", "when a signal cannot be evaluated"),
-    OPT_IGNORED("output_contract", "orchestration is not served by this version"),
-    OPT_IGNORED("output_contract_spec", "orchestration is not served by this version"),
-    OPT_IGNORED("adaptations", "learning is not served by this version"),
-    OPT_IGNORED("candidateIterations", "orchestration is not served by this version"),
-    OPT_IGNORED("emits", "retention is not served by this version"),
-    OPT_IGNORED("annotations", "for people"),
+    OPT_TEXT(struct decision, output_contract, "output_contract", NULL,
+             "what models that answer together are told about the answer"),
+    OPT_NODE(struct decision, contract_node, "output_contract_spec", "what an answer must be"),
+    OPT_NODE(struct decision, adaptations_node, "adaptations", "what learning may do"),
+    OPT_NODE(struct decision, iterations_node, "candidateIterations", "candidates as a loop"),
+    OPT_NODE(struct decision, emits_node, "emits", "what is asked for the session's next turns"),
+    OPT_NODE(struct decision, annotations_node, "annotations", "for people"),
     OPT_END,
 };
 
@@ -296,11 +289,14 @@ static void check_refs(struct load *l, struct decision *d, size_t i, const struc
     struct model_ref *refs = d->refs.items;
     const struct node *list = node_get(at, "modelRefs");
     for (size_t k = 0; k < d->refs.n; k++) {
-        const struct node *ref = node_at(list, k);
-        const struct node *model = ref ? node_get(ref, "model") : at;
+        const struct node *ref = node_at(list, k); /* NULL: of a candidate iteration */
+        const struct node *model = ref ? node_get(ref, "model") : d->iterations_node;
         char path[PATH_BYTES];
         (void)snprintf(path, sizeof(path), "%s.decisions[%zu].modelRefs[%zu].model", l->s->path, i,
                        k);
+        if (!ref)
+            (void)snprintf(path, sizeof(path), "%s.decisions[%zu].candidateIterations", l->s->path,
+                           i);
         if (refs[k].lora_name.n == 0)
             model_names_split(l->s->models, &refs[k].model, &refs[k].lora_name);
         if (!model_names_have(l->s->models, refs[k].model)) {
@@ -311,7 +307,7 @@ static void check_refs(struct load *l, struct decision *d, size_t i, const struc
                                near ? near : "of engine.models, providers.models ",
                                near ? "'?" : "and routing.modelCards");
         } else if (refs[k].lora_name.n && !lora_declared(l->s->models, &refs[k])) {
-            (void)node_problem(l->s->p, PROBLEM_warning, ref, path,
+            (void)node_problem(l->s->p, PROBLEM_warning, ref ? ref : model, path,
                                "the model card of '%.*s' does not list the adapter '%.*s'",
                                STR_ARG(refs[k].model), STR_ARG(refs[k].lora_name));
         }
@@ -328,7 +324,15 @@ static int load_decision(struct load *l, struct decision *d, size_t i, const str
         return e;
     if (!d->always)
         mark_used(l->p, &d->rules);
+    struct directives_source directives = { path, l->s->arena, l->s->p };
+    e = directives_load(d, &directives);
+    if (e < 0)
+        return e;
     check_refs(l, d, i, at);
+    (void)snprintf(path, sizeof(path), "%s.decisions[%zu].output_contract_spec", l->s->path, i);
+    e = output_contract_load(&d->contract, d->contract_node, path, l->s->arena, l->s->p);
+    if (e < 0)
+        return e;
     (void)snprintf(path, sizeof(path), "%s.decisions[%zu].plugins", l->s->path, i);
     d->plugins_path = arena_cstr(l->s->arena, str_of(path));
     (void)snprintf(path, sizeof(path), "%s.decisions[%zu].algorithm", l->s->path, i);

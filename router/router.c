@@ -112,6 +112,10 @@ static int use_decision(const struct router *r, const struct decision *d,
     ret->decision = d->name;
     ret->algorithm = str_of(d->algorithm);
     ret->plugins = d->plugins;
+    ret->retention = d->has_retention ? &d->retention : NULL;
+    ret->contract = d->contract;
+    ret->output_contract = d->output_contract;
+    ret->annotations = d->annotations;
     if (d->refs.n == 0) {
         use_default(r, ret);
         ret->selection_reason = STR("the decision names no candidate: the default model");

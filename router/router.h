@@ -122,6 +122,14 @@ struct route_signal {
     double confidence;
 };
 
+/* What a decision asks for the session's next turns (`emits`). TRUTH_unknown: not said. */
+struct retention {
+    enum truth drop;                    /* the answer is not kept in caches */
+    enum truth keep_current_model;      /* the session stays with its model */
+    enum truth prefer_prefix_retention; /* who holds the prompt's prefix goes first */
+    int64_t ttl_turns;                  /* turns for which the answer is kept; -1: not said */
+};
+
 struct route_trace {
     struct str decision;
     enum truth matched;
@@ -143,7 +151,11 @@ struct route {
     double confidence;
     const struct node
         *plugins; /* the decision's plugin list, NULL when none; borrowed from the snapshot */
-    struct route_signal *signals; /* evaluated ones (matched ones come first) */
+    const struct retention *retention;      /* of the decision; NULL: none. Borrowed, as the next */
+    const struct output_contract *contract; /* router/output_contract.h; NULL: none */
+    struct str output_contract;             /* its sentence for people and models; may be empty */
+    struct str annotations;                 /* of the decision, a JSON object; empty: none */
+    struct route_signal *signals;           /* evaluated ones (matched ones come first) */
     size_t n_signals;
     struct route_trace *traces;
     size_t n_traces;
