@@ -49,10 +49,10 @@ enum { N_BUCKETS = 1024 };
 
 struct directory {
     struct catalog catalog; /* first */
-    char path[PATH_MAX];
-    pthread_mutex_t turn; /* whose turn it is to read or change the folder; held over file I/O, so
-                             never taken on a path that must not block */
-    pthread_mutex_t lock; /* of the table; taken inside a turn */
+    char path[PATH_MAX];    /* "": no folder was named, so there are no adapters */
+    pthread_mutex_t turn;   /* whose turn it is to read or change the folder; held over file I/O, so
+                               never taken on a path that must not block */
+    pthread_mutex_t lock;   /* of the table; taken inside a turn */
     struct known *buckets[N_BUCKETS];
 };
 
@@ -68,7 +68,7 @@ static int path_of(const struct directory *d, char ret[static PATH_MAX], struct 
 {
     int n =
         snprintf(ret, PATH_MAX, "%s/%.*s%s%s", d->path, STR_ARG(adapter), *file ? "/" : "", file);
-    return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
+    return !d->path[0] ? -ENOENT : n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
 static int revision_path(const struct directory *d, char ret[static PATH_MAX], struct str adapter,
@@ -661,7 +661,7 @@ static int directory_publish(struct catalog *c, const struct publication *p, str
     CLEANUP(own_close) int fd = -1;
     int r = path_of(d, folder, p->adapter, "");
     if (r < 0)
-        return r;
+        return cannot_write(reterr, d->path[0] ? d->path : "adapters.catalog.path is not set", r);
     LOCKED(&d->turn);
     if ((r = file_make_dirs(folder)) < 0)
         return cannot_write(reterr, folder, r);
@@ -788,8 +788,7 @@ int catalog_directory_open(struct catalog **ret, const struct config_adapters *c
     (void)pthread_mutex_init(&d->turn, NULL);
     (void)pthread_mutex_init(&d->lock, NULL);
     int n = snprintf(d->path, sizeof(d->path), "%.*s", STR_ARG(c->catalog_path));
-    int r = n <= 0 ? fail_set(reterr, FAIL_internal_error, "adapters.catalog.path is empty")
-                   : directory_refresh(&d->catalog, reterr);
+    int r = n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : directory_refresh(&d->catalog, reterr);
     if (r != 0) {
         (void)directory_free(&d->catalog);
         return r;

@@ -19,6 +19,13 @@ uint64_t clock_us(void)
     return read_us(CLOCK_MONOTONIC);
 }
 
+uint64_t clock_ns(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 uint64_t clock_wall_s(void)
 {
     return read_us(CLOCK_REALTIME) / 1000000;

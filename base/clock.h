@@ -9,5 +9,6 @@
 
 uint64_t clock_ms(void);      /* monotonic */
 uint64_t clock_us(void);      /* monotonic */
+uint64_t clock_ns(void);      /* monotonic */
 uint64_t clock_wall_s(void);  /* Unix time */
 uint64_t clock_wall_ms(void); /* Unix time */

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "gateway/api/error.h"
+#include "gateway/caller.h"
 #include "gateway/choices.h"
 #include "gateway/observe.h"
 #include "gateway/parts.h"
@@ -616,7 +617,9 @@ static int resolve(struct answer *a, struct fail *reterr)
     int err = spell_prompts(a);
     if (err < 0)
         return err;
-    err = target_resolve(r->state, &a->chats[0], /* trace= */ false, r->arena, &a->target, reterr);
+    struct route_request q = { .chat = &a->chats[0] };
+    caller_identify(r, &q);
+    err = target_resolve(r->state, &q, r->arena, &a->target, reterr);
     if (a->target.is_auto)
         count_route(&a->target.route);
     if (err != 0)

@@ -100,24 +100,24 @@ static uint64_t fresh_seed(void)
     return seed;
 }
 
-int target_resolve(const struct state *s, const struct chat_request *chat, bool trace,
-                   struct arena *arena, struct target *ret, struct fail *reterr)
+int target_resolve(const struct state *s, const struct route_request *like, struct arena *arena,
+                   struct target *ret, struct fail *reterr)
 {
-    if (!router_is_auto(s->router, chat->model))
-        return target_parse(s->core, chat->model, ret, reterr);
+    if (!router_is_auto(s->router, like->chat->model))
+        return target_parse(s->core, like->chat->model, ret, reterr);
     struct engine *e = s->core->n_models ? s->core->models[0].engine : NULL;
     struct candidates candidates = { .core = s->core, .arena = arena };
-    struct route_request q = { .chat = chat,
-                               .count_tokens = e ? count_tokens : NULL,
-                               .count_ctx = e,
-                               .trace = trace,
-                               .candidate = candidates_tell,
-                               .candidate_ctx = &candidates,
-                               .seed = fresh_seed() };
+    struct route_request q = *like;
+    q.count_tokens = e ? count_tokens : NULL;
+    q.count_ctx = e;
+    q.candidate = candidates_tell;
+    q.candidate_ctx = &candidates;
+    q.seed = fresh_seed();
     struct target t = { .is_auto = true };
     int r = router_route(s->router, &q, arena, &t.route, reterr);
     if (r != 0)
         return r;
+    *ret = t;
     if (t.route.selection == SELECTION_execution_required)
         return fail_set(reterr, FAIL_not_implemented,
                         "the decision '%.*s' is answered by the algorithm '%.*s', which calls "

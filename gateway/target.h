@@ -15,10 +15,12 @@ struct target {
 
 /*
  * "base", "base:adapter[@selector]", "adapter[@selector]", or an auto name. Text is borrowed from
- * `name` or the route. FAILED: model_not_found, or the router's.
+ * `name` or the route. `like`: what the caller knows of the request, its chat among it (the rest is
+ * filled here). FAILED: model_not_found, or the router's; ret->is_auto and route are set when the
+ * router has decided.
  */
-int target_resolve(const struct state *s, const struct chat_request *chat, bool trace,
-                   struct arena *arena, struct target *ret, struct fail *reterr) MUST_USE;
+int target_resolve(const struct state *s, const struct route_request *like, struct arena *arena,
+                   struct target *ret, struct fail *reterr) MUST_USE;
 /* The same without routing: for /v1/models/{id}. */
 int target_parse(const struct core *c, struct str name, struct target *ret,
                  struct fail *reterr) MUST_USE;

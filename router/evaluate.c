@@ -1,5 +1,7 @@
 #include "router/evaluate.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 
 int evaluation_init(struct evaluation *ret, const struct policy *policy,
@@ -22,20 +24,44 @@ static void evaluate_family(struct evaluation *e, enum family f)
 {
     const struct family_state *s = &e->policy->families[f];
     struct signal_value *values = e->values + s->first;
+    uint64_t from = e->timed ? clock_ns() : 0;
     e->family_done[f] = true;
     int r = -ENOTSUP;
     if (s->state)
         r = signal_families[f]->evaluate(s->state, &e->view, values);
+    e->family_error[f] = r < 0 ? r : 0;
+    if (e->timed)
+        e->family_ns[f] = clock_ns() - from;
     for (size_t i = 0; r < 0 && i < s->n; i++)
         values[i] = (struct signal_value){ TRUTH_unknown, 0, 0 };
     projections_reduce(e->policy->projections, f, e->values);
 }
 
-void evaluation_all(struct evaluation *e)
+struct check {
+    const struct evaluation *e;
+    bool ready; /* every signal asked about was evaluated */
+};
+
+static void is_ready(void *ctx, size_t signal)
+{
+    struct check *c = ctx;
+    if (!c->e->family_done[c->e->policy->signals[signal].family])
+        c->ready = false;
+}
+
+void evaluation_all(struct evaluation *e, bool every)
 {
     for (int f = 0; f < FAMILY_N; f++)
-        if (e->policy->families[f].used && !e->family_done[f])
+        if (e->policy->families[f].n && (e->policy->families[f].used || every) &&
+            !e->family_done[f])
             evaluate_family(e, (enum family)f);
+    size_t outputs = projections_outputs(e->policy->projections);
+    for (size_t i = 0; i < outputs; i++) {
+        struct check c = { e, true };
+        projections_each_signal(e->policy->projections, i, is_ready, &c);
+        if (c.ready)
+            (void)evaluation_output(e, i);
+    }
 }
 
 struct signal_value evaluation_signal(struct evaluation *e, size_t i)

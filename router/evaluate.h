@@ -12,12 +12,15 @@ struct evaluation {
     struct signal_value *outputs;
     bool *output_done;
     bool family_done[FAMILY_N];
+    bool timed;                   /* fill the next */
+    uint64_t family_ns[FAMILY_N]; /* spent evaluating */
+    int family_error[FAMILY_N];   /* 0, or why all of the family is unknown: a negative errno */
 };
 
 int evaluation_init(struct evaluation *ret, const struct policy *policy,
                     const struct route_request *request, struct arena *arena) MUST_USE;
-/* Evaluates every family that some decision depends on. */
-void evaluation_all(struct evaluation *e);
+/* Evaluates every family that some decision depends on; every: also those that none does. */
+void evaluation_all(struct evaluation *e, bool every);
 struct verdict evaluation_leaf(void *ctx,
                                const struct rule *leaf); /* a leaf_fn; ctx: the evaluation */
 struct signal_value evaluation_signal(struct evaluation *e, size_t i);

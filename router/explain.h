@@ -5,5 +5,9 @@
 
 #include "router/evaluate.h"
 
-/* Fills signals, category and, when traced, the decisions' reasons. 0 or -ENOMEM. */
-int explain_fill(struct evaluation *e, bool trace, struct route *ret) MUST_USE;
+/*
+ * Fills signals and category; when traced, also families, the decisions' trees and reasons, and
+ * what put the winner (NULL: none) before the next. 0 or -ENOMEM.
+ */
+int explain_fill(struct evaluation *e, bool trace, const struct decision *winner,
+                 struct route *ret) MUST_USE;

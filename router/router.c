@@ -95,6 +95,20 @@ struct str router_default_model(const struct router *r)
     return r->default_model;
 }
 
+/* Among the decisions of all profiles. */
+static size_t index_of(const struct router *r, const struct decision *d)
+{
+    size_t before = 0;
+    for (size_t k = 0; k < r->n_policies; k++) {
+        const struct policy *p = &r->policies[k];
+        for (size_t i = 0; i < p->n_decisions; i++)
+            if (&p->decisions[i] == d)
+                return before + i;
+        before += p->n_decisions;
+    }
+    return SIZE_MAX;
+}
+
 static void use_default(const struct router *r, struct route *ret)
 {
     ret->model = r->default_model;
@@ -104,12 +118,25 @@ static void use_default(const struct router *r, struct route *ret)
     ret->selection_reason = STR("no decision matched: the default model");
 }
 
+/* What refuses a request is, in a preview, the answer to it. */
+static int refuse(const struct route_request *request, struct arena *arena, struct route *ret,
+                  struct fail *reterr)
+{
+    if (!request->preview)
+        return FAILED;
+    ret->selection = SELECTION_failed;
+    ret->selection_reason = arena_str(arena, str_of(reterr->message));
+    ret->model = ret->adapter = STR_NULL;
+    return ret->selection_reason.p ? 0 : fail_errno(reterr, -ENOMEM, "routing");
+}
+
 static int use_decision(const struct router *r, const struct decision *d,
                         const struct route_request *request, struct arena *arena, struct route *ret,
                         struct fail *reterr)
 {
     struct pick pick;
     ret->decision = d->name;
+    ret->index = index_of(r, d);
     ret->algorithm = str_of(d->algorithm);
     ret->plugins = d->plugins;
     ret->retention = d->has_retention ? &d->retention : NULL;
@@ -123,7 +150,7 @@ static int use_decision(const struct router *r, const struct decision *d,
     }
     int e = selection_pick(d, request, ret->text, arena, &pick, reterr);
     if (e != 0)
-        return e < 0 ? fail_errno(reterr, e, "selecting") : e;
+        return e < 0 ? fail_errno(reterr, e, "selecting") : refuse(request, arena, ret, reterr);
     const struct model_ref *ref = (const struct model_ref *)d->refs.items + pick.index;
     ret->selection = pick.status;
     ret->selection_reason = str_of(pick.reason);
@@ -132,6 +159,29 @@ static int use_decision(const struct router *r, const struct decision *d,
     ret->use_reasoning = ref->use_reasoning;
     if (ref->use_reasoning)
         ret->reasoning_effort = ref->reasoning_effort.n ? ref->reasoning_effort : r->default_effort;
+    return 0;
+}
+
+static int unresolvable(const struct decision *d, const struct route_request *request,
+                        struct arena *arena, struct route *ret, struct fail *reterr)
+{
+    (void)fail_set(reterr, FAIL_overloaded,
+                   "the decision '%.*s' could not be resolved: a signal it needs could not be "
+                   "evaluated",
+                   STR_ARG(d->name));
+    return refuse(request, arena, ret, reterr);
+}
+
+static int check_model(const struct route_request *request, struct route *ret, struct fail *reterr)
+{
+    static const char missing[] =
+        "no decision matched and there is no default model; set providers.defaults.default_model";
+    if (ret->model.n || ret->selection == SELECTION_failed)
+        return 0;
+    if (!request->preview)
+        return fail_param(reterr, FAIL_model_not_found, "model", "%s", missing);
+    ret->selection = SELECTION_unavailable;
+    ret->selection_reason = str_of(missing);
     return 0;
 }
 
@@ -149,26 +199,25 @@ int router_route(const struct router *r, const struct route_request *request, st
         .recipe = policy->name,
         .requested = request->chat->model,
         .text = e.view.text,
+        .index = SIZE_MAX,
     };
+    e.timed = request->trace;
     if (request->trace)
-        evaluation_all(&e);
+        evaluation_all(&e, request->every_family);
     struct decision_outcome out = evaluation_decide(&e);
-    const struct decision *d = out.winner;
+    const struct decision *d = out.unresolved ? NULL : out.winner;
     if (out.unresolved)
-        return fail_set(reterr, FAIL_overloaded,
-                        "the decision '%.*s' could not be resolved: a signal it needs could not be "
-                        "evaluated",
-                        STR_ARG(out.unresolved->name));
-    if (!d)
+        k = unresolvable(out.unresolved, request, arena, ret, reterr);
+    else if (d)
+        k = use_decision(r, d, request, arena, ret, reterr);
+    else
         use_default(r, ret);
-    else if (use_decision(r, d, request, arena, ret, reterr) != 0)
-        return FAILED;
-    ret->confidence = out.confidence;
-    if (ret->model.n == 0)
-        return fail_param(reterr, FAIL_model_not_found, "model",
-                          "no decision matched and there is no default model; set "
-                          "providers.defaults.default_model");
-    k = explain_fill(&e, request->trace, ret);
+    if (k == 0)
+        k = check_model(request, ret, reterr);
+    if (k != 0)
+        return k;
+    ret->confidence = d ? out.confidence : 0;
+    k = explain_fill(&e, request->trace, d, ret);
     if (k < 0)
         return fail_errno(reterr, k, "explaining the route");
     ret->us = clock_us() - begin;
@@ -199,6 +248,16 @@ struct str router_decision_name(const struct router *r, size_t i)
 {
     const struct decision *d = nth(r, i);
     return d ? d->name : STR_NULL;
+}
+
+struct str router_decision_recipe(const struct router *r, size_t i)
+{
+    for (size_t k = 0; k < r->n_policies; k++) {
+        if (i < r->policies[k].n_decisions)
+            return r->policies[k].name;
+        i -= r->policies[k].n_decisions;
+    }
+    return STR_NULL;
 }
 
 const struct node *router_decision_plugins(const struct router *r, size_t i, const char **ret_path)

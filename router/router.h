@@ -102,6 +102,8 @@ struct route_request {
     struct str user_id;     /* x-authz-user-id, or the key's tenant */
     struct str user_groups; /* comma separated */
     bool trace;             /* keep every signal's value and each decision's reason in the route */
+    bool every_family;      /* with trace: also families that no decision depends on */
+    bool preview; /* nothing will be executed: what would refuse the request is told in the route */
     candidate_fn candidate; /* NULL: nothing is known about any candidate */
     void *candidate_ctx;
     uint64_t seed;      /* of random draws; 0: the hash of the user's turn */
@@ -112,6 +114,8 @@ enum selection_status {
     SELECTION_selected,
     SELECTION_fallback,           /* the algorithm could not tell: what it documents for that */
     SELECTION_execution_required, /* several models answer together: not one candidate's turn */
+    SELECTION_unavailable,        /* a preview: there is no model to answer */
+    SELECTION_failed,             /* a preview: the request would be refused, for the reason said */
 };
 
 enum truth { TRUTH_false, TRUTH_true, TRUTH_unknown };
@@ -120,6 +124,18 @@ struct route_signal {
     struct str type, name; /* "keyword", "code" */
     enum truth value;
     double confidence;
+    double raw;          /* what was measured: a count, tokens, a similarity; may be infinite */
+    const char *unknown; /* static: why it is; NULL: it is known */
+};
+
+/* A node of a decision's rules as it was evaluated; a leaf has a type, others have children. */
+struct route_node {
+    const char *op; /* "leaf", "AND", "OR", "NOT"; "fallback": a decision without rules */
+    struct str type, name;
+    enum truth value;
+    double confidence;
+    const struct route_node *children;
+    size_t n;
 };
 
 /* What a decision asks for the session's next turns (`emits`). TRUTH_unknown: not said. */
@@ -134,12 +150,23 @@ struct route_trace {
     struct str decision;
     enum truth matched;
     double confidence;
+    int64_t priority;
+    uint64_t tier;     /* 0: none */
     struct str reason; /* "keyword:code=1 AND NOT language:en=0" */
+    struct route_node root;
+};
+
+/* One family of signals as it was evaluated. */
+struct route_family {
+    const char *type; /* static: "keyword" */
+    uint64_t ns;
+    double confidence; /* the highest of a match; 0: none */
 };
 
 struct route {
     struct str recipe;    /* the routing profile: "default", or the recipe of an entrypoint */
     struct str decision;  /* empty: none matched, the default model */
+    size_t index;         /* of the decision, as router_decision_name counts; SIZE_MAX: none */
     struct str model;     /* wire name of the base, or of an upstream model */
     struct str adapter;   /* lora_name, may carry "@alias"; empty: the bare base */
     struct str algorithm; /* of the decision: "static"; empty without one */
@@ -157,11 +184,15 @@ struct route {
     struct str annotations;                 /* of the decision, a JSON object; empty: none */
     struct route_signal *signals;           /* evaluated ones (matched ones come first) */
     size_t n_signals;
-    struct route_trace *traces;
+    struct route_trace *traces; /* with trace: every decision's, and the families' */
     size_t n_traces;
-    struct str requested; /* the model name asked for */
-    struct str text;      /* the user's turn that the signals read */
-    uint64_t us;          /* spent routing */
+    const struct route_family *families;
+    size_t n_families;
+    struct str runner_up;   /* with trace: the decision that would have won without the winner */
+    const char *precedence; /* static, with trace: what put the winner before it */
+    struct str requested;   /* the model name asked for */
+    struct str text;        /* the user's turn that the signals read */
+    uint64_t us;            /* spent routing */
 };
 
 /* Whether routing may wait for a model's forward: then not on a thread that must not block. */
@@ -186,7 +217,17 @@ size_t router_decisions(const struct router *r);
 struct str router_decision_name(const struct router *r, size_t i);
 const struct node *router_decision_plugins(const struct router *r, size_t i, const char **ret_path);
 
-/* The JSON line of `rootstock route` and the body of POST /api/v1/eval (semantic-router.md,
- * appendix A). */
+struct str router_decision_recipe(const struct router *r, size_t i);
+
+/* The JSON line of `rootstock route`. */
 void route_print_line(const struct route *route, bool explain, struct buf *b);
-void route_print_eval(const struct router *r, const struct route *route, struct buf *b);
+
+/* What of the body of POST /api/v1/eval was asked for (semantic-router.md, appendix A). */
+struct eval_options {
+    bool trace, probabilities, explanation;
+    double confidence_threshold; /* 0: not given */
+};
+void route_print_eval_as(const struct router *r, const struct route *route,
+                         const struct eval_options *options, struct buf *b);
+void route_print_eval(const struct router *r, const struct route *route, struct buf *b); /* trace */
+const char *route_selection_word(const struct route *route); /* "selected", as printed there */

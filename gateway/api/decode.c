@@ -516,7 +516,8 @@ int decode_tool_choice(struct chat_request *ret, const json_t *body, struct aren
 /* ---- messages ---- */
 
 struct where {
-    size_t i; /* of the message */
+    size_t i;     /* of the message */
+    bool lenient; /* nothing will be generated */
     struct arena *arena;
     struct fail *reterr;
 };
@@ -544,7 +545,10 @@ static int add_part(struct chat_message *m, const json_t *part, struct buf *text
     const json_t *t = json_is_string(part)      ? part
                       : str_is(type, "refusal") ? json_object_get(part, "refusal")
                                                 : json_object_get(part, "text");
-    if (!str_is(type, "text") && !str_is(type, "refusal") && !str_is(type, "input_text"))
+    bool text_part = str_is(type, "text") || str_is(type, "refusal") || str_is(type, "input_text");
+    if (!text_part && w->lenient)
+        return 0;
+    if (!text_part)
         return fail_param(w->reterr, FAIL_unsupported_parameter, "messages",
                           "messages[%zu].content holds a part of type '" STR_FMT
                           "', which is not served",
@@ -592,7 +596,7 @@ static int decode_calls(struct chat_message *m, const json_t *v, const struct wh
         const json_t *call = json_array_get(v, i), *f = json_object_get(call, "function");
         const json_t *name = json_object_get(f, "name");
         const json_t *arguments = json_object_get(f, "arguments");
-        if (!json_is_string(name) || !json_is_string(arguments))
+        if (!json_is_string(name) || (!json_is_string(arguments) && !w->lenient))
             return bad_message(
                 w, "tool_calls",
                 "must hold {\"function\":{\"name\",\"arguments\"}} with two strings");
@@ -601,7 +605,7 @@ static int decode_calls(struct chat_message *m, const json_t *v, const struct wh
             .name = json_str_copy(w->arena, name),
             .arguments = json_str_copy(w->arena, arguments),
         };
-        if (!calls[i].name.p || !calls[i].arguments.p)
+        if (!calls[i].name.p || (!calls[i].arguments.p && !w->lenient))
             return json_no_memory(w->reterr);
     }
     m->tool_calls = calls;
@@ -630,7 +634,7 @@ static int decode_message(struct chat_message *m, const json_t *v, const struct 
     m->role = json_str_copy(w->arena, role);
     m->name = json_str_copy(w->arena, json_object_get(v, "name"));
     const json_t *call_id = json_object_get(v, "tool_call_id");
-    if (str_is(m->role, "tool") && !json_is_string(call_id))
+    if (str_is(m->role, "tool") && !json_is_string(call_id) && !w->lenient)
         return bad_message(w, "tool_call_id", "is missing");
     m->tool_call_id = json_str_copy(w->arena, call_id);
     if (!m->role.p)
@@ -646,13 +650,14 @@ static int decode_message(struct chat_message *m, const json_t *v, const struct 
             return r;
     }
     bool may_lack =
-        is_assistant && (m->n_tool_calls || json_object_get(v, "function_call") || m->reasoning.n ||
-                         json_is_string(json_object_get(v, "refusal")));
+        w->lenient ||
+        (is_assistant && (m->n_tool_calls || json_object_get(v, "function_call") ||
+                          m->reasoning.n || json_is_string(json_object_get(v, "refusal"))));
     return decode_content(m, json_object_get(v, "content"), may_lack, w);
 }
 
-int decode_messages(struct chat_request *ret, const json_t *messages, struct arena *arena,
-                    struct fail *reterr)
+static int read_messages(struct chat_request *ret, const json_t *messages, bool lenient,
+                         struct arena *arena, struct fail *reterr)
 {
     if (!messages || json_is_null(messages))
         return fail_param(reterr, FAIL_invalid_request, "messages", "'messages' is missing");
@@ -670,7 +675,7 @@ int decode_messages(struct chat_request *ret, const json_t *messages, struct are
     if (!m)
         return json_no_memory(reterr);
     for (size_t i = 0; i < n; i++) {
-        struct where w = { i, arena, reterr };
+        struct where w = { i, lenient, arena, reterr };
         int r = decode_message(&m[i], json_array_get(messages, i), &w);
         if (r != 0)
             return r;
@@ -680,41 +685,14 @@ int decode_messages(struct chat_request *ret, const json_t *messages, struct are
     return 0;
 }
 
-static int one_message(struct chat_request *ret, const json_t *text, struct arena *arena,
-                       struct fail *reterr)
-{
-    if (!json_is_string(text))
-        return fail_param(reterr, FAIL_invalid_request, "text",
-                          "send 'text' (a string) or 'messages' (an array)");
-    struct chat_message *m = arena_alloc(arena, sizeof(*m));
-    if (!m)
-        return json_no_memory(reterr);
-    *m = (struct chat_message){ .role = STR("user"), .content = json_str_copy(arena, text) };
-    ret->messages = m;
-    ret->n_messages = 1;
-    return m->content.p ? 0 : json_no_memory(reterr);
-}
-
-int decode_routable(struct chat_request *ret, struct str text, struct arena *arena,
+int decode_messages(struct chat_request *ret, const json_t *messages, struct arena *arena,
                     struct fail *reterr)
 {
-    json_auto_t *body = NULL;
-    int r = json_body(&body, text, reterr);
-    if (r != 0)
-        return r;
-    const json_t *model = json_object_get(body, "model");
-    const json_t *messages = json_object_get(body, "messages");
-    *ret = (struct chat_request){ .n = 1, .sampling = SAMPLING_INIT, .model = STR("auto") };
-    if (json_is_string(model) && json_string_length(model))
-        ret->model = json_str_copy(arena, model);
-    r = decode_tools(ret, body, arena, reterr);
-    if (r == 0 && str_is(json_str(json_object_get(body, "tool_choice")), "none"))
-        drop_tools(ret);
-    if (r == 0)
-        r = decode_metadata(ret, json_object_get(body, "metadata"), arena, reterr);
-    if (r != 0)
-        return r;
-    if (messages && !json_is_null(messages))
-        return decode_messages(ret, messages, arena, reterr);
-    return one_message(ret, json_object_get(body, "text"), arena, reterr);
+    return read_messages(ret, messages, /* lenient= */ false, arena, reterr);
+}
+
+int decode_conversation(struct chat_request *ret, const json_t *messages, struct arena *arena,
+                        struct fail *reterr)
+{
+    return read_messages(ret, messages, /* lenient= */ true, arena, reterr);
 }

@@ -11,6 +11,10 @@ int decode_common(struct chat_request *ret, const json_t *body, struct arena *ar
                   struct fail *reterr) MUST_USE;
 int decode_messages(struct chat_request *ret, const json_t *messages, struct arena *arena,
                     struct fail *reterr) MUST_USE;
+/* The same where nothing will be generated: parts that are neither text nor image, tool messages
+ * without their call's id, messages without content are let pass. */
+int decode_conversation(struct chat_request *ret, const json_t *messages, struct arena *arena,
+                        struct fail *reterr) MUST_USE;
 int decode_tools(struct chat_request *ret, const json_t *body, struct arena *arena,
                  struct fail *reterr) MUST_USE;
 /* tool_choice and parallel_tool_calls, after decode_tools; "none" drops the tools. */
@@ -23,4 +27,7 @@ int decode_metadata(struct chat_request *ret, const json_t *metadata, struct are
  * the router to choose.
  */
 int decode_routable(struct chat_request *ret, struct str text, struct arena *arena,
+                    struct fail *reterr) MUST_USE;
+/* The same of a parsed body. Tools are not checked: whatever is an object counts as one. */
+int decode_question(struct chat_request *ret, const json_t *body, struct arena *arena,
                     struct fail *reterr) MUST_USE;

@@ -1,7 +1,7 @@
 /* POST /api/v1/eval: signals and decision without inference (semantic-router.md, appendix A). */
-#include "base/clock.h"
 #include "gateway/api/api.h"
 #include "gateway/api/decode.h"
+#include "gateway/caller.h"
 #include "gateway/target.h"
 
 #include <errno.h>
@@ -11,27 +11,83 @@ static ptrdiff_t count_tokens(void *ctx, struct str text)
     return engine_count_tokens(ctx, text);
 }
 
-enum next api_eval(struct request *r)
+struct options {
+    struct eval_options print;
+    bool every, has_every;
+};
+
+#define AT(member) offsetof(struct options, member)
+static const struct field option_fields[] = {
+    { "return_probabilities", FIELD_bool, AT(print.probabilities), 0, 0, -1 },
+    { "confidence_threshold", FIELD_float, AT(print.confidence_threshold), 0, 1, -1 },
+    { "include_explanation", FIELD_bool, AT(print.explanation), 0, 0, -1 },
+    { "evaluate_all_signals", FIELD_bool, AT(every), 0, 0, AT(has_every) },
+    { "trace", FIELD_bool, AT(print.trace), 0, 0, -1 },
+    { 0 },
+};
+
+static int read_options(const struct request *r, const json_t *body, struct options *ret,
+                        struct fail *reterr)
 {
-    struct fail fail = { 0 };
+    const json_t *o = json_object_get(body, "options");
+    *ret = (struct options){ .every = true };
+    if (o && !json_is_null(o) && !json_is_object(o))
+        return fail_param(reterr, FAIL_invalid_request, "options",
+                          "'options' must be an object, not %s", json_kind(o));
+    int err = json_is_object(o) ? json_fields(ret, option_fields, o, reterr) : 0;
+    if (err != 0) { /* the field stands in `options` */
+        char field[sizeof(reterr->param)];
+        (void)snprintf(field, sizeof(field), "options.%.40s", reterr->param);
+        memcpy(reterr->param, field, sizeof(field));
+        return err;
+    }
+    if (str_is(r->query_trace, "true") || str_is(r->query_trace, "1"))
+        ret->print.trace = true;
+    return 0;
+}
+
+static int evaluate(struct request *r, const json_t *body, struct fail *reterr)
+{
     struct chat_request chat = { 0 };
+    struct options o;
     struct route route = { 0 };
-    int err = decode_routable(&chat, buf_str(&r->body), r->arena, &fail);
+    int err = read_options(r, body, &o, reterr);
+    if (err == 0)
+        err = decode_question(&chat, body, r->arena, reterr);
     if (err != 0)
-        return reply_fail(r, &fail);
+        return err;
     const struct core *c = r->state->core;
+    const struct router *router = r->state->router;
+    if (!router_is_auto(router, chat.model))
+        return fail_param(reterr, FAIL_invalid_request, "model",
+                          "the model '" STR_FMT "' does not ask for a route: send an auto name, an "
+                          "entrypoint, or none",
+                          STR_ARG(str_head(chat.model, LIMIT_NAME)));
     struct route_request q = {
         .chat = &chat,
         .count_tokens = c->n_models ? count_tokens : NULL,
         .count_ctx = c->n_models ? c->models[0].engine : NULL,
         .trace = true,
+        .every_family = o.every,
+        .preview = true,
     };
-    err = router_route(r->state->router, &q, r->arena, &route, &fail);
+    caller_identify(r, &q);
+    err = router_route(router, &q, r->arena, &route, reterr);
+    if (err != 0)
+        return err;
+    r->log_decision = route.decision;
+    route_print_eval_as(router, &route, &o.print, &r->reply.body);
+    return 0;
+}
+
+enum next api_eval(struct request *r)
+{
+    struct fail fail = { 0 };
+    json_auto_t *body = NULL;
+    int err = json_body(&body, buf_str(&r->body), &fail);
+    if (err == 0)
+        err = evaluate(r, body, &fail);
     if (err < 0)
         err = fail_errno(&fail, err, "routing");
-    if (err != 0)
-        return reply_fail(r, &fail);
-    r->log_decision = route.decision;
-    route_print_eval(r->state->router, &route, &r->reply.body);
-    return reply_json(r);
+    return err != 0 ? reply_fail(r, &fail) : reply_json(r);
 }

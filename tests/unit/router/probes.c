@@ -38,10 +38,10 @@ static void repeat(struct buf *b, struct str text, uint64_t times)
         buf_add(b, text);
 }
 
-static void join(struct buf *b, struct str text, uint64_t times) /* with blanks */
+static void join(struct buf *b, struct str text, uint64_t times) /* a line each */
 {
     for (uint64_t i = 0; i < times; i++) {
-        buf_adds(b, b->n ? " " : "");
+        buf_adds(b, b->n ? "\n" : "");
         buf_add(b, text);
     }
 }
@@ -53,7 +53,7 @@ static struct str query_of(const struct node *variant, struct arena *a)
     const struct node *padding = node_get(variant, "padding");
     struct str pad = scalar(padding, "text"), where = scalar(padding, "placement");
     uint64_t pads = padding ? number(padding, "repeat", 1) : 0, before = 0;
-    if (str_is(where, "before"))
+    if (where.n == 0 || str_is(where, "before"))
         before = pads;
     else if (str_is(where, "around"))
         before = pads / 2;
