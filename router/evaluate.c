@@ -37,6 +37,13 @@ static void evaluate_family(struct evaluation *e, enum family f)
     projections_reduce(e->policy->projections, f, e->values);
 }
 
+void evaluation_all(struct evaluation *e)
+{
+    for (int f = 0; f < FAMILY_N; f++)
+        if (e->policy->families[f].used && !e->family_done[f])
+            evaluate_family(e, (enum family)f);
+}
+
 struct check {
     const struct evaluation *e;
     bool ready; /* every signal asked about was evaluated */
@@ -49,11 +56,10 @@ static void is_ready(void *ctx, size_t signal)
         c->ready = false;
 }
 
-void evaluation_all(struct evaluation *e, bool every)
+void evaluation_rest(struct evaluation *e, bool families)
 {
     for (int f = 0; f < FAMILY_N; f++)
-        if (e->policy->families[f].n && (e->policy->families[f].used || every) &&
-            !e->family_done[f])
+        if (families && e->policy->families[f].n && !e->family_done[f])
             evaluate_family(e, (enum family)f);
     size_t outputs = projections_outputs(e->policy->projections);
     for (size_t i = 0; i < outputs; i++) {

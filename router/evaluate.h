@@ -19,8 +19,10 @@ struct evaluation {
 
 int evaluation_init(struct evaluation *ret, const struct policy *policy,
                     const struct route_request *request, struct arena *arena) MUST_USE;
-/* Evaluates every family that some decision depends on; every: also those that none does. */
-void evaluation_all(struct evaluation *e, bool every);
+/* Evaluates every family that some decision depends on. */
+void evaluation_all(struct evaluation *e);
+/* After it: also the families that none does, if `families`, and every output that can be told. */
+void evaluation_rest(struct evaluation *e, bool families);
 struct verdict evaluation_leaf(void *ctx,
                                const struct rule *leaf); /* a leaf_fn; ctx: the evaluation */
 struct signal_value evaluation_signal(struct evaluation *e, size_t i);

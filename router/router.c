@@ -202,8 +202,10 @@ int router_route(const struct router *r, const struct route_request *request, st
         .index = SIZE_MAX,
     };
     e.timed = request->trace;
-    if (request->trace)
-        evaluation_all(&e, request->every_family);
+    if (request->trace) {
+        evaluation_all(&e);
+        evaluation_rest(&e, request->every_family);
+    }
     struct decision_outcome out = evaluation_decide(&e);
     const struct decision *d = out.unresolved ? NULL : out.winner;
     if (out.unresolved)

@@ -137,7 +137,7 @@ static void deciding_alone_needs_no_arena_either(void **state)
         struct route_request q = { .chat = &chat, .seed = 1 };
         struct evaluation e;
         assert_int_equal(evaluation_init(&e, &r->policies[0], &q, a), 0);
-        evaluation_all(&e, /* every= */ false);
+        evaluation_all(&e);
         size_t before = allocations, used = arena_used(a);
         struct decision_outcome out = evaluation_decide(&e);
         assert_int_equal(allocations, before);
