@@ -368,6 +368,44 @@ static void the_shipped_table_opens_and_others_do_not(void **state)
     free(copy);
 }
 
+static double likeness(const char *a, const char *b)
+{
+    struct vector_space *s = NULL;
+    struct arena *arena = arena_new(MIB);
+    const struct str texts[] = { str_of(a), str_of(b) };
+    const struct text_vector *v[2];
+    struct fail fail;
+    assert_int_equal(vector_space_lexical(&s), 0);
+    assert_false(vector_space_blocks(s));
+    assert_int_equal(vectors_of(s, texts, 2, arena, v, &fail), 0);
+    double d = vector_similarity(s, v[0], v[1]);
+    assert_float_equal(d, vector_similarity(s, v[1], v[0]), 1e-6);
+    arena_free(arena);
+    vector_space_free(s);
+    return d;
+}
+
+static void what_means_alike_is_nearer(void **state)
+{
+    static const struct {
+        const char *text, *near, *far;
+    } rows[] = {
+        { "I want my money back", "please give me a refund", "what is the weather tomorrow" },
+        { "fix the bug in this Python function", "debug my code", "write a poem about the sea" },
+        { "Solve the equation x^2 = 4", "help me with algebra", "best restaurants in Rome" },
+        { "headache and fever", "symptoms of the flu", "quarterly revenue forecast" },
+        { "Привет, как дела?", "привет! как у тебя дела", "Напиши программу сортировки" },
+        { "请解释量子力学", "量子力学是什么", "今天天气怎么样" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        double near = likeness(rows[i].text, rows[i].near);
+        double far = likeness(rows[i].text, rows[i].far);
+        if (near <= far + 0.05)
+            fail_msg("row %zu: %.3f is not above %.3f", i, near, far);
+        assert_true(likeness(rows[i].text, rows[i].text) > 0.99);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -378,6 +416,7 @@ int main(void)
         cmocka_unit_test(families_match_as_the_reference_says),
         cmocka_unit_test(a_broken_encoder_leaves_signals_unknown),
         cmocka_unit_test(the_shipped_table_opens_and_others_do_not),
+        cmocka_unit_test(what_means_alike_is_nearer),
     };
     return TEST_RUN(tests);
 }
