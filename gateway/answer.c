@@ -594,13 +594,6 @@ static enum next acquire(struct answer *a)
 
 /* ---- route and plugins ---- */
 
-static void count_route(const struct route *route)
-{
-    metrics_add_label(METRIC_route_decisions_total,
-                      route->decision.n ? SERVER_OUTCOME_matched : SERVER_OUTCOME_default, 1);
-    metrics_observe_us(METRIC_route_seconds, route->us);
-}
-
 /* Signals and guards read text: a prompt of token ids gets its own beside them. */
 static int spell_prompts(struct answer *a)
 {
@@ -620,8 +613,6 @@ static int resolve(struct answer *a, struct fail *reterr)
     struct route_request q = { .chat = &a->chats[0] };
     caller_identify(r, &q);
     err = target_resolve(r->state, &q, r->arena, &a->target, reterr);
-    if (a->target.is_auto)
-        count_route(&a->target.route);
     if (err != 0)
         return err;
     a->chain = a->target.is_auto ? state_chain(r->state, &a->target.route) : r->state->no_chain;
@@ -729,6 +720,29 @@ static int refuse_images(const struct answer *a, struct fail *reterr)
     return 0;
 }
 
+static void resolve_model(struct request *r)
+{
+    r->answer->resolved = resolve(r->answer, &r->answer->failed);
+}
+
+static enum next prepare(struct request *r)
+{
+    struct answer *a = r->answer;
+    struct fail fail = a->failed;
+    int err = a->resolved;
+    if (err == 0)
+        err = run_prompt_stage(a, &fail);
+    if (err == 0 && !a->is_canned)
+        err = refuse_images(a, &fail);
+    if (err == 0)
+        err = choices_make(a);
+    if (err != 0)
+        return err < 0 ? fail_with(a, err, "preparing the request") : reply_fail(r, &fail);
+    if (a->is_canned)
+        return reply_canned(a, FINISH_stop);
+    return a->empty ? server_compute(r, count_prompts, reply_empty) : acquire(a);
+}
+
 enum next answer_start(struct request *r, const struct dialect *d)
 {
     struct answer *a = new_answer(r, d);
@@ -742,19 +756,13 @@ enum next answer_start(struct request *r, const struct dialect *d)
     a->chain = r->state->no_chain;
     int err = d->decode(a, buf_str(&r->body), &fail);
     buf_done(&r->body);
-    if (err == 0)
-        err = resolve(a, &fail);
-    if (err == 0)
-        err = run_prompt_stage(a, &fail);
-    if (err == 0 && !a->is_canned)
-        err = refuse_images(a, &fail);
-    if (err == 0)
-        err = choices_make(a);
     if (err != 0)
         return err < 0 ? fail_with(a, err, "preparing the request") : reply_fail(r, &fail);
-    if (a->is_canned)
-        return reply_canned(a, FINISH_stop);
-    return a->empty ? server_compute(r, count_prompts, reply_empty) : acquire(a);
+    const struct router *router = r->state->router;
+    if (router_blocks(router) && router_is_auto(router, a->chats[0].model))
+        return server_compute(r, resolve_model, prepare);
+    resolve_model(r);
+    return prepare(r);
 }
 
 /* ---- the end ---- */

@@ -67,6 +67,7 @@ struct answer {
     bool empty; /* max_tokens is 0: nothing to generate */
 
     struct target target;
+    int resolved; /* what resolving the model gave: 0, FAILED with `failed`, a negative errno */
     const struct chain *chain; /* borrowed from the snapshot */
     struct str canned;         /* a plugin's own answer */
     bool is_canned;

@@ -20,6 +20,12 @@ const struct core_model *core_model(const struct core *c, struct str name)
     return NULL;
 }
 
+struct engine *core_encoder(const struct core *c)
+{
+    bool has = c->config && c->config->engine.embedding.path.n && c->n_models;
+    return has ? c->models[c->n_models - 1].engine : NULL;
+}
+
 static int load_adapter(void *ctx, struct str base, const char *folder, void **ret,
                         size_t *ret_bytes, struct fail *reterr)
 {
@@ -164,7 +170,8 @@ int state_new(struct state **ret, struct core *core, struct config *config, stru
     s->refs = 1;
     s->core = core;
     s->config = config_ref(config);
-    int r = router_new(&s->router, config, p);
+    struct router_parts parts = { core_encoder(core) };
+    int r = router_new_with(&s->router, config, &parts, p);
     if (r == 0)
         r = router_describe(s->router, &(struct adapter_words){ candidates_describe, s->core });
     if (r < 0)

@@ -33,6 +33,7 @@ int core_new(struct core **ret, struct config *config, struct fail *reterr) MUST
 struct core *core_free(struct core *c); /* after all requests ended; NULL is fine */
 DEFINE_CLEANUP(struct core *, core_free);
 const struct core_model *core_model(const struct core *c, struct str name); /* NULL: unknown */
+struct engine *core_encoder(const struct core *c); /* that of engine.embedding; NULL: none */
 /* Engines and catalog cannot change while running: what differs is named; NULL: nothing. */
 const char *core_differs(const struct core *c, const struct config *other);
 

@@ -1,6 +1,8 @@
 #include "gateway/target.h"
 
+#include "base/metrics.h"
 #include "gateway/candidates.h"
+#include "gateway/server.h"
 
 #include <errno.h>
 #include <sys/random.h>
@@ -100,6 +102,13 @@ static uint64_t fresh_seed(void)
     return seed;
 }
 
+static void count_route(const struct route *route)
+{
+    metrics_add_label(METRIC_route_decisions_total,
+                      route->decision.n ? SERVER_OUTCOME_matched : SERVER_OUTCOME_default, 1);
+    metrics_observe_us(METRIC_route_seconds, route->us);
+}
+
 int target_resolve(const struct state *s, const struct route_request *like, struct arena *arena,
                    struct target *ret, struct fail *reterr)
 {
@@ -124,9 +133,11 @@ int target_resolve(const struct state *s, const struct route_request *like, stru
                         "several models; this version calls one",
                         STR_ARG(t.route.decision), STR_ARG(t.route.algorithm));
     r = from_route(s->core, &t, reterr);
-    if (r == 0)
-        *ret = t;
-    return r;
+    if (r != 0)
+        return r;
+    count_route(&t.route);
+    *ret = t;
+    return 0;
 }
 
 struct str target_name(const struct target *t, struct arena *arena)

@@ -21,8 +21,12 @@ static const struct option defaults_options[] = {
     OPT_END,
 };
 
+enum { SEMANTICS_auto, SEMANTICS_lexical, SEMANTICS_encoder };
+static const char *const semantics_words[] = { "auto", "lexical", "encoder", NULL };
+
 struct global_router {
     const struct node *strategy;
+    unsigned semantics;
     struct str auto_name;
     struct text_list auto_names;
     bool list_models;
@@ -30,6 +34,9 @@ struct global_router {
 
 static const struct option global_router_options[] = {
     OPT_NODE(struct global_router, strategy, "strategy", "of profiles that name none"),
+    OPT_WORD(struct global_router, semantics, "semantics", semantics_words, "auto",
+             "what texts are compared by: the encoder of engine.embedding, where there is one; "
+             "words and characters; or the encoder, which must be there"),
     OPT_TEXT(struct global_router, auto_name, "auto_model_name", NULL, "asks the router to choose"),
     OPT_TEXTS(struct global_router, auto_names, "auto_model_names", 1000, "the same, several"),
     OPT_BOOL(struct global_router, list_models, "include_config_models_in_list", "true",
@@ -249,6 +256,19 @@ static int read_strategy(struct load *l, const struct node *at)
                         "is not one of priority, confidence");
 }
 
+/* Checking a configuration loads no encoder: its rules are then compiled in the lexical space. */
+static int open_space(struct load *l, unsigned semantics, const struct node *at)
+{
+    struct router *r = l->r;
+    if (semantics == SEMANTICS_encoder && r->config->engine.embedding.path.n == 0)
+        (void)node_problem(l->p, PROBLEM_error, at, "global.router.semantics",
+                           "the policy demands an encoder: name a GGUF file in "
+                           "engine.embedding.path, or set global.router.semantics to lexical");
+    if (r->encoder && semantics != SEMANTICS_lexical)
+        return vector_space_encoder(&r->space, r->encoder);
+    return vector_space_lexical(&r->space);
+}
+
 static int read_global(struct load *l)
 {
     struct router *r = l->r;
@@ -256,6 +276,9 @@ static int read_global(struct load *l)
     struct global_router g = { 0 };
     int e = schema_read(&global, global_options, r->config->global, "global", r->arena, l->p);
     int k = schema_read(&g, global_router_options, global.router, "global.router", r->arena, l->p);
+    int o = open_space(l, g.semantics, global.router ? node_get(global.router, "semantics") : NULL);
+    if (o < 0)
+        return o;
     if (e < 0 || k < 0)
         return e < 0 ? e : k;
     struct str *names = arena_array(r->arena, g.auto_names.n + 1, sizeof(*names));

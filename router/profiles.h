@@ -17,6 +17,7 @@ struct entrypoint {
 struct router {
     const struct config *config; /* borrowed; outlives the router */
     struct arena *arena;
+    struct engine *encoder;     /* borrowed; NULL: none */
     struct vector_space *space; /* owned */
     struct policy *policies;    /* the first is "default": `routing` */
     size_t n_policies;

@@ -25,10 +25,7 @@ int router_new_with(struct router **ret, const struct config *c, const struct ro
     r->arena = arena_new(ROUTER_ARENA);
     if (!r->arena)
         return -ENOMEM;
-    int s = parts->encoder ? vector_space_encoder(&r->space, parts->encoder)
-                           : vector_space_lexical(&r->space);
-    if (s < 0)
-        return s;
+    r->encoder = parts->encoder;
     size_t before = problems_count(p, PROBLEM_error);
     int e = profiles_load(r, p);
     if (e < 0 && e != -EINVAL)

@@ -2,6 +2,7 @@
 #include "gateway/api/api.h"
 #include "gateway/api/decode.h"
 #include "gateway/caller.h"
+#include "gateway/server.h"
 #include "gateway/target.h"
 
 #include <errno.h>
@@ -80,7 +81,8 @@ static int evaluate(struct request *r, const json_t *body, struct fail *reterr)
     return 0;
 }
 
-enum next api_eval(struct request *r)
+/* Worker, where routing waits for a model. */
+static void reply_eval(struct request *r)
 {
     struct fail fail = { 0 };
     json_auto_t *body = NULL;
@@ -89,5 +91,14 @@ enum next api_eval(struct request *r)
         err = evaluate(r, body, &fail);
     if (err < 0)
         err = fail_errno(&fail, err, "routing");
-    return err != 0 ? reply_fail(r, &fail) : reply_json(r);
+    if (err != 0)
+        (void)reply_fail(r, &fail);
+}
+
+enum next api_eval(struct request *r)
+{
+    if (router_blocks(r->state->router))
+        return server_compute(r, reply_eval, reply_made);
+    reply_eval(r);
+    return reply_made(r);
 }

@@ -1,5 +1,6 @@
 /* rootstock route: what a policy decides, line by line, without an engine. */
 #include "base/limits.h"
+#include "engine/local/engine_local.h"
 #include "gateway/api/decode.h"
 #include "gateway/api/error.h"
 #include "gateway/cli/cli.h"
@@ -97,11 +98,21 @@ int cli_route(int argc, char **argv)
     }
     CLEANUP(problems_freep) struct problems *p = problems_new();
     CLEANUP(config_unrefp) struct config *c = cli_config(path);
+    CLEANUP(engine_freep) struct engine *encoder = NULL; /* outlives the router */
     CLEANUP(router_freep) struct router *r = NULL;
     CLEANUP(buf_done) struct buf text = BUF_INIT(MIB);
     if (!c || !p)
         return EXIT_FAILED;
-    int e = router_new(&r, c, p);
+    struct router_parts parts = { NULL };
+    struct fail fail = { 0 };
+    int e =
+        c->engine.embedding.path.n ? engine_local_new(&encoder, &c->engine.embedding, &fail) : 0;
+    if (e != 0) {
+        (void)fprintf(stderr, "rootstock: %s\n", e > 0 ? fail.message : strerror(-e));
+        return EXIT_FAILED;
+    }
+    parts.encoder = encoder;
+    e = router_new_with(&r, c, &parts, p);
     if (e < 0) {
         problems_print(p, &text);
         (void)fputs(text.p ? text.p : "rootstock: no memory\n", stderr);

@@ -2,9 +2,11 @@
 import base64
 import json
 import pathlib
+import re
 import struct
 import subprocess
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -83,6 +85,57 @@ class Encoder(unittest.TestCase):
         self.assertEqual(self.ask("/detokenize", model="bert", tokens=got["tokens"][1:-1]), {"prompt": TEXTS[0]})
         by_ids, by_text = self.vectors(input=got["tokens"]), self.vectors(input=TEXTS[0])
         self.assertLess(max(abs(a - b) for a, b in zip(by_ids[0], by_text[0])), 1e-6)
+
+
+def edit_policy(text):
+    """The same, with a decision that the encoder takes: its vectors mean nothing, but a text is like itself."""
+    text = edit(text).replace("routing:\n", "global: {router: {semantics: encoder}}\n\nrouting:\n", 1)
+    text = text.replace("  signals:\n", "  signals:\n    embeddings:"
+                        " [{name: greets, threshold: 0.99, candidates: [hello world]}]\n", 1)
+    return text.replace("  decisions:\n", "  decisions:\n    - {name: greeting, priority: 100000,"
+                        " rules: {type: embedding, name: greets}, modelRefs: [{model: demo}]}\n", 1)
+
+
+class Routing(unittest.TestCase):
+    """A policy whose signals are the encoder's."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(edit=edit_policy)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+
+    def test_eval_and_requests_wait_for_the_encoder(self):
+        body = {"model": "auto", "messages": [{"role": "user", "content": "hello world"}], "max_tokens": 4}
+        status, _, data = self.server.request("POST", "/api/v1/eval", body)
+        self.assertEqual(status, 200, data[:500])
+        self.assertEqual(json.loads(data)["decision_result"]["decision_name"], "greeting")
+        for _ in range(3):
+            status, headers, data = self.server.request("POST", "/v1/chat/completions", body)
+            self.assertEqual(status, 200, data[:500])
+            self.assertEqual(headers["x-vsr-selected-decision"], "greeting")
+        status, headers, data = self.server.request("POST", "/v1/chat/completions", {**body, "model": "demo"})
+        self.assertEqual(status, 200, data[:500])
+        self.assertNotIn("x-vsr-selected-decision", headers)
+
+    def test_the_command_line_routes_with_it(self):
+        ran = self.server.cli("route", text='{"text": "hello world"}\n')
+        routed = json.loads(ran.stdout)
+        self.assertEqual(routed["decision"], "greeting")
+        self.assertAlmostEqual(routed["signals"]["embedding:greets"], 1, places=4)
+
+    def test_checking_loads_no_encoder_but_names_its_absence(self):
+        self.assertEqual(self.server.cli("check").returncode, 0)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "lacking.yaml"
+            path.write_text(re.sub(r"  embedding:.*\n", "", self.server.config.read_text(encoding="utf-8")),
+                            encoding="utf-8")
+            ran = self.server.cli("check", "-c", str(path), check=False, config=False)
+        self.assertEqual(ran.returncode, 1)
+        self.assertIn("global.router.semantics", ran.stderr)
+        self.assertIn("engine.embedding.path", ran.stderr)
 
 
 if __name__ == "__main__":

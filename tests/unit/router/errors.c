@@ -42,6 +42,13 @@ static void errors_name_place_and_remedy(void **state)
           "policy.yaml:8:36: error: routing.decisions[0].rules.name: the keyword signal 'cdoe' is "
           "not "
           "defined; did you mean 'code'?\n" },
+        { MODELS "global: {router: {semantics: encoder}}\n",
+          "policy.yaml:2:30: error: global.router.semantics: the policy demands an encoder: name a "
+          "GGUF file in engine.embedding.path, or set global.router.semantics to lexical\n" },
+        { MODELS "global: {router: {semantics: lexikal}}\n",
+          "policy.yaml:2:30: error: global.router.semantics: 'lexikal' is not one of auto, "
+          "lexical, "
+          "encoder" },
         { MODELS "routing:\n" SIGNAL DECISION("{type: keywrd, name: code}"),
           "policy.yaml:8:21: error: routing.decisions[0].rules.type: 'keywrd' is not a type of "
           "signal; "
