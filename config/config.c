@@ -473,6 +473,14 @@ int config_examine(struct config **ret, const char *path, struct problems *p)
     return r < 0 ? r : build(ret, path, doc, p);
 }
 
+int config_of(struct config **ret, const char *file, const struct node *root, struct problems *p)
+{
+    struct document *doc = NULL;
+    *ret = NULL;
+    int r = document_wrap(&doc, file, root);
+    return r < 0 ? r : build(ret, file, doc, p);
+}
+
 int config_load(struct config **ret, const char *path, struct problems *p)
 {
     CLEANUP(config_unrefp) struct config *c = NULL;

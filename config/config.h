@@ -78,6 +78,9 @@ int config_parse(struct config **ret, const char *file, struct str text,
  * all), so that a checker finds the problems of the other folders too. Never serve such a one.
  */
 int config_examine(struct config **ret, const char *path, struct problems *p) MUST_USE;
+/* As config_examine, of a tree that outlives the snapshot. */
+int config_of(struct config **ret, const char *file, const struct node *root,
+              struct problems *p) MUST_USE;
 struct config *config_ref(struct config *c);   /* any thread */
 struct config *config_unref(struct config *c); /* any thread; NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct config *, config_unref);

@@ -357,6 +357,20 @@ int document_parse(struct document **ret, const char *file, struct str text, str
     return 0;
 }
 
+int document_wrap(struct document **ret, const char *file, const struct node *root)
+{
+    CLEANUP(document_freep) struct document *doc = calloc(1, sizeof(*doc));
+    if (!doc)
+        return -ENOMEM;
+    doc->arena = arena_new(1 * GIB);
+    doc->file = doc->arena ? arena_cstr(doc->arena, str_of(file)) : NULL;
+    if (!doc->file)
+        return -ENOMEM;
+    doc->root = root;
+    *ret = TAKE(doc);
+    return 0;
+}
+
 int document_load(struct document **ret, const char *path, struct problems *p)
 {
     CLEANUP(own_free) char *text = NULL;

@@ -62,6 +62,8 @@ struct document; /* owns the nodes of one file */
  */
 int document_parse(struct document **ret, const char *file, struct str text,
                    struct problems *p) MUST_USE;
+/* A tree that was made elsewhere, which outlives the document. */
+int document_wrap(struct document **ret, const char *file, const struct node *root) MUST_USE;
 int document_load(struct document **ret, const char *path, struct problems *p) MUST_USE;
 struct document *document_free(struct document *d);
 DEFINE_CLEANUP(struct document *, document_free);

@@ -18,6 +18,7 @@ static const struct {
     { "perplexity", cli_perplexity, "score a text with a model file" },
     { "embed", cli_embed, "turn text into vectors" },
     { "bench", cli_bench, "measure prefill and decode speed" },
+    { "dsl", cli_dsl, "compile, write back, check and format policies in the DSL" },
     { "adapters", cli_adapters, "publish, list and move adapter revisions" },
 };
 

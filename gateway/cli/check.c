@@ -22,10 +22,9 @@ static int check_plugins(const struct node *routing, const char *path, struct pr
 }
 
 /* Compiles what the policy names, so that its problems are found too. */
-static int check_policy(const struct config *c, struct problems *p)
+int cli_check_policy(struct router **ret, const struct config *c, struct problems *p)
 {
-    CLEANUP(router_freep) struct router *router = NULL;
-    int r = router_new(&router, c, p);
+    int r = router_new(ret, c, p);
     if (r == 0 || r == -EINVAL)
         r = check_plugins(c->routing, "routing", p);
     for (size_t i = 0; r == 0 && node_at(c->recipes, i); i++) {
@@ -93,7 +92,8 @@ int cli_check(int argc, char **argv)
     int r = config_examine(&c, path, p);
     if (c) {
         check_files(c, p);
-        int policy = check_policy(c, p);
+        CLEANUP(router_freep) struct router *router = NULL;
+        int policy = cli_check_policy(&router, c, p);
         r = r < 0 ? r : policy;
     }
     if (r < 0 && problems_len(p) == 0)

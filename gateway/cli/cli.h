@@ -21,6 +21,7 @@ int cli_perplexity(int argc, char **argv);
 int cli_embed(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_adapters(int argc, char **argv);
+int cli_dsl(int argc, char **argv);
 
 /* ---- options shared by the commands (cli.c) ---- */
 
@@ -55,6 +56,13 @@ int cli_parse(const struct cli_command *cmd, int argc, char **argv, int *ret_ope
 
 /* Loads a configuration and prints its problems to stderr; NULL when it is refused. */
 struct config *cli_config(const char *path);
+
+struct router;
+/*
+ * Everything that is wrong with the policy and the plugins of a configuration. 0 (problems may have
+ * been added; *ret is NULL when the router refuses the policy) or a negative errno. (check.c)
+ */
+int cli_check_policy(struct router **ret, const struct config *c, struct problems *p);
 
 /* Next line of stdin without its newline; owned by the static buffer, valid until the next call;
  * false at the end. */

@@ -13,7 +13,7 @@ from support import tap  # noqa: E402
 from support.rootstock import DEMO, PATIENCE, PROGRAM, ROOT, heldout  # noqa: E402
 
 MODEL = str(ROOT / "models" / "demo.gguf")
-COMMANDS = ("serve", "check", "route", "guard", "generate", "tokenize", "perplexity", "embed", "bench", "adapters")
+COMMANDS = ("serve", "check", "route", "guard", "generate", "tokenize", "perplexity", "embed", "bench", "adapters", "dsl")
 
 
 def run(*arguments, text=None):
