@@ -612,6 +612,7 @@ static int resolve(struct answer *a, struct fail *reterr)
         return err;
     struct route_request q = { .chat = &a->chats[0] };
     caller_identify(r, &q);
+    observe_conversation(a, &q);
     err = target_resolve(r->state, &q, r->arena, &a->target, reterr);
     if (err != 0)
         return err;
@@ -740,6 +741,7 @@ static enum next prepare(struct request *r)
         return err < 0 ? fail_with(a, err, "preparing the request") : reply_fail(r, &fail);
     if (a->is_canned)
         return reply_canned(a, FINISH_stop);
+    observe_chosen(a);
     return a->empty ? server_compute(r, count_prompts, reply_empty) : acquire(a);
 }
 

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "gateway/conversation.h"
 #include "gateway/request.h"
 #include "gateway/target.h"
 
@@ -68,6 +69,9 @@ struct answer {
 
     struct target target;
     int resolved; /* what resolving the model gave: 0, FAILED with `failed`, a negative errno */
+    struct conversation conversation;
+    struct route_session last; /* what it did before */
+    struct str user;           /* who asks, for outcomes; may be empty */
     const struct chain *chain; /* borrowed from the snapshot */
     struct str canned;         /* a plugin's own answer */
     bool is_canned;

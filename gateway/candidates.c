@@ -1,5 +1,6 @@
 #include "gateway/candidates.h"
 
+#include "base/clock.h"
 #include "gateway/learning/learning.h"
 
 enum { MIN_SAMPLES = 3 }; /* fewer latencies say nothing */
@@ -58,6 +59,40 @@ static void tell_weights(const struct candidates *c, const struct candidate_quer
     ret->known |= KNOWN_weights;
 }
 
+static void tell_outcomes(const struct candidates *c, const struct candidate_query *q,
+                          struct candidate_state *ret)
+{
+    const struct route_request *r = q->request;
+    struct outcome_of who = { q->decision, q->model, q->adapter,
+                              r->user_id.n ? r->user_id : r->chat->user };
+    struct outcome_state s;
+    outcomes_get(c->core->learning->outcomes, &who, clock_wall_s(), &s);
+    if (s.known) {
+        ret->known |= KNOWN_outcomes;
+        ret->good_fit = s.counts.of[OUTCOME_good_fit];
+        ret->overprovisioned = s.counts.of[OUTCOME_overprovisioned];
+        ret->underpowered = s.counts.of[OUTCOME_underpowered];
+        ret->failed = s.counts.of[OUTCOME_failed];
+        ret->attempts = s.counts.attempts;
+        ret->successes = ret->good_fit + ret->overprovisioned;
+        ret->failures = ret->underpowered + ret->failed;
+    }
+    if (s.known && s.counts.comparisons > 0) {
+        ret->known |= KNOWN_rating;
+        ret->rating = s.counts.rating;
+        ret->comparisons = s.counts.comparisons;
+    }
+    if (s.judged) {
+        ret->known |= KNOWN_verification;
+        ret->verification = s.counts.holds;
+    }
+    if (s.user_known) {
+        ret->known |= KNOWN_user_outcomes;
+        ret->user_successes = s.user_successes;
+        ret->user_failures = s.user_failures;
+    }
+}
+
 void candidates_tell(void *ctx, const struct candidate_query *q, struct candidate_state *ret)
 {
     struct candidates *c = ctx;
@@ -71,6 +106,9 @@ void candidates_tell(void *ctx, const struct candidate_query *q, struct candidat
         tell_weights(c, q, ret);
     if (c->core->learning && (q->wants & (KNOWN_ttft | KNOWN_tpot | KNOWN_prefix | KNOWN_weights)))
         tell_observed(c, q, ret);
+    if (c->core->learning &&
+        (q->wants & (KNOWN_outcomes | KNOWN_user_outcomes | KNOWN_rating | KNOWN_verification)))
+        tell_outcomes(c, q, ret);
 }
 
 bool candidates_describe(void *ctx, struct str model, struct str adapter, struct arena *arena,

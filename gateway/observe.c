@@ -40,6 +40,57 @@ static void times_of(const struct answer *a, struct observation *x)
                      (double)(first->usage.completion_tokens - 1);
 }
 
+void observe_conversation(struct answer *a, struct route_request *q)
+{
+    const struct request *r = a->request;
+    const struct learning_settings *l = router_learning(r->state->router);
+    struct learning *learning = r->state->core->learning;
+    a->user = q->user_id.n ? q->user_id : a->chats[0].user;
+    if (!learning || !router_keeps_sessions(r->state->router))
+        return;
+    a->conversation = conversation_of(l, &a->chats[0], r->headers, r->n_headers);
+    const struct conversation *c = &a->conversation;
+    struct session_question ask = { c->key, clock_ms(), l->idle_timeout_s, l->ttl_s };
+    q->in_session = c->known;
+    q->session = c->id;
+    if (c->known && !c->begins && sessions_get(learning->sessions, &ask, r->arena, &a->last))
+        q->last = &a->last;
+}
+
+void observe_chosen(struct answer *a)
+{
+    struct learning *l = a->request->state->core->learning;
+    const struct route *route = &a->target.route;
+    const struct conversation *c = &a->conversation;
+    if (!l || !a->target.is_auto)
+        return;
+    struct outcome_of who = { route->decision, route->model, route->adapter, a->user };
+    outcomes_chosen(l->outcomes, str_of(a->request->id), &who, c->known ? &c->key : NULL,
+                    clock_wall_s());
+    if (c->known)
+        sessions_put(l->sessions, &c->key, route, clock_ms());
+}
+
+/* Whether the candidate is to blame, not the request or a queue that is full. */
+static bool is_its_fault(const struct fail *fail)
+{
+    return fail->code == FAIL_internal_error || fail->code == FAIL_upstream_error ||
+           fail->code == FAIL_timeout;
+}
+
+static void blame(struct answer *a, struct learning *l)
+{
+    const struct route *route = &a->target.route;
+    if (!a->target.is_auto)
+        return;
+    struct outcome_rule rule = router_outcome_rule(a->request->state->router, route->decision);
+    if (outcomes_judge_request(l->outcomes, str_of(a->request->id), OUTCOME_failed, rule.elo_k,
+                               clock_wall_s()) == OUTCOME_first &&
+        a->conversation.known)
+        sessions_judge(l->sessions, &a->conversation.key, route->model, route->adapter,
+                       /* underpowered= */ false);
+}
+
 void observe_end(struct answer *a, const struct fail *fail)
 {
     struct learning *l = a->request->state->core->learning;
@@ -49,6 +100,8 @@ void observe_end(struct answer *a, const struct fail *fail)
     struct observation x = { .ttft_ms = -1, .tpot_ms = -1, .staged = a->has_revision };
     struct prefix *prefix = arena_alloc(a->request->arena, sizeof(*prefix));
     struct str adapter = adapter_of(a);
+    if (fail && is_its_fault(fail))
+        blame(a, l);
     if (fail || !a->submitted_us)
         return;
     times_of(a, &x);

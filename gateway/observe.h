@@ -7,5 +7,9 @@
 
 /* Engine thread, before the event is handed on: keeps its time. */
 void observe_event(struct choice *c, const struct engine_event *e);
+/* http thread, before routing: what its conversation did before. */
+void observe_conversation(struct answer *a, struct route_request *q);
+/* http thread: its candidate is about to be asked. */
+void observe_chosen(struct answer *a);
 /* http thread, once an answer: it is complete, or has failed with `fail`. */
 void observe_end(struct answer *a, const struct fail *fail);

@@ -162,6 +162,29 @@ static int compile_chains(struct state *s, struct problems *p)
     return r;
 }
 
+/* Selections compare with what the catalog says of adapters. */
+static int describe(struct state *s, struct problems *p)
+{
+    struct fail fail = { 0 };
+    int r =
+        router_describe(s->router, &(struct adapter_words){ candidates_describe, s->core }, &fail);
+    return r == FAILED
+               ? node_problem(p, PROBLEM_error, /* at= */ NULL, "adapters.catalog",
+                              "the descriptions of adapters have no vectors: %s", fail.message)
+               : r;
+}
+
+static int use_outcomes(struct state *s, struct problems *p)
+{
+    struct fail fail = { 0 };
+    int r = s->core->learning
+                ? learning_use_file(s->core->learning, router_learning(s->router)->path, &fail)
+                : 0;
+    return r == FAILED ? node_problem(p, PROBLEM_error, s->config->global,
+                                      "global.router.learning.state_store.path", "%s", fail.message)
+                       : r;
+}
+
 int state_new(struct state **ret, struct core *core, struct config *config, struct problems *p)
 {
     CLEANUP(state_unrefp) struct state *s = calloc(1, sizeof(*s));
@@ -173,7 +196,9 @@ int state_new(struct state **ret, struct core *core, struct config *config, stru
     struct router_parts parts = { core_encoder(core) };
     int r = router_new_with(&s->router, config, &parts, p);
     if (r == 0)
-        r = router_describe(s->router, &(struct adapter_words){ candidates_describe, s->core });
+        r = describe(s, p);
+    if (r == 0)
+        r = use_outcomes(s, p);
     if (r < 0)
         return r;
     r = compile_chains(s, p);

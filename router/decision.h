@@ -79,8 +79,14 @@ struct decision {
     struct adaptations adaptations;
     bool has_retention;
     struct retention retention;
-    struct str annotations; /* a JSON object; empty: none */
+    struct str annotations;                   /* a JSON object; empty: none */
+    const struct decision_learning *learning; /* NULL: nothing is learned */
+    struct candidate_pool *pool;              /* with learning */
 };
+
+struct candidate_pool;
+struct decision_learning;
+struct similarity;
 
 struct verdict decision_evaluate(const struct decision *d, leaf_fn leaf, void *ctx);
 

@@ -4,7 +4,7 @@
 #include "router/directives.h"
 #include "router/output_contract.h"
 #include "router/rules.h"
-#include "router/selection/selection.h"
+#include "router/selection/adaptation.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -314,6 +314,17 @@ static void check_refs(struct load *l, struct decision *d, size_t i, const struc
     }
 }
 
+static int load_learning(struct load *l, struct decision *d)
+{
+    struct decision_learning *own = arena_alloc(l->s->arena, sizeof(*own));
+    if (!own)
+        return -ENOMEM;
+    *own = decision_learning_of(&d->adaptations, l->s->learning);
+    if (own->adapts || own->protects)
+        d->learning = own;
+    return 0;
+}
+
 static int load_decision(struct load *l, struct decision *d, size_t i, const struct node *at)
 {
     char path[PATH_BYTES];
@@ -338,8 +349,9 @@ static int load_decision(struct load *l, struct decision *d, size_t i, const str
     (void)snprintf(path, sizeof(path), "%s.decisions[%zu].algorithm", l->s->path, i);
     if (!d->plugins_path)
         return -ENOMEM;
-    struct selection_source source = { path, l->s->models, l->s->arena, l->s->p };
-    return selection_load(d, &source);
+    struct selection_source source = { path, l->s->models, l->s->space, l->s->arena, l->s->p };
+    e = selection_load(d, &source);
+    return e < 0 ? e : load_learning(l, d);
 }
 
 static int by_rank(const void *a, const void *b)

@@ -69,6 +69,7 @@ struct policy_source {
     const struct config *config;
     const struct vector_space *space; /* outlives the policy */
     const struct model_names *models;
+    const struct learning_settings *learning;
     unsigned strategy; /* when the profile names none */
     struct arena *arena;
     struct problems *p;

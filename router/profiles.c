@@ -1,5 +1,6 @@
 #include "router/profiles.h"
 
+#include "router/selection/adaptation.h"
 #include "router/selection/prices.h"
 
 #include <errno.h>
@@ -25,7 +26,7 @@ enum { SEMANTICS_auto, SEMANTICS_lexical, SEMANTICS_encoder };
 static const char *const semantics_words[] = { "auto", "lexical", "encoder", NULL };
 
 struct global_router {
-    const struct node *strategy;
+    const struct node *strategy, *learning;
     unsigned semantics;
     struct str auto_name;
     struct text_list auto_names;
@@ -46,7 +47,7 @@ static const struct option global_router_options[] = {
     OPT_IGNORED("streamed_body", "bodies are read as they come"),
     OPT_IGNORED("skip_processing", "there is no proxy in front"),
     OPT_IGNORED("model_selection", "decisions name their algorithm"),
-    OPT_IGNORED("learning", "learning is not served by this version"),
+    OPT_NODE(struct global_router, learning, "learning", "what experience may change"),
     OPT_IGNORED("*", "not known to this version"),
     OPT_END,
 };
@@ -290,7 +291,9 @@ static int read_global(struct load *l)
     if (g.auto_name.n)
         names[n++] = g.auto_name;
     r->auto_names = (struct text_list){ names, n };
-    return g.strategy ? read_strategy(l, g.strategy) : 0;
+    e = learning_settings_read(&r->learning, g.learning, r->arena, l->p);
+    k = g.strategy ? read_strategy(l, g.strategy) : 0;
+    return e < 0 ? e : k;
 }
 
 static int load_policies(struct load *l)
@@ -300,8 +303,16 @@ static int load_policies(struct load *l)
     r->policies = arena_array(r->arena, l->lists.recipes.n + 1, sizeof(*r->policies));
     if (!r->policies)
         return -ENOMEM;
-    struct policy_source s = { STR("default"), r->config->routing, "routing", r->config, r->space,
-                               &r->models,     l->strategy,        r->arena,  l->p };
+    struct policy_source s = { .name = STR("default"),
+                               .routing = r->config->routing,
+                               .path = "routing",
+                               .config = r->config,
+                               .space = r->space,
+                               .models = &r->models,
+                               .learning = &r->learning,
+                               .strategy = l->strategy,
+                               .arena = r->arena,
+                               .p = l->p };
     r->n_policies = 1;
     int e = policy_load(&r->policies[0], &s);
     for (size_t i = 0; e == 0 && i < l->lists.recipes.n; i++) {
@@ -311,6 +322,22 @@ static int load_policies(struct load *l)
         s.routing = recipes[i].routing;
         s.path = path;
         e = policy_load(&r->policies[r->n_policies++], &s);
+    }
+    return e;
+}
+
+static int load_pools(struct load *l)
+{
+    struct router *r = l->r;
+    int e = 0;
+    r->keeps_sessions = r->learning.protects;
+    for (size_t i = 0; e == 0 && i < r->n_policies; i++) {
+        struct policy *own = &r->policies[i];
+        struct pool_source s = { r->policies, r->n_policies, own, &r->models, r->arena };
+        e = candidate_pools_make(&s);
+        for (size_t k = 0; k < own->n_decisions; k++)
+            if (own->decisions[k].selection == &selection_session_aware)
+                r->keeps_sessions = true;
     }
     return e;
 }
@@ -366,9 +393,9 @@ static int load_entrypoints(struct load *l)
 int profiles_load(struct router *r, struct problems *p)
 {
     struct load l = { .r = r, .p = p };
-    int (*const steps[])(struct load *) = { read_lists,      check_names, collect_models,
-                                            read_providers,  read_global, load_policies,
-                                            load_entrypoints };
+    int (*const steps[])(struct load *) = { read_lists,     check_names,     collect_models,
+                                            read_providers, read_global,     load_policies,
+                                            load_pools,     load_entrypoints };
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
         int e = steps[i](&l);
         if (e < 0 && e != -EINVAL)

@@ -27,6 +27,8 @@ struct router {
     struct item_list cards; /* struct model_card */
     struct model_names models;
     struct str default_model, default_adapter, default_effort;
+    struct learning_settings learning;
+    bool keeps_sessions;
 };
 
 /* Fills all but config and arena. 0 (problems may have been added) or a negative errno. */

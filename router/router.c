@@ -5,9 +5,11 @@
 #include "router/evaluate.h"
 #include "router/explain.h"
 #include "router/profiles.h"
-#include "router/selection/selection.h"
+#include "router/selection/adaptation.h"
 
 #include <errno.h>
+
+#define ELO_K 32.0 /* of decisions that say nothing */
 
 int router_new(struct router **ret, const struct config *c, struct problems *p)
 {
@@ -36,12 +38,12 @@ int router_new_with(struct router **ret, const struct config *c, const struct ro
     return 0;
 }
 
-int router_describe(struct router *r, const struct adapter_words *words)
+int router_describe(struct router *r, const struct adapter_words *words, struct fail *reterr)
 {
     int e = 0;
     for (size_t i = 0; e == 0 && i < r->n_policies; i++)
         for (size_t k = 0; e == 0 && k < r->policies[i].n_decisions; k++)
-            e = selection_describe(&r->policies[i].decisions[k], words, r->arena);
+            e = selection_describe(&r->policies[i].decisions[k], r->space, words, r->arena, reterr);
     return e;
 }
 
@@ -127,11 +129,10 @@ static int refuse(const struct route_request *request, struct arena *arena, stru
     return ret->selection_reason.p ? 0 : fail_errno(reterr, -ENOMEM, "routing");
 }
 
-static int use_decision(const struct router *r, const struct decision *d,
-                        const struct route_request *request, struct arena *arena, struct route *ret,
-                        struct fail *reterr)
+static int use_decision(const struct router *r, const struct decision *d, struct signal_view *view,
+                        struct route *ret, struct fail *reterr)
 {
-    struct pick pick;
+    struct selected selected;
     ret->decision = d->name;
     ret->index = index_of(r, d);
     ret->algorithm = str_of(d->algorithm);
@@ -145,12 +146,17 @@ static int use_decision(const struct router *r, const struct decision *d,
         ret->selection_reason = STR("the decision names no candidate: the default model");
         return 0;
     }
-    int e = selection_pick(d, request, ret->text, arena, &pick, reterr);
+    int e = selection_pick(d, view, &selected, reterr);
+    const struct model_ref *picked = (const struct model_ref *)d->refs.items + selected.pick.index;
+    const struct model_ref *ref = picked;
+    if (e == 0 && d->learning && selected.pick.status != SELECTION_execution_required)
+        e = adaptation_choose(d, view->request, &selected, view->arena, &ref, &ret->learning);
     if (e != 0)
-        return e < 0 ? fail_errno(reterr, e, "selecting") : refuse(request, arena, ret, reterr);
-    const struct model_ref *ref = (const struct model_ref *)d->refs.items + pick.index;
-    ret->selection = pick.status;
-    ret->selection_reason = str_of(pick.reason);
+        return e < 0 ? fail_errno(reterr, e, "selecting")
+                     : refuse(view->request, view->arena, ret, reterr);
+    ret->selection = selected.pick.status;
+    ret->selection_reason = ref == picked ? str_of(selected.pick.reason)
+                                          : STR("router learning: see x-vsr-learning-reasons");
     ret->model = ref->model;
     ret->adapter = ref->lora_name;
     ret->use_reasoning = ref->use_reasoning;
@@ -208,7 +214,7 @@ int router_route(const struct router *r, const struct route_request *request, st
     if (out.unresolved)
         k = unresolvable(out.unresolved, request, arena, ret, reterr);
     else if (d)
-        k = use_decision(r, d, request, arena, ret, reterr);
+        k = use_decision(r, d, &e.view, ret, reterr);
     else
         use_default(r, ret);
     if (k == 0)
@@ -221,6 +227,30 @@ int router_route(const struct router *r, const struct route_request *request, st
         return fail_errno(reterr, k, "explaining the route");
     ret->us = clock_us() - begin;
     return 0;
+}
+
+/* ---- learning ---- */
+
+const struct learning_settings *router_learning(const struct router *r)
+{
+    return &r->learning;
+}
+
+bool router_keeps_sessions(const struct router *r)
+{
+    return r->keeps_sessions;
+}
+
+struct outcome_rule router_outcome_rule(const struct router *r, struct str decision)
+{
+    struct outcome_rule rule = { .elo_k = ELO_K };
+    for (size_t k = 0; k < r->n_policies; k++)
+        for (size_t i = 0; i < r->policies[k].n_decisions; i++) {
+            const struct decision *d = &r->policies[k].decisions[i];
+            if (d->selection && d->selection->learn && str_eq(d->name, decision))
+                d->selection->learn(d->settings, &rule);
+        }
+    return rule;
 }
 
 /* ---- decisions of all profiles ---- */

@@ -39,9 +39,10 @@ struct adapter_words {
 /*
  * Before the router is shared, may be left out: selections that compare the user's turn with what
  * describes a candidate learn the catalog's descriptions and examples of its adapter too. Copies.
- * 0 or -ENOMEM.
+ * 0, -ENOMEM, or FAILED with what the encoder says.
  */
-int router_describe(struct router *r, const struct adapter_words *words) MUST_USE;
+int router_describe(struct router *r, const struct adapter_words *words,
+                    struct fail *reterr) MUST_USE;
 struct router *router_free(struct router *r); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct router *, router_free);
 
@@ -67,12 +68,16 @@ enum {
 
 /* What run time knows about one candidate at this moment; a member holds where `known` says so. */
 struct candidate_state {
-    unsigned known;                       /* KNOWN_ bits; 0: nothing */
-    uint32_t samples;                     /* observations behind the two latencies */
-    double ttft_ms, tpot_ms;              /* at the percentiles asked for; above 0 */
-    uint32_t inflight;                    /* requests it answers or that wait for it now */
-    double rating;                        /* Elo */
-    double successes, failures;           /* outcomes, decayed by whoever keeps them */
+    unsigned known;             /* KNOWN_ bits; 0: nothing */
+    uint32_t samples;           /* observations behind the two latencies */
+    double ttft_ms, tpot_ms;    /* at the percentiles asked for; above 0 */
+    uint32_t inflight;          /* requests it answers or that wait for it now */
+    double rating;              /* Elo */
+    double comparisons;         /* behind it, decayed */
+    double successes, failures; /* outcomes, decayed by whoever keeps them */
+    /* The same by verdict: successes are the first two, failures the others; and how often it was
+     * chosen, verdict or none. Known with the outcomes. */
+    double good_fit, overprovisioned, underpowered, failed, attempts;
     double user_successes, user_failures; /* the same of this user */
     double verification;                  /* chance 0…1 that its answer holds */
     double similarity;                    /* -1…1: of the user's turn to what describes it */
@@ -94,6 +99,16 @@ struct candidate_query {
 typedef void (*candidate_fn)(void *ctx, const struct candidate_query *q,
                              struct candidate_state *ret);
 
+/* What the last choice of the same conversation was. */
+struct route_session {
+    struct str decision, model, adapter;
+    uint32_t turns; /* answered in it */
+    uint32_t held;  /* of them by this model in a row */
+    bool keeps;     /* a decision of it asked to stay with the model (struct retention) */
+    bool idle;      /* silent for longer than learning_settings.idle_timeout_s */
+    double underpowered, failed; /* verdicts on this model in it */
+};
+
 struct route_request {
     const struct chat_request *chat; /* borrowed */
     count_tokens_fn count_tokens;
@@ -106,8 +121,10 @@ struct route_request {
     bool preview; /* nothing will be executed: what would refuse the request is told in the route */
     candidate_fn candidate; /* NULL: nothing is known about any candidate */
     void *candidate_ctx;
-    uint64_t seed;      /* of random draws; 0: the hash of the user's turn */
-    struct str session; /* its id; empty: none */
+    uint64_t seed;                    /* of random draws; 0: the hash of the user's turn */
+    struct str session;               /* its id; empty: none */
+    bool in_session;                  /* the caller can tell conversations apart */
+    const struct route_session *last; /* of the same conversation; NULL: it begins */
 };
 
 enum selection_status {
@@ -163,6 +180,12 @@ struct route_family {
     double confidence; /* the highest of a match; 0: none */
 };
 
+/* What router learning did: "adaptation,protection", "adaptation=keep_base,protection=hold_current"
+ * and so on; each empty where no method is on. Static or the arena's. */
+struct route_learning {
+    struct str methods, actions, scopes, reasons;
+};
+
 struct route {
     struct str recipe;    /* the routing profile: "default", or the recipe of an entrypoint */
     struct str decision;  /* empty: none matched, the default model */
@@ -193,10 +216,33 @@ struct route {
     struct str requested;   /* the model name asked for */
     struct str text;        /* the user's turn that the signals read */
     uint64_t us;            /* spent routing */
+    struct route_learning learning;
 };
 
 /* Whether routing may wait for a model's forward: then not on a thread that must not block. */
 bool router_blocks(const struct router *r);
+
+/* global.router.learning. */
+struct learning_settings {
+    bool enabled, adapts, protects;
+    unsigned candidate_set; /* enum candidate_set */
+    bool by_session;        /* a session keeps its model; else a conversation */
+    struct str session_header, conversation_header; /* lower case */
+    uint64_t idle_timeout_s, min_turns;
+    double switch_margin, stability_weight;
+    uint64_t ttl_s;  /* of what is known of a conversation */
+    struct str path; /* of the file that outlives a restart; empty: none */
+};
+/* Never NULL. */
+const struct learning_settings *router_learning(const struct router *r);
+/* Whether some decision looks at route_request.last. */
+bool router_keeps_sessions(const struct router *r);
+
+/* How the outcomes of a decision count. */
+struct outcome_rule {
+    double elo_k; /* what one comparison moves, at most */
+};
+struct outcome_rule router_outcome_rule(const struct router *r, struct str decision);
 
 /* Whether this model name asks the router to choose: auto, MoM, configured auto names, an
  * entrypoint. */

@@ -132,23 +132,6 @@ static const struct field rollback_fields[] = {
     { 0 },
 };
 
-/* A misspelt field of an admin request must not be ignored. */
-static int only_known(const struct field *table, json_t *body, struct fail *reterr)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach(body, key, value)
-    {
-        const struct field *f = table;
-        while (f->name && strcmp(f->name, key) != 0)
-            f++;
-        if (!f->name)
-            return fail_param(reterr, FAIL_invalid_request, key, "there is no field '%.40s' here",
-                              key);
-    }
-    return 0;
-}
-
 static struct str without_prefix(struct str digest)
 {
     return str_starts(digest, STR("sha256:")) ? str_sub(digest, strlen("sha256:")) : digest;
@@ -177,7 +160,7 @@ static void move_alias(struct request *r)
     json_auto_t *body = NULL;
     int err = json_body(&body, buf_str(&r->body), &fail);
     if (err == 0)
-        err = only_known(alias_fields, body, &fail);
+        err = json_only(alias_fields, /* also= */ NULL, body, &fail);
     if (err == 0)
         err = json_fields(&m, alias_fields, body, &fail);
     if (err == 0 && (m.alias.n == 0 || m.revision.n == 0))
@@ -202,7 +185,7 @@ static void rollback(struct request *r)
     json_auto_t *body = NULL;
     int err = r->body.n ? json_body(&body, buf_str(&r->body), &fail) : 0;
     if (err == 0 && body)
-        err = only_known(rollback_fields, body, &fail);
+        err = json_only(rollback_fields, /* also= */ NULL, body, &fail);
     if (err == 0 && body)
         err = json_fields(&m, rollback_fields, body, &fail);
     if (err == 0)

@@ -17,6 +17,8 @@ static const struct endpoint endpoints[] = {
     { "POST", "/tokenize", api_tokenize, .works = true, .cors = true },
     { "POST", "/detokenize", api_detokenize, .works = true, .cors = true },
     { "POST", "/api/v1/eval", api_eval, .works = true, .cors = true },
+    { "GET", "/v1/router/outcomes", api_outcomes_get },
+    { "POST", "/v1/router/outcomes", api_outcomes_post, .works = true },
     { "GET", "/admin/adapters", api_admin_list },
     { "GET", "/admin/adapters/{}", api_admin_show },
     { "POST", "/admin/adapters/{}/alias", api_admin_alias, .works = true },
@@ -144,7 +146,7 @@ int api_find(struct api_match *ret, struct str url, const char *method, struct a
         return fail_set(reterr, FAIL_invalid_request, "the path is not well percent-encoded UTF-8");
     if (r == -ENOMEM)
         return fail_errno(reterr, r, "reading the path");
-    const struct endpoint *other = NULL;
+    const struct endpoint *other = NULL, *first = NULL;
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(endpoints); i++) {
         if (!matches(&endpoints[i], &p, arena, ret->params))
             continue;
@@ -152,12 +154,16 @@ int api_find(struct api_match *ret, struct str url, const char *method, struct a
             ret->endpoint = &endpoints[i];
             return 0;
         }
+        first = first ? first : &endpoints[i];
         other = &endpoints[i];
     }
     if (!other)
         return fail_set(reterr, FAIL_not_found, "Invalid URL (%.8s " STR_FMT ")", method,
                         STR_ARG(str_head(url, 200)));
-    ret->allow = strcmp(other->method, "GET") == 0 ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
+    bool get = strcmp(first->method, "GET") == 0;
+    ret->allow = first != other ? "GET, HEAD, POST, OPTIONS"
+                 : get          ? "GET, HEAD, OPTIONS"
+                                : "POST, OPTIONS";
     return fail_set(reterr, FAIL_method_not_allowed, "Not allowed to %.16s on " STR_FMT "; use %s",
                     method, STR_ARG(str_head(url, 200)), other->method);
 }

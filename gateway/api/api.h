@@ -36,6 +36,8 @@ enum next api_embeddings(struct request *r);
 enum next api_tokenize(struct request *r);
 enum next api_detokenize(struct request *r);
 enum next api_eval(struct request *r);
+enum next api_outcomes_get(struct request *r);
+enum next api_outcomes_post(struct request *r);
 enum next api_admin_list(struct request *r);
 enum next api_admin_show(struct request *r);
 enum next api_admin_alias(struct request *r);

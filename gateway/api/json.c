@@ -165,6 +165,22 @@ static int read_field(char *into, const struct field *f, const json_t *v, struct
     return read_number(into + f->offset, f, v, reterr);
 }
 
+int json_only(const struct field *table, const char *also, json_t *object, struct fail *reterr)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        const struct field *f = table;
+        while (f->name && strcmp(f->name, key) != 0)
+            f++;
+        if (!f->name && !(also && strcmp(also, key) == 0))
+            return fail_param(reterr, FAIL_invalid_request, key, "there is no field '%.40s' here",
+                              key);
+    }
+    return 0;
+}
+
 int json_fields(void *into, const struct field *table, const json_t *object, struct fail *reterr)
 {
     for (const struct field *f = table; f->name; f++) {

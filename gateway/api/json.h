@@ -32,6 +32,11 @@ struct field {
 int json_fields(void *into, const struct field *table, const json_t *object,
                 struct fail *reterr) MUST_USE;
 
+/* For requests where a misspelt field must not be ignored: FAILED names a field that is neither in
+ * the table nor `also` (may be NULL). */
+int json_only(const struct field *table, const char *also, json_t *object,
+              struct fail *reterr) MUST_USE;
+
 /* What would change the answer but is not served: refused by name rather than ignored. */
 enum unless { UNLESS_null, UNLESS_empty, UNLESS_false, UNLESS_true, UNLESS_zero, UNLESS_choice };
 struct refused {

@@ -130,12 +130,18 @@ size_t lru_len(const struct lru *l)
     return l->n;
 }
 
+static const struct head *head_of(const void *value)
+{
+    return (const void *)((const unsigned char *)value - offsetof(struct head, value));
+}
+
+const struct sha256 *lru_key(const void *value)
+{
+    return &head_of(value)->key;
+}
+
 void *lru_next(const struct lru *l, const void *value)
 {
-    const struct head *h = value
-                               ? (const struct head *)(const void *)((const unsigned char *)value -
-                                                                     offsetof(struct head, value))
-                               : NULL;
-    struct head *next = h ? TAILQ_NEXT(h, order) : TAILQ_FIRST(&l->order);
+    struct head *next = value ? TAILQ_NEXT(head_of(value), order) : TAILQ_FIRST(&l->order);
     return next ? next->value : NULL;
 }

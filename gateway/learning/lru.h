@@ -22,3 +22,4 @@ size_t lru_len(const struct lru *l);
 /* From the latest used to the longest unused: the value after `value` (NULL: the first), or NULL.
  * Changes no order. */
 void *lru_next(const struct lru *l, const void *value);
+const struct sha256 *lru_key(const void *value); /* of a value in a table */

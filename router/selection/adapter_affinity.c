@@ -97,6 +97,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
         if (near && too_far(a, s))
             continue;
         double c = cost(a, &refs[i], s, usual);
+        in->scores[i] = -c;
         if (c < least) {
             least = c;
             ret->index = i;

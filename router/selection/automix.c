@@ -78,6 +78,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
     automix_values(in->decision->settings, in, values, values + in->decision->refs.n);
     for (size_t i = 0; i < in->decision->refs.n; i++) {
         told = told || values[i] != values[0];
+        in->scores[i] = values[i];
         if (values[i] > best) {
             best = values[i];
             ret->index = i;

@@ -126,6 +126,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
     for (enum part p = 0; p < PART_N; p++)
         told = add_part(in, h, p, scores) || told;
     finish(in, h, scores);
+    memcpy(in->scores, scores, n * sizeof(*scores));
     for (size_t i = 1; i < n; i++)
         best = scores[i] > scores[best] ? i : best;
     ret->index = cheapest_near(in, h->gap, scores, best);

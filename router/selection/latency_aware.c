@@ -62,6 +62,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
         if (!observed(l, s))
             continue;
         double sum = (l->tpot ? s->tpot_ms / tpot : 0) + (l->ttft ? s->ttft_ms / ttft : 0);
+        in->scores[i] = sum > 0 ? 1 / sum : NAN;
         if (sum < least) { /* all have as many terms: the sum orders as the mean does */
             least = sum;
             *ret = (struct pick){ i, SELECTION_selected, "the least observed latency" };

@@ -185,6 +185,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
     measure(&x);
     for (size_t i = 0; i < in->decision->refs.n; i++) {
         double s = in_play(&x, i) ? score(&x, i, &told) : -INFINITY;
+        in->scores[i] = in_play(&x, i) ? s : NAN;
         if (s > best) {
             best = s;
             ret->index = i;

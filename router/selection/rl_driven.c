@@ -31,13 +31,16 @@ static const struct option options[] = {
     OPT_BOOL(struct rl_driven, cost_aware, "cost_awareness", "false", "dearer ones are held back"),
     OPT_FLOAT(struct rl_driven, cost_weight, "cost_weight", 0, 1, "0.2",
               "by this much for the dearest"),
-    OPT_IGNORED("session_context_weight", "outcomes are kept for each decision"),
-    OPT_IGNORED("implicit_feedback_weight", "outcomes are kept outside of the policy"),
-    OPT_IGNORED("storage_path", "outcomes are kept outside of the policy"),
-    OPT_IGNORED("auto_save_interval", "outcomes are kept outside of the policy"),
-    OPT_IGNORED("use_router_r1_rewards", "outcomes are kept outside of the policy"),
-    OPT_IGNORED("cost_reward_alpha", "outcomes are kept outside of the policy"),
-    OPT_IGNORED("format_reward_penalty", "outcomes are kept outside of the policy"),
+    OPT_IGNORED("session_context_weight", "conversations are protected by global.router.learning"),
+    OPT_IGNORED("implicit_feedback_weight",
+                "a failure that the gateway sees counts as one outcome"),
+    OPT_IGNORED("storage_path",
+                "global.router.learning.state_store.path holds all that is learned"),
+    OPT_IGNORED("auto_save_interval",
+                "global.router.learning.state_store.path holds all that is learned"),
+    OPT_IGNORED("use_router_r1_rewards", "an outcome is a verdict, not a sum of rewards"),
+    OPT_IGNORED("cost_reward_alpha", "an outcome is a verdict, not a sum of rewards"),
+    OPT_IGNORED("format_reward_penalty", "an outcome is a verdict, not a sum of rewards"),
     OPT_IGNORED("enable_llm_routing", "no helper model is asked"),
     OPT_IGNORED("router_r1_server_url", "no helper model is asked"),
     OPT_IGNORED("llm_routing_fallback", "no helper model is asked"),
@@ -98,6 +101,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
     for (size_t i = 0; i < in->decision->refs.n; i++) {
         double s = score(r, &in->states[i], &state) -
                    (r->cost_aware ? r->cost_weight * pick_cost_share(in, i) : 0);
+        in->scores[i] = s;
         if (s > best) {
             best = s;
             ret->index = i;

@@ -55,6 +55,7 @@ static int pick(const struct pick_context *in, struct pick *ret, struct fail *re
         if (!(s->known & KNOWN_similarity))
             continue;
         known = true;
+        in->scores[i] = s->similarity;
         if (s->similarity >= r->min_similarity && s->similarity > best) {
             best = s->similarity;
             ret->index = i;

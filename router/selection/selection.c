@@ -19,9 +19,7 @@ enum {
     X(knn)                                                                                         \
     X(kmeans)                                                                                      \
     X(svm)                                                                                         \
-    X(mlp)                                                                                         \
-    X(gmtrouter)                                                                                   \
-    X(session_aware)
+    X(mlp)
 
 #define ALGORITHMS(X) SELECTIONS(X) UNSERVED(X)
 
@@ -88,7 +86,7 @@ static int read_settings(struct decision *d, const struct node *block,
     return e;
 }
 
-static struct candidate candidate_of(const struct model_ref *ref, const struct model_names *models)
+struct candidate candidate_of(const struct model_ref *ref, const struct model_names *models)
 {
     const struct model_card *cards = models->cards->items;
     struct candidate c = { .cost = price_of(models, ref->model) };
@@ -196,7 +194,8 @@ static int add_catalog(struct words *w, size_t i, const struct model_ref *ref,
     return e;
 }
 
-int selection_describe(struct decision *d, const struct adapter_words *words, struct arena *arena)
+int selection_describe(struct decision *d, const struct vector_space *space,
+                       const struct adapter_words *words, struct arena *arena, struct fail *reterr)
 {
     struct words w = { .arena = arena };
     struct candidate_query q = { 0 };
@@ -212,9 +211,19 @@ int selection_describe(struct decision *d, const struct adapter_words *words, st
             e = add_catalog(&w, i, (const struct model_ref *)d->refs.items + i, words);
     }
     if (e == 0)
-        e = similarity_new(&s, w.items, w.n, arena);
+        e = similarity_new(&s, space, w.items, w.n, arena, reterr);
     if (e == 0)
         d->similarity = s;
+    return e;
+}
+
+static int describe(struct decision *d, const struct selection_source *s)
+{
+    struct fail fail = { 0 };
+    int e = selection_describe(d, s->space, /* words= */ NULL, s->arena, &fail);
+    if (e == FAILED)
+        return node_problem(s->p, PROBLEM_error, d->algorithm_node, s->path,
+                            "the descriptions of the candidates have no vectors: %s", fail.message);
     return e;
 }
 
@@ -234,9 +243,7 @@ int selection_load(struct decision *d, const struct selection_source *source)
                  (a.type >= ARRAY_LEN(selections) || a.type == ALGORITHM_prompt);
     if (e == 0)
         warn_unserved(d, a.type, source);
-    if (e == 0)
-        e = selection_describe(d, /* words= */ NULL, source->arena);
-    return e;
+    return e == 0 ? describe(d, source) : e;
 }
 
 /* ---- picking ---- */
@@ -256,19 +263,19 @@ double pick_cost_share(const struct pick_context *in, size_t i)
 }
 
 /* What the caller does not say of similarity, the words of the policy do. */
-static int compare(const struct decision *d, struct str text, struct arena *arena,
-                   struct candidate_state *states, double *scratch)
+static void compare(const struct decision *d, struct signal_view *view,
+                    struct candidate_state *states, double *scratch)
 {
-    if (!d->similarity)
-        return 0;
-    int e = similarity_of(d->similarity, text, d->refs.n, arena, scratch);
-    for (size_t i = 0; e == 0 && i < d->refs.n; i++) {
+    const struct text_vector *turn = NULL;
+    if (!d->similarity || !view->space || signal_vector(view, view->text, &turn) < 0)
+        return;
+    similarity_of(d->similarity, turn, d->refs.n, scratch);
+    for (size_t i = 0; i < d->refs.n; i++) {
         if ((states[i].known & KNOWN_similarity) || isnan(scratch[i]))
             continue;
         states[i].similarity = scratch[i];
         states[i].known |= KNOWN_similarity;
     }
-    return e;
 }
 
 static void ask(const struct decision *d, const struct route_request *request,
@@ -291,31 +298,41 @@ static void ask(const struct decision *d, const struct route_request *request,
     }
 }
 
-int selection_pick(const struct decision *d, const struct route_request *request, struct str text,
-                   struct arena *arena, struct pick *ret, struct fail *reterr)
+/* Asks what the algorithm wants to know. 0 or -ENOMEM. */
+static int prepare(struct pick_context *in, struct signal_view *view)
 {
-    struct pick_context in = { .decision = d, .request = request };
-    *ret = (struct pick){ 0 };
+    const struct decision *d = in->decision;
+    struct candidate_state *states = arena_array(view->arena, d->refs.n, sizeof(*states));
+    in->scratch = arena_array(view->arena, 3 * d->refs.n, sizeof(*in->scratch));
+    if (!states || !in->scratch)
+        return -ENOMEM;
+    in->scores = in->scratch + 2 * d->refs.n;
+    for (size_t i = 0; i < d->refs.n; i++)
+        in->scores[i] = NAN;
+    ask(d, in->request, states);
+    compare(d, view, states, in->scratch);
+    in->states = states;
+    in->max_cost = max_cost(d);
+    in->seed = in->request->seed ? in->request->seed : draw_seed(view->text);
+    return 0;
+}
+
+int selection_pick(const struct decision *d, struct signal_view *view, struct selected *ret,
+                   struct fail *reterr)
+{
+    struct pick_context in = { .decision = d, .request = view->request };
+    *ret = (struct selected){ 0 };
     if (d->refused)
         return fail_set(reterr, FAIL_not_implemented,
                         "the decision '%.*s' is answered by the algorithm '%s', which this version "
                         "does not serve, and its on_error is 'fail'",
                         STR_ARG(d->name), d->algorithm);
-    if (d->candidates) {
-        struct candidate_state *states = arena_array(arena, d->refs.n, sizeof(*states));
-        in.scratch = arena_array(arena, 2 * d->refs.n, sizeof(*in.scratch));
-        if (!states || !in.scratch)
-            return -ENOMEM;
-        ask(d, request, states);
-        if (compare(d, text, arena, states, in.scratch) < 0)
-            return -ENOMEM;
-        in.states = states;
-        in.max_cost = max_cost(d);
-        in.seed = request->seed ? request->seed : draw_seed(text);
-    }
-    int e = d->selection->pick(&in, ret, reterr);
+    int e = d->candidates ? prepare(&in, view) : 0;
+    if (e == 0)
+        e = d->selection->pick(&in, &ret->pick, reterr);
+    ret->scores = in.scores;
     if (e == 0 && strcmp(d->algorithm, d->selection->name) != 0)
-        *ret = (struct pick){ ret->index, SELECTION_fallback,
-                              "the algorithm is not served: the first candidate" };
+        ret->pick = (struct pick){ ret->pick.index, SELECTION_fallback,
+                                   "the algorithm is not served: the first candidate" };
     return e;
 }

@@ -8,6 +8,7 @@
 
 #include "router/decision.h"
 #include "router/policy.h"
+#include "router/signals/signals.h"
 
 /* What the policy says about a candidate. */
 struct candidate {
@@ -22,6 +23,7 @@ struct pick_context {
     const struct route_request *request;
     const struct candidate_state *states; /* of the candidates */
     double *scratch;                      /* two numbers a candidate */
+    double *scores;                       /* of the candidates, NAN at first: larger is better */
     double max_cost;                      /* the largest known one; 0: none is known */
     uint64_t seed;                        /* never 0 */
 };
@@ -30,6 +32,11 @@ struct pick {
     size_t index; /* of decision->refs */
     enum selection_status status;
     const char *reason; /* static */
+};
+
+struct selected {
+    struct pick pick;
+    const double *scores; /* of every reference, NAN where it has none; NULL: none has */
 };
 
 /* A place in the configuration, for messages. */
@@ -49,6 +56,7 @@ struct selection {
     int (*check)(void *settings, const struct place *at);
     /* What it wants to know of the candidates beyond their names; NULL: nothing. */
     void (*ask)(const void *settings, struct candidate_query *q);
+    void (*learn)(const void *settings, struct outcome_rule *ret); /* NULL: it says nothing */
     /* Picks one; 0 or FAILED. */
     int (*pick)(const struct pick_context *in, struct pick *ret, struct fail *reterr);
 };
@@ -65,6 +73,8 @@ struct selection {
     X(hybrid)                                                                                      \
     X(adapter_affinity)                                                                            \
     X(router_dc)                                                                                   \
+    X(gmtrouter)                                                                                   \
+    X(session_aware)                                                                               \
     X(prompt)                                                                                      \
     X(confidence)                                                                                  \
     X(ratings)                                                                                     \
@@ -79,6 +89,7 @@ SELECTIONS(SELECTION_DECLARE)
 struct selection_source {
     const char *path; /* of the algorithm */
     const struct model_names *models;
+    const struct vector_space *space;
     struct arena *arena;
     struct problems *p;
 };
@@ -88,14 +99,18 @@ int selection_load(struct decision *d, const struct selection_source *source) MU
 
 /*
  * Learns the words that describe the decision's candidates: `tell` adds to what the policy says of
- * an adapter. Nothing where the algorithm does not compare. In the arena. 0 or -ENOMEM.
+ * an adapter. Nothing where the algorithm does not compare. In the arena. 0, -ENOMEM or FAILED.
  */
-int selection_describe(struct decision *d, const struct adapter_words *words,
-                       struct arena *arena) MUST_USE;
+int selection_describe(struct decision *d, const struct vector_space *space,
+                       const struct adapter_words *words, struct arena *arena,
+                       struct fail *reterr) MUST_USE;
 
-/* Picks among d->refs (at least one). 0, FAILED or -ENOMEM. */
-int selection_pick(const struct decision *d, const struct route_request *request, struct str text,
-                   struct arena *arena, struct pick *ret, struct fail *reterr) MUST_USE;
+/* What the policy says about one candidate. */
+struct candidate candidate_of(const struct model_ref *ref, const struct model_names *models);
+
+/* Picks among d->refs (at least one); scores are in the view's arena. 0, FAILED or -ENOMEM. */
+int selection_pick(const struct decision *d, struct signal_view *view, struct selected *ret,
+                   struct fail *reterr) MUST_USE;
 
 /* Cost as a share of the largest one, 0 when it is unknown. */
 double pick_cost_share(const struct pick_context *in, size_t i);

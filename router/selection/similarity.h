@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "base/arena.h"
+#include "router/vectors/vectors.h"
 
 struct similarity;
 
@@ -15,10 +15,10 @@ struct similarity_text {
     struct str text; /* borrowed while it is made; empty ones describe nothing */
 };
 
-/* 0 or -ENOMEM. */
-int similarity_new(struct similarity **ret, const struct similarity_text *texts, size_t n,
-                   struct arena *arena) MUST_USE;
-/* ret_scores: of `candidates` candidates, -1…1, NAN where nothing describes one. 0 or -ENOMEM;
- * scratch from the arena. */
-int similarity_of(const struct similarity *s, struct str text, size_t candidates,
-                  struct arena *arena, double *ret_scores) MUST_USE;
+/* The space outlives it. 0, -ENOMEM, or FAILED as vectors_of. */
+int similarity_new(struct similarity **ret, const struct vector_space *space,
+                   const struct similarity_text *texts, size_t n, struct arena *arena,
+                   struct fail *reterr) MUST_USE;
+/* ret_scores: of `candidates` candidates, -1…1, NAN where nothing describes one. */
+void similarity_of(const struct similarity *s, const struct text_vector *turn, size_t candidates,
+                   double *ret_scores);

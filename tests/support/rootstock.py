@@ -148,6 +148,12 @@ class Server:
             raise AssertionError(f"{status}: {data[:500]!r}")
         return json.loads(data)["choices"][0]["message"]["content"], headers
 
+    def restart(self):
+        """SIGTERM, then the same program again: what it kept in files is still there."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=60 * PATIENCE)
+        self.start()
+
     def stop(self, expect=0):
         """SIGTERM, then checks the exit status; the folder goes."""
         if self.process.poll() is None:

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "gateway/learning/learning.h"
 
 #include <arpa/inet.h>
 #include <jansson.h>
@@ -56,6 +57,7 @@ int set_up(void **state)
     log_set_level(LOG_error);
     model.engine = fake_engine_new();
     core = (struct core){ .models = &model, .n_models = 1 };
+    assert_int_equal(learning_new(&core.learning), 0);
     struct fail fail = { 0 };
     if (server_start(&server, &core, new_state(), STR("127.0.0.1:0"), &fail) != 0)
         fail_msg("%s", fail.message);
@@ -83,6 +85,7 @@ int tear_down(void **state)
     assert_true(comes_true(is_idle, 5000));
     assert_int_equal(server_stop(server), 0);
     (void)engine_free(model.engine);
+    core.learning = learning_free(core.learning);
     (void)config_unref(core.config);
     return 0;
 }

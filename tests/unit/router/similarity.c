@@ -50,7 +50,7 @@ static void check(const struct row *rows, size_t n, bool with_catalog)
         struct route route;
         unsigned asked = 0;
         if (with_catalog)
-            assert_int_equal(router_describe(r, &(struct adapter_words){ tell, &asked }), 0);
+            assert_int_equal(router_describe(r, &(struct adapter_words){ tell, &asked }, NULL), 0);
         assert_int_equal(asked, with_catalog ? 3 : 0);
         route_text(r, "auto", rows[i].text, arena, &route);
         if (!str_is(route.adapter, rows[i].adapter) || route.selection != rows[i].status)
