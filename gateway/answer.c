@@ -129,14 +129,6 @@ static void begin_choice(struct choice *c)
         pass(c, chat->prompt, /* e= */ NULL, /* end= */ false);
 }
 
-static void first_text(struct answer *a)
-{
-    if (a->has_text)
-        return;
-    a->has_text = true;
-    metrics_observe_us(METRIC_first_token_seconds, clock_us() - a->request->accepted_us);
-}
-
 static void take_event(struct answer *a, const struct flow_event *f)
 {
     struct choice *c = &a->choices[f->choice];
@@ -150,13 +142,13 @@ static void take_event(struct answer *a, const struct flow_event *f)
     case ENGINE_EVENT_text:
         begin_choice(c);
         if (!e->is_prompt)
-            first_text(a);
+            observe_text(a);
         parts_leave(c);
         pass(c, e->text, e, /* end= */ false);
         return;
     case ENGINE_EVENT_reasoning:
     case ENGINE_EVENT_tool_call:
-        first_text(a);
+        observe_text(a);
         begin_choice(c);
         parts_take(c, e);
         return;

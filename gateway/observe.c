@@ -1,6 +1,7 @@
 #include "gateway/observe.h"
 
 #include "base/clock.h"
+#include "base/metrics.h"
 #include "gateway/learning/learning.h"
 
 void observe_event(struct choice *c, const struct engine_event *e)
@@ -11,6 +12,14 @@ void observe_event(struct choice *c, const struct engine_event *e)
         c->first_us = clock_us();
     if (e->kind == ENGINE_EVENT_done)
         c->done_us = clock_us();
+}
+
+void observe_text(struct answer *a)
+{
+    if (a->has_text)
+        return;
+    a->has_text = true;
+    metrics_observe_us(METRIC_first_token_seconds, clock_us() - a->request->accepted_us);
 }
 
 /* The policy's name of the candidate, where it chose one; else that on the wire. */

@@ -11,5 +11,7 @@ void observe_event(struct choice *c, const struct engine_event *e);
 void observe_conversation(struct answer *a, struct route_request *q);
 /* http thread: its candidate is about to be asked. */
 void observe_chosen(struct answer *a);
+/* http thread: a token of the answer was rendered. */
+void observe_text(struct answer *a);
 /* http thread, once an answer: it is complete, or has failed with `fail`. */
 void observe_end(struct answer *a, const struct fail *fail);
