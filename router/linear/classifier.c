@@ -166,6 +166,11 @@ void classifier_set_temperature(struct classifier *c, float temperature)
     c->temperature = temperature;
 }
 
+void classifier_add_bias(struct classifier *c, uint32_t k, float by)
+{
+    c->linear->bias[k] += by;
+}
+
 int classifier_probabilities(const struct classifier *c, struct str text, float *ret,
                              struct arena *arena)
 {

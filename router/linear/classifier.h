@@ -49,3 +49,5 @@ int classifier_probabilities(const struct classifier *c, struct str text, float 
  */
 float linear_fit_temperature(const float *scores, const uint32_t *y, size_t n, uint32_t classes);
 void classifier_set_temperature(struct classifier *c, float temperature); /* 1 after training */
+/* Makes class k likelier: `by` is added to its scores, before the temperature divides them. */
+void classifier_add_bias(struct classifier *c, uint32_t k, float by);

@@ -6,7 +6,14 @@
 #include "base/str.h"
 
 /* X(name, file in models/signals/) */
-#define SHIPPED_FILES(X) X(words, "words.bin")
+#define SHIPPED_FILES(X)                                                                           \
+    X(domain, "domain.model")                                                                      \
+    X(fact_check, "fact_check.model")                                                              \
+    X(feedback, "feedback.model")                                                                  \
+    X(jailbreak, "jailbreak.model")                                                                \
+    X(modality, "modality.model")                                                                  \
+    X(rarity, "rarity.bin")                                                                        \
+    X(words, "words.bin")
 
 #define SHIPPED_DECLARE(name, file) struct str shipped_##name(void); /* static; 16-byte aligned */
 SHIPPED_FILES(SHIPPED_DECLARE)

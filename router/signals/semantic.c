@@ -8,63 +8,6 @@
     OPT_TEXT(type, name, "name", OPTION_REQUIRED, "by which rules refer to it"),                   \
         OPT_TEXT(type, description, "description", NULL, "for people")
 
-/* ---- domains ---- */
-
-struct model_score {
-    struct str model;
-    double score;
-    bool use_reasoning;
-};
-
-static const struct option model_score_options[] = {
-    OPT_TEXT(struct model_score, model, "model", OPTION_REQUIRED, "a model of the policy"),
-    OPT_FLOAT(struct model_score, score, "score", 0, 1, "0", "how good it is in the domain"),
-    OPT_BOOL(struct model_score, use_reasoning, "use_reasoning", "false", "let it reason"),
-    OPT_END,
-};
-
-struct domain_rule {
-    struct str name, description;
-    struct text_list mmlu_categories;
-    struct item_list model_scores;
-};
-
-static const struct option domain_options[] = {
-    OPT_NAME(struct domain_rule),
-    OPT_TEXTS(struct domain_rule, mmlu_categories, "mmlu_categories", 100, "classes it covers"),
-    OPT_LIST(struct domain_rule, model_scores, "model_scores", 1000, model_score_options,
-             struct model_score, "which model is how good in it"),
-    OPT_END,
-};
-
-const struct signal_family family_domain = {
-    .options = domain_options,
-    .rule_size = sizeof(struct domain_rule),
-};
-
-/* ---- families of a name and little more ---- */
-
-struct named_rule {
-    struct str name, description;
-    double threshold;
-};
-
-static const struct option named_options[] = {
-    OPT_NAME(struct named_rule),
-    OPT_FLOAT(struct named_rule, threshold, "threshold", 0, 1, "0", "least probability"),
-    OPT_END,
-};
-
-const struct signal_family family_fact_check = {
-    .options = named_options,
-    .rule_size = sizeof(struct named_rule),
-};
-
-const struct signal_family family_user_feedback = {
-    .options = named_options,
-    .rule_size = sizeof(struct named_rule),
-};
-
 /* ---- complexity ---- */
 
 struct example_set {
@@ -100,50 +43,6 @@ const struct signal_family family_complexity = {
     .options = complexity_options,
     .rule_size = sizeof(struct complexity_rule),
     .levels = complexity_levels,
-};
-
-/* ---- guards ---- */
-
-struct jailbreak_rule {
-    struct str name, description, method;
-    double threshold;
-    bool include_history;
-    struct text_list jailbreak_patterns, benign_patterns;
-};
-
-static const struct option jailbreak_options[] = {
-    OPT_NAME(struct jailbreak_rule),
-    OPT_TEXT(struct jailbreak_rule, method, "method", "classifier", "classifier or contrastive"),
-    OPT_FLOAT(struct jailbreak_rule, threshold, "threshold", 0, 1, "0", "least risk"),
-    OPT_BOOL(struct jailbreak_rule, include_history, "include_history", "false", "all turns"),
-    OPT_TEXTS(struct jailbreak_rule, jailbreak_patterns, "jailbreak_patterns", 10000, "examples"),
-    OPT_TEXTS(struct jailbreak_rule, benign_patterns, "benign_patterns", 10000, "counter-examples"),
-    OPT_END,
-};
-
-const struct signal_family family_jailbreak = {
-    .options = jailbreak_options,
-    .rule_size = sizeof(struct jailbreak_rule),
-};
-
-struct pii_rule {
-    struct str name, description;
-    double threshold;
-    struct text_list allowed;
-    bool include_history;
-};
-
-static const struct option pii_options[] = {
-    OPT_NAME(struct pii_rule),
-    OPT_FLOAT(struct pii_rule, threshold, "threshold", 0, 1, "0", "least probability"),
-    OPT_TEXTS(struct pii_rule, allowed, "pii_types_allowed", 100, "types that may pass"),
-    OPT_BOOL(struct pii_rule, include_history, "include_history", "false", "all turns"),
-    OPT_END,
-};
-
-const struct signal_family family_pii = {
-    .options = pii_options,
-    .rule_size = sizeof(struct pii_rule),
 };
 
 /* ---- knowledge bases and classifiers ---- */

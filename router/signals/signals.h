@@ -62,6 +62,7 @@ struct signal_view {
     struct signal_vector_memo *vectors; /* what signal_vectors made */
     bool no_vectors;                    /* it failed once: it would again */
     const struct features *features;    /* what signal_features made */
+    const struct features *weighed;     /* the same as shipped classifiers read them */
 };
 
 /* Fills a view, but for the space: without one there are no vectors. -ENOMEM. */

@@ -66,7 +66,9 @@ static void the_examples_route_as_their_comments_say(void **state)
     check_file("config/policies/examples/profiles.yaml", profiles, ARRAY_LEN(profiles));
 }
 
+/* domains are switched off, so that they are unknown */
 #define HEAD                                                                                       \
+    "global: {model_catalog: {modules: {classifier: {domain: {enabled: false}}}}}\n"               \
     "providers: {defaults: {default_model: m, default_reasoning_effort: low},"                     \
     " models: [{name: m}, {name: n}]}\n"                                                           \
     "routing:\n"                                                                                   \

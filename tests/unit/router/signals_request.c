@@ -254,8 +254,8 @@ static void modality_is_told_by_keywords(void **state)
         { "keyword", "AR", "tell me a joke", TRUTH_true },
         { "keyword", "BOTH", "explain and illustrate, then draw", TRUTH_true },
         { "hybrid", "DIFFUSION", "draw a cat", TRUTH_true },
-        { "hybrid", "DIFFUSION", "tell me a joke", TRUTH_unknown },
-        { "classifier", "DIFFUSION", "draw a cat", TRUTH_unknown },
+        { "hybrid", "DIFFUSION", "tell me a joke", TRUTH_false },
+        { "classifier", "DIFFUSION", "draw a cat", TRUTH_true },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct config *c = NULL;

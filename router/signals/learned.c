@@ -1,0 +1,216 @@
+#include "router/signals/learned.h"
+
+#include "router/models/shipped.h"
+#include "router/signals/unicode.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+
+enum {
+    MAX_CLASSES = 64,
+    WINDOW = 700, /* code points of a window … */
+    STEP = 600,   /* … and from one to the next */
+    SCRATCH_BYTES = 4 << 20,
+};
+
+int learned_open(struct classifier_file **ret, const char *name, struct str bytes,
+                 const struct signal_rules *rules)
+{
+    struct fail why = { 0 };
+    int r = classifier_file_open(ret, name, bytes, &why);
+    if (r == 0 && classifier_file_classes(*ret) > MAX_CLASSES) {
+        *ret = classifier_file_close(*ret);
+        r = fail_set(&why, FAIL_invalid_request, "%s has more than %d classes", name, MAX_CLASSES);
+    }
+    if (r > 0)
+        (void)node_problem(rules->p, PROBLEM_warning, rules->list, rules->path,
+                           "%s; leaves that need it are unknown", why.message);
+    return r < 0 ? r : 0;
+}
+
+static int weigh(struct features *f)
+{
+    struct background b;
+    struct fail why = { 0 };
+    if (background_open(&b, "rarity.bin", shipped_rarity(), &why) != 0)
+        return -EINVAL;
+    background_weigh(&b, f);
+    return 0;
+}
+
+int learned_turn(struct signal_view *v, const struct features **ret)
+{
+    if (!v->weighed) {
+        const struct features *shared;
+        struct features *f = arena_alloc(v->arena, sizeof(*f));
+        if (!f || signal_features(v, &shared) < 0)
+            return -ENOMEM;
+        *f = *shared;
+        f->value = arena_array(v->arena, f->n, sizeof(*f->value));
+        if (f->n && !f->value)
+            return -ENOMEM;
+        if (f->n)
+            memcpy(f->value, shared->value, f->n * sizeof(*f->value));
+        int e = weigh(f);
+        if (e < 0)
+            return e;
+        v->weighed = f;
+    }
+    *ret = v->weighed;
+    return 0;
+}
+
+int learned_text(struct str text, struct arena *arena, struct features *ret)
+{
+    int e = classifier_features(ret, text, arena);
+    return e < 0 ? e : weigh(ret);
+}
+
+static double probability(const struct classifier_file *c, uint32_t k, const struct features *f)
+{
+    float p[MAX_CLASSES];
+    classifier_file_read(c, f, p);
+    return (double)p[k];
+}
+
+/* Bytes of the first n code points. */
+static size_t head_bytes(struct str text, size_t n)
+{
+    size_t pos = 0;
+    for (size_t i = 0; i < n && pos < text.n; i++)
+        (void)str_utf8_next(text, &pos);
+    return pos;
+}
+
+/* The most of all windows of a folded text and *most. */
+static int windows_most(const struct classifier_file *c, uint32_t k, struct str folded,
+                        double *most)
+{
+    if (head_bytes(folded, WINDOW) == folded.n)
+        return 0; /* the whole was one */
+    for (struct str rest = folded;; rest = str_sub(rest, head_bytes(rest, STEP))) {
+        CLEANUP(arena_freep) struct arena *scratch = arena_new(SCRATCH_BYTES);
+        struct features f = { 0 };
+        struct str window = str_head(rest, head_bytes(rest, WINDOW));
+        if (!scratch || features_of(&f, window, scratch) < 0)
+            return -ENOMEM;
+        int e = weigh(&f);
+        if (e < 0)
+            return e;
+        double p = probability(c, k, &f);
+        *most = p > *most ? p : *most;
+        if (window.n == rest.n)
+            return 0;
+    }
+}
+
+int learned_turn_most(const struct classifier_file *c, uint32_t k, struct signal_view *v,
+                      double *ret)
+{
+    const struct features *f;
+    int e = learned_turn(v, &f);
+    if (e < 0)
+        return e;
+    *ret = probability(c, k, f);
+    return windows_most(c, k, v->folded, ret);
+}
+
+int learned_text_most(const struct classifier_file *c, uint32_t k, struct str text, double *ret)
+{
+    size_t room = 8 * text.n + SCRATCH_BYTES; /* two copies, and the features of its thirds */
+    CLEANUP(arena_freep) struct arena *scratch = arena_new(room);
+    struct str valid = scratch ? unicode_valid_text(text, scratch) : STR_NULL;
+    struct str folded = valid.p ? unicode_fold_text(valid, scratch) : STR_NULL;
+    struct features f = { 0 };
+    if (!folded.p || features_of(&f, folded, scratch) < 0)
+        return -ENOMEM;
+    int e = weigh(&f);
+    if (e < 0)
+        return e;
+    *ret = probability(c, k, &f);
+    return windows_most(c, k, folded, ret);
+}
+
+/* ---- what a rule means ---- */
+
+static bool letter(char c)
+{
+    return isalnum((unsigned char)c) || (unsigned char)c >= 0x80;
+}
+
+/* Whether a word of the text begins so; case does not matter. */
+static bool has_word(struct str text, struct str begin)
+{
+    for (size_t i = 0; i + begin.n <= text.n; i++)
+        if ((i == 0 || !letter(text.p[i - 1])) &&
+            str_eq_nocase((struct str){ text.p + i, begin.n }, begin))
+            return true;
+    return false;
+}
+
+/* "needs_fact_check" inside "our-needs-fact-check-rule": marks between words are alike. */
+static bool has_label(struct str name, const char *label)
+{
+    size_t n = strlen(label);
+    for (size_t i = 0; i + n <= name.n; i++) {
+        size_t k = 0;
+        while (k < n && (tolower((unsigned char)name.p[i + k]) == label[k] ||
+                         (!letter(name.p[i + k]) && !letter(label[k]))))
+            k++;
+        if (k == n)
+            return true;
+    }
+    return false;
+}
+
+static size_t only_label_inside(struct str name, const struct label_words *labels, size_t n)
+{
+    size_t found = n;
+    for (size_t i = 0; i < n; i++) {
+        if (!has_label(name, labels[i].label))
+            continue;
+        if (found < n)
+            return n;
+        found = i;
+    }
+    return found;
+}
+
+size_t learned_label(struct str name, struct str description, const struct label_words *labels,
+                     size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_is(name, labels[i].label))
+            return i;
+    size_t best = only_label_inside(name, labels, n);
+    if (best < n)
+        return best;
+    unsigned most = 0;
+    for (size_t i = 0; i < n; i++) {
+        unsigned count = 0;
+        for (const char *const *w = labels[i].words; *w; w++)
+            count += 2u * has_word(name, str_of(*w)) + has_word(description, str_of(*w));
+        if (count == most)
+            best = n;
+        if (count > most) {
+            most = count;
+            best = i;
+        }
+    }
+    return most ? best : n;
+}
+
+void learned_no_label(const struct signal_rules *rules, size_t i, const struct label_words *labels,
+                      size_t n)
+{
+    char path[256];
+    CLEANUP(buf_done) struct buf list = BUF_INIT(1024);
+    for (size_t k = 0; k < n; k++)
+        buf_addf(&list, "%s%s", k ? ", " : "", labels[k].label);
+    (void)snprintf(path, sizeof(path), "%s[%zu].name", rules->path, i);
+    (void)node_problem(rules->p, PROBLEM_warning, node_at(rules->list, i), path,
+                       "neither the name nor the description says which of %s is meant: its leaves "
+                       "are unknown",
+                       list.p ? list.p : "its labels");
+}
