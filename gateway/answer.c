@@ -7,7 +7,9 @@
 #include "gateway/choices.h"
 #include "gateway/observe.h"
 #include "gateway/parts.h"
+#include "gateway/record.h"
 #include "gateway/server.h"
+#include "gateway/vsr.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -48,10 +50,12 @@ static void emit(struct choice *c, struct str text, const struct engine_event *e
     struct answer *a = c->answer;
     if (text.n == 0 && !(e && e->n_tokens && answer_shows_logprobs(a)))
         return;
-    if (is_stream(a))
-        a->dialect->text(a, c, text, e, &a->out);
-    else
+    if (!is_stream(a)) {
         a->dialect->collect(a, c, text, e);
+        return;
+    }
+    record_text(a->request, text);
+    a->dialect->text(a, c, text, e, &a->out);
 }
 
 static void end_choice(struct choice *c, enum finish_reason finish)
@@ -194,6 +198,7 @@ static void finish_stream(struct answer *a)
         error_print(&a->out, &a->failed);
         buf_adds(&a->out, "\n\n");
         a->out_end = true;
+        record_finish(a->request, /* gone= */ false);
         answer_cancel(a);
         return;
     }
@@ -203,33 +208,14 @@ static void finish_stream(struct answer *a)
         a->dialect->usage(a, &a->out);
     buf_adds(&a->out, "data: [DONE]\n\n");
     a->out_end = true;
+    record_finish(a->request, /* gone= */ false);
 }
 
 /* ---- the head ---- */
 
-static void route_headers(struct request *r, const struct answer *a)
-{
-    const struct route *route = &a->target.route;
-    reply_header(r, "x-vsr-schema-version", STR("2"));
-    reply_header(r, "x-vsr-response-path", a->is_canned ? STR("fast_response") : STR("upstream"));
-    if (a->is_canned)
-        reply_header(r, "x-vsr-fast-response", STR("true"));
-    if (a->model.n)
-        reply_header(r, "x-vsr-selected-model", a->model);
-    if (!a->target.is_auto)
-        return;
-    reply_header(r, "x-vsr-selected-decision", route->decision);
-    reply_header(r, "x-vsr-selected-algorithm", route->algorithm);
-    reply_header(r, "x-vsr-selected-category", route->category);
-    reply_header(r, "x-vsr-selected-reasoning", route->use_reasoning ? STR("on") : STR("off"));
-    if (route->decision.n)
-        reply_headerf(r, "x-vsr-selected-confidence", "%.4f", route->confidence);
-}
-
 static void head(struct answer *a)
 {
     struct request *r = a->request;
-    route_headers(r, a);
     if (a->has_revision) {
         char hex[SHA256_HEX + 1];
         sha256_hex(hex, &a->revision.digest);
@@ -602,7 +588,7 @@ static int resolve(struct answer *a, struct fail *reterr)
     int err = spell_prompts(a);
     if (err < 0)
         return err;
-    struct route_request q = { .chat = &a->chats[0] };
+    struct route_request q = { .chat = &a->chats[0], .trace = vsr_debug(r), .reasons = true };
     caller_identify(r, &q);
     observe_conversation(a, &q);
     err = target_resolve(r->state, &q, r->arena, &a->target, reterr);
@@ -614,6 +600,13 @@ static int resolve(struct answer *a, struct fail *reterr)
         r->log_model = a->target.model->name;
     a->model = a->target.is_auto ? target_name(&a->target, r->arena) : a->chats[0].model;
     return a->model.p ? 0 : -ENOMEM;
+}
+
+/* Where the text of a leading system message is; NULL: there is none. */
+static const char *first_system(const struct chat_request *chat)
+{
+    const struct chat_message *m = chat->n_messages ? chat->messages : NULL;
+    return m && str_is(m->role, "system") ? m->content.p : NULL;
 }
 
 /* Runs the prompt stage on every prompt. 0, FAILED, or NEXT: answered. */
@@ -628,8 +621,10 @@ static int run_prompt_stage(struct answer *a, struct fail *reterr)
             .headers = r->headers,
             .n_headers = r->n_headers,
         };
-        const char *plugin = NULL, *before = io.request->prompt.p;
+        const char *plugin = NULL, *before = io.request->prompt.p,
+                   *system = first_system(&a->chats[i]);
         enum verdict v = chain_prompt(a->chain, &io, &plugin, reterr);
+        a->has_injected_prompt = a->has_injected_prompt || first_system(io.request) != system;
         if (io.request->prompt.p != before)
             io.request->prompt_ids = NULL; /* what they spelt is not what may be read */
         for (size_t k = 0; i == 0 && k < io.n_response_headers; k++) {
@@ -641,8 +636,7 @@ static int run_prompt_stage(struct answer *a, struct fail *reterr)
             metrics_add_label(METRIC_plugin_rewrites_total, SERVER_STAGE_prompt, 1);
         if (v == VERDICT_block) {
             metrics_add_label(METRIC_plugin_blocks_total, SERVER_STAGE_prompt, 1);
-            reply_header(r, "x-vsr-response-path", STR("blocked"));
-            reply_header(r, "x-vsr-selected-decision", a->target.route.decision);
+            a->is_blocked = true;
             return FAILED;
         }
         if (v == VERDICT_answer) {
@@ -724,6 +718,9 @@ static enum next prepare(struct request *r)
     struct fail fail = a->failed;
     int err = a->resolved;
     if (err == 0)
+        err = record_request(r);
+    buf_done(&r->body);
+    if (err == 0)
         err = run_prompt_stage(a, &fail);
     if (err == 0 && !a->is_canned)
         err = refuse_images(a, &fail);
@@ -749,7 +746,6 @@ enum next answer_start(struct request *r, const struct dialect *d)
     struct fail fail = { 0 };
     a->chain = r->state->no_chain;
     int err = d->decode(a, buf_str(&r->body), &fail);
-    buf_done(&r->body);
     if (err != 0)
         return err < 0 ? fail_with(a, err, "preparing the request") : reply_fail(r, &fail);
     const struct router *router = r->state->router;
@@ -790,4 +786,5 @@ void answer_done(struct answer *a)
             buf_done(&c->logprobs[k]);
     }
     buf_done(&a->out);
+    buf_done(&a->answered);
 }

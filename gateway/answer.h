@@ -75,6 +75,13 @@ struct answer {
     const struct chain *chain; /* borrowed from the snapshot */
     struct str canned;         /* a plugin's own answer */
     bool is_canned;
+    bool is_blocked;          /* by a plugin, before an engine worked */
+    bool has_injected_prompt; /* the system message is not the client's */
+
+    /* What the replay ring keeps (gateway/record.h). */
+    struct str asked;
+    struct buf answered; /* text that has left */
+    bool asked_cut, answered_cut, is_recorded;
 
     _Atomic(struct lease *) lease; /* whoever takes it releases it */
     struct lease_wait *wait;

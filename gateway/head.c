@@ -84,7 +84,7 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
     return MHD_YES;
 }
 
-static struct str query(struct request *r, const char *name)
+struct str head_query(struct request *r, const char *name)
 {
     const char *v = MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, name);
     return v ? arena_str(r->arena, str_of(v)) : STR_NULL;
@@ -247,9 +247,9 @@ bool head_accept(struct request *r, const char *url, const char *method, struct 
     r->headers = s.headers;
     r->n_headers = s.n;
     r->is_head = strcmp(method, "HEAD") == 0;
-    r->query_trace = query(r, "trace");
-    r->query_after = query(r, "after");
-    r->query_limit = query(r, "limit");
+    r->query_trace = head_query(r, "trace");
+    r->query_after = head_query(r, "after");
+    r->query_limit = head_query(r, "limit");
     take_id(r, s.request_id);
     *f = (struct framing){ 0 };
     struct fail fail = { 0 };

@@ -6,6 +6,9 @@
 
 #include "gateway/request.h"
 
+/* A value of the query string, in the arena; p NULL: it is not there. http thread. */
+struct str head_query(struct request *r, const char *name);
+
 /* What the head says about the body. */
 struct framing {
     uint64_t length; /* of Content-Length; 0: none */

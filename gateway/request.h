@@ -33,7 +33,7 @@ enum next {
     NEXT_close,  /* the client is gone: close */
 };
 
-enum { REPLY_HEADERS = 48, REQUEST_PARAMS = 2 };
+enum { REPLY_HEADERS = 96, REQUEST_PARAMS = 2 };
 
 struct reply {
     unsigned status;
@@ -68,6 +68,7 @@ struct request {
     /* Runs on the http thread, again after each wake, until it returns other than NEXT_wait. */
     enum next (*step)(struct request *r);
     void (*work)(struct request *r); /* a worker runs it, then wakes the request */
+    const void *work_about;          /* what it needs to know, in the arena */
     enum next (*after_work)(struct request *r);
     bool worked;      /* under flow.lock */
     bool refused;     /* answered at its head: the body is dropped */

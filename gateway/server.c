@@ -7,6 +7,9 @@
 #include "gateway/api/api.h"
 #include "gateway/head.h"
 #include "gateway/listen.h"
+#include "gateway/record.h"
+#include "gateway/replay.h"
+#include "gateway/vsr.h"
 #include "gateway/work.h"
 
 #include <assert.h>
@@ -30,6 +33,7 @@ struct server {
     struct MHD_Daemon *daemon;
     struct watch *watch;
     struct work *work, *compute;
+    struct replay *replay;
     pthread_mutex_t lock;
     struct state *state; /* current; under the lock */
     _Atomic unsigned active;
@@ -42,6 +46,11 @@ struct server {
 struct watch *server_watch(struct server *s)
 {
     return s->watch;
+}
+
+struct replay *server_replay(struct server *s)
+{
+    return s->replay;
 }
 
 void server_forget(struct server *s)
@@ -168,6 +177,8 @@ static enum MHD_Result send_whole(struct request *r)
 {
     size_t n = 0;
     (void)flow_close(&r->flow, FLOW_answered);
+    vsr_headers(r);
+    record_finish(r, /* gone= */ false);
     char *body = r->reply.body.n ? buf_take(&r->reply.body, &n) : NULL;
     return queue(r, body ? MHD_create_response_from_buffer(n, body, MHD_RESPMEM_MUST_FREE)
                          : MHD_create_response_from_buffer(0, (void *)(uintptr_t) "",
@@ -185,6 +196,7 @@ static ssize_t on_read(void *cls, uint64_t pos, char *into, size_t max)
 
 static enum MHD_Result send_stream(struct request *r)
 {
+    vsr_headers(r);
     return queue(r, MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_read, r,
                                                       /* free= */ NULL));
 }
@@ -365,6 +377,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
         request_cancel(r, FLOW_gone);
     if (r->answer)
         answer_abandon(r->answer);
+    record_finish(r, /* gone= */ true); /* unless its answer has ended */
     account(r, complete);
     request_unref(r);
 }
@@ -429,6 +442,7 @@ static struct server *server_free(struct server *s)
     (void)work_free(s->compute);
     (void)work_free(s->work);
     (void)watch_free(s->watch);
+    (void)replay_free(s->replay);
     (void)state_unref(s->state);
     (void)pthread_mutex_destroy(&s->lock);
     free(s);
@@ -449,7 +463,8 @@ int server_start(struct server **ret, struct core *core, struct state *state, st
     (void)pthread_mutex_init(&s->lock, /* attr= */ NULL);
     register_labels();
     int fd = -1;
-    int r = watch_new(&s->watch);
+    s->replay = replay_new(REPLAY_RECORDS, REPLAY_BYTES);
+    int r = s->replay ? watch_new(&s->watch) : -ENOMEM;
     if (r == 0)
         r = work_new(&s->work, WORKERS, WORK_MAX);
     if (r == 0)

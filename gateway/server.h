@@ -7,6 +7,7 @@
 
 #include "gateway/request.h"
 
+struct replay;
 struct server;
 
 /* Positions in the label lists of the metrics that the gateway counts. */
@@ -31,6 +32,7 @@ int server_stop(struct server *s) MUST_USE;
 /* ---- for requests ---- */
 
 struct watch *server_watch(struct server *s);
+struct replay *server_replay(struct server *s); /* of the last routed requests */
 void server_forget(struct server *s); /* a request was freed; the server may go right after it */
 /* Puts the connection to sleep, watched; false: look again. */
 bool server_suspend(struct request *r);

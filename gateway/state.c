@@ -147,17 +147,39 @@ const char *core_differs(const struct core *c, const struct config *other)
 
 /* ---- state ---- */
 
+/* Where no plugin says otherwise: what was decided, and nothing of what was said. */
+static struct router_replay usual_replay(const struct config *c)
+{
+    const struct node *services = c->global ? node_get(c->global, "services") : NULL;
+    const struct node *replay = services ? node_get(services, "router_replay") : NULL;
+    const struct node *enabled = replay ? node_get(replay, "enabled") : NULL;
+    bool off = enabled && enabled->kind == NODE_scalar && str_is(enabled->scalar, "false");
+    return (struct router_replay){ .enabled = !off,
+                                   .max_body_bytes = REPLAY_BODY_MAX,
+                                   .max_tool_bytes = REPLAY_TOOL_BYTES_MAX,
+                                   .max_tool_steps = REPLAY_TOOL_STEPS_MAX };
+}
+
 static int compile_chains(struct state *s, struct problems *p)
 {
     size_t n = router_decisions(s->router);
     s->chains = calloc(n ? n : 1, sizeof(struct chain *));
     if (!s->chains)
         return -ENOMEM;
+    s->replays = calloc(n ? n : 1, sizeof(*s->replays));
+    if (!s->replays)
+        return -ENOMEM;
+    CLEANUP(arena_freep) struct arena *arena = arena_new(MIB);
+    if (!arena)
+        return -ENOMEM;
+    s->no_replay = usual_replay(s->config);
     int r = chain_new(&s->no_chain, /* plugins= */ NULL, "", p);
     for (size_t i = 0; r == 0 && i < n; i++) {
         const char *path = "";
         const struct node *plugins = router_decision_plugins(s->router, i, &path);
         r = chain_new(&s->chains[s->n_chains++], plugins, path, p);
+        if (r == 0 && !router_replay_find(&s->replays[i], plugins, arena))
+            s->replays[i] = s->no_replay;
     }
     return r;
 }
@@ -224,6 +246,7 @@ struct state *state_unref(struct state *s)
     for (size_t i = 0; i < s->n_chains; i++)
         (void)chain_free(s->chains[i]);
     free(s->chains);
+    free(s->replays);
     (void)chain_free(s->no_chain);
     (void)router_free(s->router);
     (void)auth_free(s->auth);
@@ -236,8 +259,11 @@ const struct chain *state_chain(const struct state *s, const struct route *route
 {
     if (route->decision.n == 0)
         return s->no_chain;
-    for (size_t i = 0; i < s->n_chains; i++)
-        if (str_eq(router_decision_name(s->router, i), route->decision))
-            return s->chains[i];
-    return s->no_chain;
+    return route->index < s->n_chains ? s->chains[route->index] : s->no_chain;
+}
+
+const struct router_replay *state_replay(const struct state *s, const struct route *route)
+{
+    bool decided = route->decision.n && route->index < s->n_chains;
+    return decided ? &s->replays[route->index] : &s->no_replay;
 }

@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "gateway/auth.h"
 #include "plugins/plugin.h"
+#include "plugins/router_replay.h"
 #include "router/router.h"
 
 struct learning;
@@ -44,7 +45,9 @@ struct state {
     struct router *router;
     struct chain **chains; /* of each decision */
     size_t n_chains;
-    struct chain *no_chain; /* of requests without a decision */
+    struct chain *no_chain;         /* of requests without a decision */
+    struct router_replay *replays;  /* what is kept of each decision's requests */
+    struct router_replay no_replay; /* … of requests without a decision */
     struct auth *auth;
 };
 
@@ -57,3 +60,5 @@ DEFINE_CLEANUP(struct state *, state_unref);
 
 /* The plugins of a route's decision; never NULL. */
 const struct chain *state_chain(const struct state *s, const struct route *route);
+/* What is kept of its requests; never NULL. */
+const struct router_replay *state_replay(const struct state *s, const struct route *route);

@@ -121,14 +121,26 @@ static const char *const marks[] = {
     [TRUTH_false] = "0", [TRUTH_true] = "1", [TRUTH_unknown] = "?"
 };
 
+static bool was_asked(const struct evaluation *e, const struct rule *leaf)
+{
+    return leaf->op == RULE_projection ? e->output_done[leaf->index]
+                                       : e->family_done[e->policy->signals[leaf->index].family];
+}
+
+/* A leaf_fn that evaluates nothing: what was not asked is unknown. */
+static struct verdict known_leaf(void *ctx, const struct rule *leaf)
+{
+    return was_asked(ctx, leaf) ? evaluation_leaf(ctx, leaf) : (struct verdict){ TRUTH_unknown, 0 };
+}
+
+/* A leaf that was not asked has the mark '-'. */
 static void print_rule(struct evaluation *e, const struct rule *r, bool nested, struct buf *b)
 {
     if (r->op == RULE_signal || r->op == RULE_projection) {
-        struct verdict v = evaluation_leaf(e, r);
         buf_add(b, r->type);
         buf_addc(b, ':');
         buf_add(b, r->name);
-        buf_addf(b, "=%s", marks[v.value]);
+        buf_addf(b, "=%s", was_asked(e, r) ? marks[evaluation_leaf(e, r).value] : "-");
         return;
     }
     if (r->op == RULE_not) {
@@ -179,10 +191,11 @@ static int build_node(struct evaluation *e, const struct rule *r, struct route_n
     return 0;
 }
 
-static int trace_decision(struct evaluation *e, const struct decision *d, struct route_trace *ret)
+static int trace_decision(struct evaluation *e, const struct decision *d, bool tree,
+                          struct route_trace *ret)
 {
     CLEANUP(buf_done) struct buf b = BUF_INIT(REASON_BYTES);
-    struct verdict v = decision_evaluate(d, evaluation_leaf, e);
+    struct verdict v = decision_evaluate(d, known_leaf, e);
     *ret = (struct route_trace){ .decision = d->name,
                                  .matched = v.value,
                                  .confidence = v.confidence,
@@ -199,17 +212,17 @@ static int trace_decision(struct evaluation *e, const struct decision *d, struct
     ret->reason = arena_str(e->view.arena, text);
     if (!ret->reason.p)
         return -ENOMEM;
-    return d->always ? 0 : build_node(e, &d->rules, &ret->root);
+    return d->always || !tree ? 0 : build_node(e, &d->rules, &ret->root);
 }
 
-static int fill_traces(struct evaluation *e, struct route *ret)
+static int fill_traces(struct evaluation *e, bool tree, struct route *ret)
 {
     const struct policy *p = e->policy;
     ret->traces = arena_array(e->view.arena, p->n_decisions + 1, sizeof(*ret->traces));
     if (!ret->traces)
         return -ENOMEM;
     for (size_t i = 0; i < p->n_decisions; i++) {
-        int r = trace_decision(e, &p->decisions[i], &ret->traces[i]);
+        int r = trace_decision(e, &p->decisions[i], tree, &ret->traces[i]);
         if (r < 0)
             return r;
         ret->n_traces++;
@@ -266,9 +279,11 @@ static void fill_runner_up(const struct evaluation *e, const struct decision *wi
     ret->precedence = precedence(&o, &ret->traces[first], &ret->traces[second]);
 }
 
-int explain_fill(struct evaluation *e, bool trace, const struct decision *winner, struct route *ret)
+int explain_fill(struct evaluation *e, const struct route_request *request,
+                 const struct decision *winner, struct route *ret)
 {
-    int r = trace ? fill_traces(e, ret) : 0;
+    bool trace = request->trace;
+    int r = trace || request->reasons ? fill_traces(e, trace, ret) : 0;
     if (r == 0 && trace)
         r = fill_families(e, ret);
     if (r == 0 && trace)

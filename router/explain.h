@@ -9,5 +9,5 @@
  * Fills signals and category; when traced, also families, the decisions' trees and reasons, and
  * what put the winner (NULL: none) before the next. 0 or -ENOMEM.
  */
-int explain_fill(struct evaluation *e, bool trace, const struct decision *winner,
-                 struct route *ret) MUST_USE;
+int explain_fill(struct evaluation *e, const struct route_request *request,
+                 const struct decision *winner, struct route *ret) MUST_USE;

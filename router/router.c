@@ -222,7 +222,7 @@ int router_route(const struct router *r, const struct route_request *request, st
     if (k != 0)
         return k;
     ret->confidence = d ? out.confidence : 0;
-    k = explain_fill(&e, request->trace, d, ret);
+    k = explain_fill(&e, request, d, ret);
     if (k < 0)
         return fail_errno(reterr, k, "explaining the route");
     ret->us = clock_us() - begin;

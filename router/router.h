@@ -118,6 +118,7 @@ struct route_request {
     struct str user_groups; /* comma separated */
     bool trace;             /* keep every signal's value and each decision's reason in the route */
     bool every_family;      /* with trace: also families that no decision depends on */
+    bool reasons; /* keep each decision's reason as far as it was asked; evaluates nothing more */
     bool preview; /* nothing will be executed: what would refuse the request is told in the route */
     candidate_fn candidate; /* NULL: nothing is known about any candidate */
     void *candidate_ctx;

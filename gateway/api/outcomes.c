@@ -11,6 +11,7 @@
 #include "gateway/api/api.h"
 #include "gateway/api/json.h"
 #include "gateway/learning/learning.h"
+#include "gateway/replay.h"
 #include "gateway/server.h"
 
 #include <errno.h>
@@ -154,7 +155,10 @@ static int judge_request(struct request *r, const struct body *b, enum outcome v
                          struct told *ret, struct fail *reterr)
 {
     const struct learning *l = r->state->core->learning;
-    struct str id = b->has_request ? b->request_id : b->replay_id;
+    struct str id = b->has_request ? b->request_id : b->replay_id, kept = STR_NULL;
+    if (!b->has_request) /* x-vsr-replay-id, or the request's own */
+        kept = replay_request(server_replay(r->server), id, r->arena);
+    id = kept.p ? kept : id;
     struct outcome_request about;
     if (!outcomes_request(l->outcomes, id, &about))
         return fail_param(reterr, FAIL_not_found, b->has_request ? "request_id" : "replay_id",

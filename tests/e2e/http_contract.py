@@ -257,7 +257,8 @@ class Http(unittest.TestCase):
         _, headers = self.server.chat("hello there", "auto", max_tokens=2)
         self.assertEqual(headers["x-vsr-selected-decision"], "general")
         self.assertEqual(headers["x-vsr-selected-model"], "demo")
-        self.assertEqual(headers["x-vsr-selected-reasoning"], "off")
+        self.assertEqual(headers["x-vsr-selected-recipe"], "default")
+        self.assertNotIn("x-vsr-selected-reasoning", headers)
 
     def test_a_revision_can_be_asked_for_by_its_digest(self):
         _, headers = self.server.chat("x", "demo:sql", max_tokens=1)
