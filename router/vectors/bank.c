@@ -5,6 +5,9 @@
 
 enum {
     EXAMPLES_MAX = 1024,     /* of one bank; the rest is not read */
+    /* Examples that an encoder sees as one may have no word in common, say in two languages: the
+     * lexical space keeps at least so many. */
+    LEXICAL_PROTOTYPES = 64,
     EXAMPLE_BYTES = 1 << 17, /* of its vector and its scratch, generously */
 };
 
@@ -127,8 +130,11 @@ static int keep_prototypes(struct bank *b, const struct text_vector **all, size_
     cluster_all(b, &c);
     qsort(c.items, c.n_items, sizeof(*c.items), by_size);
     b->n = c.n_items;
-    if (b->options.enabled && b->options.max_prototypes && b->n > b->options.max_prototypes)
-        b->n = b->options.max_prototypes;
+    size_t most = b->options.enabled ? b->options.max_prototypes : 0;
+    if (most && !vector_space_blocks(b->space) && most < LEXICAL_PROTOTYPES)
+        most = LEXICAL_PROTOTYPES;
+    if (most && b->n > most)
+        b->n = most;
     for (size_t i = 0; i < b->n; i++)
         b->prototypes[i] = c.items[i].medoid;
     return 0;
