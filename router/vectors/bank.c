@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 enum {
-    EXAMPLES_MAX = 1024,     /* of one bank; the rest is not read */
+    EXAMPLES_MAX = 1024, /* of one bank; the rest is not read */
     /* Examples that an encoder sees as one may have no word in common, say in two languages: the
      * lexical space keeps at least so many. */
     LEXICAL_PROTOTYPES = 64,
@@ -164,6 +164,10 @@ int bank_new(struct bank **ret, const struct vector_space *s, const struct str *
 
 /* ---- scores ---- */
 
+/* In the lexical space, below it examples have nothing in common with the text, being in another
+ * language perhaps: they say nothing of how like the rule it is. */
+static const double NOTHING_COMMON = 0.1;
+
 struct bank_score bank_score(const struct bank *b, const struct text_vector *v)
 {
     enum { TOP_MAX = 64 };
@@ -182,6 +186,9 @@ struct bank_score bank_score(const struct bank *b, const struct text_vector *v)
             top[at] = top[at - 1];
         top[at] = s;
     }
+    bool lexical = !vector_space_blocks(b->space);
+    while (lexical && n > 1 && top[n - 1] < NOTHING_COMMON)
+        n--;
     for (size_t i = 0; i < n; i++)
         sum_top += top[i];
     double share = b->options.enabled ? b->options.best_weight : 1;

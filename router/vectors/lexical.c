@@ -9,7 +9,7 @@
 enum {
     WORD_CODE_POINTS = 48, /* of a longer word the rest is not cut into runs */
     RUN_MIN = 3,           /* characters, the edges of a word being one each */
-    RUN_MAX = 5,
+    RUN_MAX = 4,
 };
 
 /* How much a word and all its runs of characters count against each other; and two characters that
@@ -25,9 +25,8 @@ static uint32_t mix(uint32_t h, uint32_t c)
 /* Signed hashing: Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", 2009. */
 static void add_mark(float *marks, uint32_t h, float by)
 {
-    h = (h ^ h >> 16) * 0x85ebca6bu;
-    h = (h ^ h >> 13) * 0xc2b2ae35u;
-    marks[h % MARKS_WIDTH] += h >> 31 ? by : -by;
+    h *= 0x85ebca6bu;
+    marks[h >> (32 - MARKS_BITS)] += h >> 16 & 1 ? by : -by;
 }
 
 static void add_runs(float *marks, const int *cp, size_t n, float says)
@@ -58,12 +57,36 @@ static void add_word(float *marks, const int *cp, size_t n, float says)
     add_runs(marks, cp, n, says);
 }
 
+static bool ascii_alnum(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+/* As unicode_next_unit, quicker where all is ASCII. */
+static bool next_word(struct str folded, size_t *pos, struct str *ret)
+{
+    size_t at = *pos;
+    while (at < folded.n && folded.p[at] >= 0 && !ascii_alnum(folded.p[at]))
+        at++;
+    size_t begin = at;
+    while (at < folded.n && ascii_alnum(folded.p[at]))
+        at++;
+    *pos = at;
+    *ret = (struct str){ folded.p + begin, at - begin };
+    if (at == folded.n || folded.p[at] >= 0) /* else a letter beyond ASCII may belong to it */
+        return at > begin;
+    *pos = begin;
+    return unicode_next_unit(folded, pos, ret);
+}
+
 static size_t read_word(struct str word, int *cp)
 {
     size_t n = 0;
     cp[n++] = ' ';
-    for (size_t pos = 0; pos < word.n && n <= WORD_CODE_POINTS;)
-        cp[n++] = str_utf8_next(word, &pos);
+    for (size_t pos = 0; pos < word.n && n <= WORD_CODE_POINTS;) {
+        bool ascii = word.p[pos] >= 0;
+        cp[n++] = ascii ? word.p[pos++] : str_utf8_next(word, &pos);
+    }
     cp[n++] = ' ';
     return n;
 }
@@ -72,12 +95,12 @@ int lexical_vector(const struct vector_space *s, struct str text, struct arena *
                    struct text_vector *ret)
 {
     struct str folded = unicode_fold_text(text, arena), word;
-    float *words = ret->v, *marks = ret->v + WORDS_WIDTH;
+    float words[WORDS_WIDTH] = { 0 }, marks[MARKS_WIDTH] = { 0 };
     float all = 0, known = 0;
     int before = 0; /* the last character, of a dense script */
     if (!folded.p)
         return -ENOMEM;
-    for (size_t pos = 0; unicode_next_unit(folded, &pos, &word);) {
+    for (size_t pos = 0; next_word(folded, &pos, &word);) {
         int cp[WORD_CODE_POINTS + 3];
         float says;
         float share = words_add(&s->words, word, words, &says);
@@ -91,15 +114,32 @@ int lexical_vector(const struct vector_space *s, struct str text, struct arena *
         known += says * share;
     }
     ret->known = all > 0 ? known / all : 0;
-    vector_unit(words, WORDS_WIDTH);
-    vector_unit(marks, MARKS_WIDTH);
+    vector_round(words, WORDS_WIDTH, ret->v);
+    vector_round(marks, MARKS_WIDTH, ret->v + WORDS_WIDTH);
     return 0;
+}
+
+/*
+ * Onto the scale of an encoder's cosine. Measured on pairs of texts of known cosine, the blend is
+ * right on average; where rules are told apart by it, as many answers are right as wrong at 0.45,
+ * and policies expect that at 0.5.
+ */
+static double scale(double s)
+{
+    static const double from[] = { 0, 0.45, 0.8, 1 }, to[] = { 0, 0.5, 0.8, 1 };
+    size_t i = 1;
+    if (s <= 0)
+        return s;
+    while (i + 1 < ARRAY_LEN(from) && s > from[i])
+        i++;
+    return to[i - 1] + (s - from[i - 1]) * (to[i] - to[i - 1]) / (from[i] - from[i - 1]);
 }
 
 double lexical_similarity(const struct text_vector *a, const struct text_vector *b)
 {
-    float words = vector_dot(a->v, b->v, WORDS_WIDTH);
-    float marks = vector_dot(a->v + WORDS_WIDTH, b->v + WORDS_WIDTH, MARKS_WIDTH);
-    float known = a->known * b->known;
-    return known * (0.7F * words + 0.3F * marks) + (1 - known) * marks;
+    static const double of_words = 0.7; /* against the marks, where all words are known */
+    double words = vector_cosine(a->v, b->v, WORDS_WIDTH);
+    double marks = vector_cosine(a->v + WORDS_WIDTH, b->v + WORDS_WIDTH, MARKS_WIDTH);
+    double share = of_words * (double)a->known * (double)b->known;
+    return scale(share * words + (1 - share) * marks);
 }

@@ -8,15 +8,19 @@
 #include "router/vectors/words.h"
 
 enum {
-    MARKS_WIDTH = 512, /* hashed words and runs of characters */
+    MARKS_BITS = 8,
+    MARKS_WIDTH = 1 << MARKS_BITS, /* hashed words and runs of characters */
     LEXICAL_WIDTH = WORDS_WIDTH + MARKS_WIDTH,
 };
 
 struct text_vector {
     uint32_t n;  /* of v; 0: a text without words */
     float known; /* lexical: share of what the text says that is in the table of words */
-    float v[];   /* lexical: words, then marks, each of unit length; else the encoder's */
+    int16_t v[]; /* in 1 / VECTOR_ONE. Lexical: words, then marks, each of unit length */
 };
+
+/* A product of two components, and the sum of those of unit vectors, fit 32 bits. */
+enum { VECTOR_ONE = 1 << 14 };
 
 struct vector_space {
     struct engine *encoder; /* borrowed; NULL: lexical */
@@ -26,5 +30,9 @@ struct vector_space {
 /* Fills the vector of a text of valid UTF-8. 0 or -ENOMEM. */
 int lexical_vector(const struct vector_space *s, struct str text, struct arena *arena,
                    struct text_vector *ret) MUST_USE;
+/* Scales n numbers to unit length and rounds them; zeros stay zeros. */
+void vector_round(const float *from, size_t n, int16_t *ret);
+/* Cosine of unit vectors. */
+double vector_cosine(const int16_t *a, const int16_t *b, size_t n);
 /* Of vectors of a lexical space. */
 double lexical_similarity(const struct text_vector *a, const struct text_vector *b);

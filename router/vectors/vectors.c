@@ -38,6 +38,24 @@ bool vector_space_blocks(const struct vector_space *s)
     return s->encoder != NULL;
 }
 
+void vector_round(const float *from, size_t n, int16_t *ret)
+{
+    float sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += from[i] * from[i];
+    float by = sum > 0 ? VECTOR_ONE / sqrtf(sum) : 0;
+    for (size_t i = 0; i < n; i++)
+        ret[i] = (int16_t)(from[i] * by + (from[i] < 0 ? -0.5F : 0.5F));
+}
+
+double vector_cosine(const int16_t *a, const int16_t *b, size_t n)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return (double)sum / ((double)VECTOR_ONE * VECTOR_ONE);
+}
+
 /* ---- texts ---- */
 
 /* Where the character `n` begins. */
@@ -79,7 +97,7 @@ static struct str readable(struct str text, size_t most, struct arena *arena)
     return valid.p ? bound_text(valid, most, arena) : valid;
 }
 
-/* Of unit length once filled; NULL: no memory. */
+/* Zeros, to be filled; NULL: no memory. */
 static struct text_vector *vector_new(size_t n, struct arena *arena)
 {
     struct text_vector *v = arena_alloc(arena, sizeof(*v) + n * sizeof(*v->v));
@@ -149,7 +167,7 @@ static int keep_rows(const struct embed_result *r, const struct str *texts, size
         if (!v)
             return -ENOMEM;
         if (!blank) {
-            memcpy(v->v, row, r->width * sizeof(*v->v));
+            vector_round(row, r->width, v->v);
             row += r->width;
         }
         ret[i] = v;
@@ -174,6 +192,6 @@ double vector_similarity(const struct vector_space *s, const struct text_vector 
 {
     if (a->n != b->n) /* one without words */
         return 0;
-    double d = s->encoder ? (double)vector_dot(a->v, b->v, a->n) : lexical_similarity(a, b);
+    double d = s->encoder ? vector_cosine(a->v, b->v, a->n) : lexical_similarity(a, b);
     return fmin(1, fmax(-1, d));
 }

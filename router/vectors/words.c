@@ -181,14 +181,6 @@ float words_add(const struct words *w, struct str word, float sum[WORDS_WIDTH], 
     return word.n ? (float)known / (float)word.n : 0;
 }
 
-float vector_dot(const float *a, const float *b, size_t n)
-{
-    float sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return sum;
-}
-
 void vector_unit(float *v, size_t n)
 {
     float sum = 0;

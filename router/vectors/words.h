@@ -37,6 +37,5 @@ struct words words_shipped(void); /* the one in the program */
  */
 float words_add(const struct words *w, struct str word, float sum[WORDS_WIDTH], float *ret_says);
 
-float vector_dot(const float *a, const float *b, size_t n);
 /* Scales v to length 1; zeros stay zeros. */
 void vector_unit(float *v, size_t n);
