@@ -77,6 +77,7 @@ static const struct option embedding_options[] = {
 struct raw_engine {
     struct item_list models;
     struct raw_embedding embedding;
+    struct str knowledge_bases;
 };
 
 static const struct option engine_options[] = {
@@ -84,6 +85,9 @@ static const struct option engine_options[] = {
              "resident base models"),
     OPT_SECTION(struct raw_engine, embedding, "embedding", embedding_options,
                 "a model of its own for /v1/embeddings"),
+    OPT_TEXT(struct raw_engine, knowledge_bases, "knowledge_bases", NULL,
+             "folder where manifests of knowledge bases are looked for first; they are also found "
+             "beside this file and in the folders above it"),
     OPT_END,
 };
 
@@ -329,6 +333,9 @@ static int read_engine(struct config *c, const struct node *n, struct problems *
         to[i] = from[i].m;
     }
     c->engine.models = (struct item_list){ to, raw.models.n };
+    c->engine.knowledge_bases = raw.knowledge_bases;
+    if (raw.knowledge_bases.n)
+        r = worse(r, resolve(&c->engine.knowledge_bases, c));
     return worse(r, read_embedding(c, &raw.embedding, node_get(n, "embedding"), p));
 }
 

@@ -27,6 +27,7 @@ struct config_engine {
     struct item_list models; /* struct config_model */
     /* Of engine.embedding: path empty without one. Slots, queue and cache do not matter to it. */
     struct config_model embedding;
+    struct str knowledge_bases; /* folder of their manifests; resolved; empty: none is named */
 };
 
 enum catalog_type { CATALOG_directory, CATALOG_redis };

@@ -12,7 +12,8 @@ int evaluation_init(struct evaluation *ret, const struct policy *policy,
     ret->values = arena_array(arena, n + 1, sizeof(*ret->values));
     ret->outputs = arena_array(arena, m + 1, sizeof(*ret->outputs));
     ret->output_done = arena_array(arena, m + 1, sizeof(*ret->output_done));
-    if (!ret->values || !ret->outputs || !ret->output_done)
+    ret->gates = arena_array(arena, policy->n_gates + 1, sizeof(*ret->gates));
+    if (!ret->values || !ret->outputs || !ret->output_done || !ret->gates)
         return -ENOMEM;
     int r = signal_view_init(&ret->view, request, arena);
     ret->view.space = policy->space;
@@ -37,11 +38,22 @@ static void evaluate_family(struct evaluation *e, enum family f)
     projections_reduce(e->policy->projections, f, e->values);
 }
 
+static enum truth ask_gate(struct evaluation *e, size_t i)
+{
+    if (!e->gates[i])
+        e->gates[i] =
+            (unsigned char)(1 + rule_evaluate(&e->policy->gates[i], evaluation_leaf, e).value);
+    return (enum truth)(e->gates[i] - 1);
+}
+
 void evaluation_all(struct evaluation *e)
 {
     for (int f = 0; f < FAMILY_N; f++)
         if (e->policy->families[f].used && !e->family_done[f])
             evaluate_family(e, (enum family)f);
+    for (size_t i = 0; i < e->policy->n_signals; i++)
+        if (e->policy->signals[i].gate && e->family_done[e->policy->signals[i].family])
+            (void)ask_gate(e, e->policy->signals[i].gate - 1);
 }
 
 struct check {
@@ -70,12 +82,33 @@ void evaluation_rest(struct evaluation *e, bool families)
     }
 }
 
+/* What is true or unknown is no more than its gate. */
+static struct signal_value through_gate(struct signal_value v, enum truth gate)
+{
+    if (gate == TRUTH_true || v.value == TRUTH_false)
+        return v;
+    return (struct signal_value){ gate, 0, v.raw };
+}
+
 struct signal_value evaluation_signal(struct evaluation *e, size_t i)
 {
-    enum family f = e->policy->signals[i].family;
-    if (!e->family_done[f])
-        evaluate_family(e, f);
-    return e->values[i];
+    const struct signal *s = &e->policy->signals[i];
+    enum truth gate = s->gate ? ask_gate(e, s->gate - 1) : TRUTH_true;
+    if (gate == TRUTH_false && !e->family_done[s->family])
+        return (struct signal_value){ TRUTH_false, 0, 0 };
+    if (!e->family_done[s->family])
+        evaluate_family(e, s->family);
+    return through_gate(e->values[i], gate);
+}
+
+bool evaluation_seen(const struct evaluation *e, size_t i, struct signal_value *ret)
+{
+    const struct signal *s = &e->policy->signals[i];
+    if (s->hidden || !e->family_done[s->family] || (s->gate && !e->gates[s->gate - 1]))
+        return false;
+    enum truth gate = s->gate ? (enum truth)(e->gates[s->gate - 1] - 1) : TRUTH_true;
+    *ret = through_gate(e->values[i], gate);
+    return true;
 }
 
 static struct signal_value get(void *ctx, size_t i)

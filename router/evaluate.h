@@ -11,6 +11,7 @@ struct evaluation {
     struct signal_value *values; /* of all signals */
     struct signal_value *outputs;
     bool *output_done;
+    unsigned char *gates; /* of each gate: 0, or its truth + 1 */
     bool family_done[FAMILY_N];
     bool timed;                   /* fill the next */
     uint64_t family_ns[FAMILY_N]; /* spent evaluating */
@@ -26,6 +27,8 @@ void evaluation_rest(struct evaluation *e, bool families);
 struct verdict evaluation_leaf(void *ctx,
                                const struct rule *leaf); /* a leaf_fn; ctx: the evaluation */
 struct signal_value evaluation_signal(struct evaluation *e, size_t i);
+/* What is known of it without evaluating more; false: nothing, or it is nobody's business. */
+bool evaluation_seen(const struct evaluation *e, size_t i, struct signal_value *ret);
 struct signal_value evaluation_output(struct evaluation *e, size_t i);
 
 struct decision_outcome evaluation_decide(struct evaluation *e);

@@ -1,6 +1,7 @@
 #include "router/explain.h"
 
 #include <errno.h>
+#include <math.h>
 
 enum { REASON_BYTES = 16384 };
 
@@ -52,8 +53,11 @@ static void put_family(const struct evaluation *e, enum family f, struct route *
 {
     const struct family_state *s = &e->policy->families[f];
     for (size_t i = s->first; i < s->first + s->n; i++) {
-        put(ret, str_of(signal_types[f]), e->policy->signals[i].name, e->values[i]);
-        if (e->values[i].value == TRUTH_unknown)
+        struct signal_value v;
+        if (!evaluation_seen(e, i, &v))
+            continue;
+        put(ret, str_of(signal_types[f]), e->policy->signals[i].name, v);
+        if (v.value == TRUTH_unknown)
             ret->signals[ret->n_signals - 1].unknown = unknown_reason(e, f);
     }
 }
@@ -106,9 +110,11 @@ static int fill_families(struct evaluation *e, struct route *ret)
     for (int f = 0; f < FAMILY_N; f++) {
         const struct family_state *s = &e->policy->families[f];
         all[f] = (struct route_family){ signal_types[f], e->family_ns[f], 0 };
-        for (size_t i = s->first; e->family_done[f] && i < s->first + s->n; i++)
-            if (e->values[i].value == TRUTH_true && e->values[i].confidence > all[f].confidence)
-                all[f].confidence = e->values[i].confidence;
+        for (size_t i = s->first; i < s->first + s->n; i++) {
+            struct signal_value v;
+            if (evaluation_seen(e, i, &v) && v.value == TRUTH_true)
+                all[f].confidence = fmax(all[f].confidence, v.confidence);
+        }
     }
     ret->families = all;
     ret->n_families = FAMILY_N;

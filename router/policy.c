@@ -5,6 +5,7 @@
 #include "router/output_contract.h"
 #include "router/rules.h"
 #include "router/selection/adaptation.h"
+#include "router/signals/kb.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -131,9 +132,14 @@ static const char *suggest(const struct model_names *m, struct str name)
 struct load {
     const struct policy_source *s;
     struct policy *p;
+    const struct node *projections;
+    /* of the family that has gates: a tree a rule, NULL where it has none */
+    const struct node **gates;
+    size_t n_gates;
+    enum family gate_family;
 };
 
-static int read_rules(struct load *l, enum family f, const struct node *list, void **ret)
+static int read_rules(struct load *l, enum family f, const struct node *list, char **ret)
 {
     const struct signal_family *family = signal_families[f];
     char path[PATH_BYTES];
@@ -161,76 +167,149 @@ static int by_signal_name(const void *a, const void *b)
     return str_cmp(((const struct signal *)a)->name, ((const struct signal *)b)->name);
 }
 
-static void report_twins(struct load *l, enum family f, const struct node *list,
-                         const struct signal *sorted)
+static size_t level_count(const struct signal_family *family)
 {
-    for (size_t i = 1; i < list->n; i++) {
+    size_t n = 0;
+    while (family->levels && family->levels[n])
+        n++;
+    return n ? n : 1;
+}
+
+static void report_twins(struct load *l, enum family f, const struct node *list,
+                         const struct signal *sorted, size_t n)
+{
+    size_t levels = level_count(signal_families[f]);
+    for (size_t i = 1; i < n; i++) {
         const struct signal *a = &sorted[i - 1], *b = &sorted[i];
-        if (!str_eq(a->name, b->name))
+        size_t later = (a->rule > b->rule ? a->rule : b->rule) / levels;
+        if (!str_eq(a->name, b->name) || (a->rule % levels && levels > 1))
             continue;
-        size_t later = a->rule > b->rule ? a->rule : b->rule;
         char path[PATH_BYTES];
         (void)snprintf(path, sizeof(path), "%s.signals.%s[%zu].name", l->s->path, signal_keys[f],
                        later);
-        const struct node *name = node_get(list->items[later], "name");
-        (void)node_problem(l->s->p, PROBLEM_error, name ? name : list->items[later], path,
+        const struct node *name = node_get(node_at(list, later), "name");
+        (void)node_problem(l->s->p, PROBLEM_error, name ? name : node_at(list, later), path,
                            "the %s '%.*s' is defined twice", signal_types[f], STR_ARG(a->name));
     }
 }
 
-static int name_signals(struct load *l, enum family f, const struct node *list, const char *items)
+/* The rules of one family, while they are loaded. */
+struct rules_read {
+    enum family f;
+    const struct node *list; /* NULL: nobody wrote any */
+    char *items;
+    size_t n; /* those that nobody wrote included */
+};
+
+static struct str signal_name(struct load *l, const struct rules_read *r, size_t i, size_t level)
 {
-    const struct signal_family *family = signal_families[f];
+    const struct signal_family *family = signal_families[r->f];
+    const void *rule = r->items + i * family->rule_size;
+    if (family->leaf_name)
+        return family->leaf_name(rule);
+    struct str name = *(const struct str *)rule;
+    if (!family->levels)
+        return name;
+    return str_of(arena_printf(l->s->arena, "%.*s:%s", STR_ARG(name), family->levels[level]));
+}
+
+static int name_signals(struct load *l, const struct rules_read *r)
+{
+    const struct signal_family *family = signal_families[r->f];
     struct policy *p = l->p;
-    struct signal *more = arena_array(l->s->arena, p->n_signals + list->n, sizeof(*more));
-    if (!more)
+    size_t levels = level_count(family), n = r->n * levels;
+    struct signal *more = arena_array(l->s->arena, p->n_signals + n, sizeof(*more));
+    struct signal *sorted = arena_array(l->s->arena, n, sizeof(*sorted));
+    if (!more || !sorted)
         return -ENOMEM;
     if (p->n_signals)
         memcpy(more, p->signals, p->n_signals * sizeof(*more));
     struct signal *own = more + p->n_signals;
-    for (size_t i = 0; i < list->n; i++) {
-        const void *rule = items + i * family->rule_size;
-        own[i] = (struct signal){ f, i,
-                                  family->leaf_name ? family->leaf_name(rule)
-                                                    : *(const struct str *)rule };
+    for (size_t i = 0; i < n; i++) {
+        own[i] = (struct signal){ r->f, i, signal_name(l, r, i / levels, i % levels), 0, false };
+        own[i].hidden = r->f == FAMILY_kb && kb_is_metric(own[i].name);
+        if (family->levels && !own[i].name.p)
+            return -ENOMEM;
     }
-    struct signal *sorted = arena_array(l->s->arena, list->n, sizeof(*sorted));
-    if (!sorted)
-        return -ENOMEM;
-    memcpy(sorted, own, list->n * sizeof(*own));
-    qsort(sorted, list->n, sizeof(*sorted), by_signal_name);
+    memcpy(sorted, own, n * sizeof(*own));
+    qsort(sorted, n, sizeof(*sorted), by_signal_name);
     if (!family->leaf_name)
-        report_twins(l, f, list, sorted);
-    p->families[f] = (struct family_state){ NULL, p->n_signals, list->n, sorted, false };
+        report_twins(l, r->f, r->list, sorted, n);
+    p->families[r->f] = (struct family_state){ NULL, p->n_signals, n, sorted, false };
     p->signals = more;
-    p->n_signals += list->n;
+    p->n_signals += n;
     return 0;
+}
+
+/* Appends the rules that projections need of a knowledge base. */
+static int add_metrics(struct load *l, struct rules_read *r)
+{
+    struct kb_rule *metrics;
+    size_t n;
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof(path), "%s.projections", l->s->path);
+    int e = kb_metric_rules(&metrics, &n, l->projections, path, l->s->arena);
+    if (e < 0 || n == 0)
+        return e;
+    struct kb_rule *all = arena_array(l->s->arena, r->n + n, sizeof(*all));
+    if (!all)
+        return -ENOMEM;
+    if (r->n)
+        memcpy(all, r->items, r->n * sizeof(*all));
+    memcpy(all + r->n, metrics, n * sizeof(*all));
+    r->items = (char *)all;
+    r->n += n;
+    return 0;
+}
+
+/* The gates of a family are compiled when all signals have their names. */
+static int note_gates(struct load *l, const struct rules_read *r)
+{
+    const struct signal_family *family = signal_families[r->f];
+    if (!family->gate)
+        return 0;
+    l->gates = arena_array(l->s->arena, r->n, sizeof(*l->gates));
+    if (!l->gates)
+        return -ENOMEM;
+    l->n_gates = r->n;
+    l->gate_family = r->f;
+    for (size_t i = 0; i < r->n; i++)
+        l->gates[i] = family->gate(r->items + i * family->rule_size);
+    return 0;
+}
+
+static int compile_family(struct load *l, const struct rules_read *r)
+{
+    const struct signal_family *family = signal_families[r->f];
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof(path), "%s.signals.%s", l->s->path, signal_keys[r->f]);
+    struct signal_rules rules = { r->items,    r->n,          r->list,     path,   l->s->config,
+                                  l->s->space, l->p->scanner, l->s->arena, l->s->p };
+    int e = family->compile ? family->compile(&l->p->families[r->f].state, &rules) : 0;
+    if (e == 0 && !l->p->families[r->f].state)
+        (void)node_problem(l->s->p, PROBLEM_warning, r->list, path,
+                           "signal family '%s' is not evaluated by this version: its leaves are "
+                           "unknown",
+                           signal_keys[r->f]);
+    return e;
 }
 
 static int load_family(struct load *l, enum family f, const struct node *list)
 {
-    const struct signal_family *family = signal_families[f];
-    void *items = NULL;
-    if (!list || list->kind == NODE_null || (list->kind == NODE_list && list->n == 0))
-        return 0;
-    int e = read_rules(l, f, list, &items);
-    if (!items)
+    bool none = !list || list->kind == NODE_null || (list->kind == NODE_list && list->n == 0);
+    struct rules_read r = { f, none ? NULL : list, NULL, none ? 0 : list->n };
+    int e = none ? 0 : read_rules(l, f, list, &r.items);
+    if (!none && !r.items)
         return e;
-    int k = name_signals(l, f, list, items);
+    int k = f == FAMILY_kb ? add_metrics(l, &r) : 0;
+    if (k < 0 || r.n == 0)
+        return k;
+    k = name_signals(l, &r);
+    if (k == 0)
+        k = note_gates(l, &r);
     if (k < 0 || e < 0)
         return k < 0 ? k : e;
-    char path[PATH_BYTES];
-    (void)snprintf(path, sizeof(path), "%s.signals.%s", l->s->path, signal_keys[f]);
-    struct signal_rules rules = { items,       list->n,       list,        path,   l->s->config,
-                                  l->s->space, l->p->scanner, l->s->arena, l->s->p };
-    if (family->compile)
-        e = family->compile(&l->p->families[f].state, &rules);
-    if (e == 0 && !l->p->families[f].state)
-        (void)node_problem(l->s->p, PROBLEM_warning, list, path,
-                           "signal family '%s' is not evaluated by this version: its leaves are "
-                           "unknown",
-                           signal_keys[f]);
-    return e;
+    return compile_family(l, &r);
 }
 
 static int load_signals(struct load *l, const struct node *signals)
@@ -249,12 +328,47 @@ static int load_signals(struct load *l, const struct node *signals)
     return scanner_build(l->p->scanner);
 }
 
+static int load_gate(struct load *l, size_t i)
+{
+    struct policy *p = l->p;
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof(path), "%s.signals.%s[%zu].composer", l->s->path,
+                   signal_keys[l->gate_family], i);
+    struct rules_source rules = { p, path, l->s->arena, l->s->p };
+    int e = rules_compile_gate(&p->gates[p->n_gates], l->gates[i], &rules);
+    if (e < 0)
+        return e;
+    p->n_gates++;
+    size_t levels = level_count(signal_families[l->gate_family]);
+    for (size_t k = 0; k < levels; k++)
+        p->signals[p->families[l->gate_family].first + i * levels + k].gate = p->n_gates;
+    return 0;
+}
+
+static int load_gates(struct load *l)
+{
+    l->p->gates = arena_array(l->s->arena, l->n_gates + 1, sizeof(*l->p->gates));
+    if (!l->p->gates)
+        return -ENOMEM;
+    for (size_t i = 0; i < l->n_gates; i++) {
+        bool none = !l->gates[i] || l->gates[i]->kind == NODE_null;
+        int e = none ? 0 : load_gate(l, i);
+        if (e < 0 && e != -EINVAL)
+            return e;
+    }
+    return 0;
+}
+
 /* ---- decisions ---- */
+
+static void mark_used(struct policy *p, const struct rule *r);
 
 static void mark_signal(void *ctx, size_t signal)
 {
     struct policy *p = ctx;
     p->families[p->signals[signal].family].used = true;
+    if (p->signals[signal].gate) /* which has no gates of its own */
+        mark_used(p, &p->gates[p->signals[signal].gate - 1]);
 }
 
 static void mark_used(struct policy *p, const struct rule *r)
@@ -416,7 +530,7 @@ static int load_projections(struct load *l, const struct node *node)
 
 int policy_load(struct policy *ret, const struct policy_source *source)
 {
-    struct load l = { source, ret };
+    struct load l = { .s = source, .p = ret };
     struct profile profile = { 0 };
     struct word_option strategy = { source->strategy };
     *ret = (struct policy){ .name = source->name, .space = source->space };
@@ -437,8 +551,11 @@ int policy_load(struct policy *ret, const struct policy_source *source)
     ret->scanner = scanner_new();
     if (!ret->scanner)
         return -ENOMEM;
+    l.projections = profile.projections;
     if (e == 0 || e == -EINVAL)
         e = load_signals(&l, profile.signals);
+    if (e == 0)
+        e = load_gates(&l);
     if (e == 0)
         e = load_projections(&l, profile.projections);
     if (e == 0)

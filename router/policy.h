@@ -12,8 +12,10 @@
 
 struct signal {
     enum family family;
-    size_t rule; /* in its family */
+    size_t rule; /* number of its value in its family */
     struct str name;
+    size_t gate; /* number of the rule that must hold as well, from 1; 0: none */
+    bool hidden; /* it measures something for a projection; no rule names it */
 };
 
 struct family_state {
@@ -30,6 +32,8 @@ struct policy {
     struct scanner *scanner; /* owned: literals and patterns of all families */
     struct signal *signals;
     size_t n_signals;
+    struct rule *gates;
+    size_t n_gates;
     struct projections *projections;
     struct decision *decisions; /* by tier up, priority down, name */
     size_t n_decisions;

@@ -1,6 +1,7 @@
 #include "router/projection.h"
 
 #include "router/partition.h"
+#include "router/signals/kb.h"
 
 #include <errno.h>
 #include <math.h>
@@ -245,7 +246,10 @@ static void resolve_metric(struct build *b, struct input *in, const struct node 
         (void)node_problem(b->source->p, PROBLEM_error, node_get(at, "value_source"), path,
                            "the value_source of a kb_metric is 'score'");
     in->source = VALUE_score;
-    in->kind = INPUT_metric;
+    const char *name = kb_metric_name(b->source->arena, in->kb, in->metric);
+    in->index =
+        name ? b->source->resolve(b->source->ctx, STR("kb"), str_of(name), at, path) : SIZE_MAX;
+    in->kind = in->index == SIZE_MAX ? INPUT_none : INPUT_metric;
 }
 
 static void resolve_input(struct build *b, struct input *in, const struct node *at,
@@ -394,7 +398,7 @@ static void each_of_score(const struct projections *p, size_t score,
     const struct score *s = (const struct score *)p->s.scores.items + score;
     const struct input *inputs = s->inputs.items;
     for (size_t i = 0; i < s->inputs.n; i++) {
-        if (inputs[i].kind == INPUT_signal)
+        if (inputs[i].kind == INPUT_signal || inputs[i].kind == INPUT_metric)
             each(ctx, inputs[i].index);
         else
             each_of_score(p, score_of(p, &inputs[i]), each, ctx);
@@ -441,6 +445,13 @@ static struct interval of_signal(const struct input *in, struct signal_value v)
     return (struct interval){ x, x };
 }
 
+static struct interval of_metric(struct signal_value v)
+{
+    if (v.value == TRUTH_unknown) /* a similarity, or a margin between two */
+        return (struct interval){ -1, 1 };
+    return (struct interval){ v.raw, v.raw };
+}
+
 static struct interval of_input(const struct projections *p, const struct input *in, signal_fn get,
                                 void *ctx)
 {
@@ -452,7 +463,7 @@ static struct interval of_input(const struct projections *p, const struct input 
     case INPUT_output:
         return of_signal(in, projections_evaluate(p, in->index, get, ctx));
     case INPUT_metric:
-        return (struct interval){ -1, 1 }; /* a margin between two similarities; not served yet */
+        return of_metric(get(ctx, in->index));
     default:
         return (struct interval){ 0, 0 };
     }

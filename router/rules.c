@@ -31,21 +31,6 @@ static const struct option options[] = {
 
 /* ---- leaves ---- */
 
-static struct str without_level(const struct signal_family *family, struct str name, bool *ret_ok)
-{
-    struct str base, level;
-    *ret_ok = true;
-    if (!family->levels)
-        return name;
-    *ret_ok = str_cut(name, ':', &base, &level);
-    if (!*ret_ok)
-        return name;
-    *ret_ok = false;
-    for (size_t i = 0; family->levels[i]; i++)
-        *ret_ok = *ret_ok || str_is(level, family->levels[i]);
-    return base;
-}
-
 static size_t find(const struct family_state *f, struct str name) /* first by name; SIZE_MAX */
 {
     size_t lo = 0, hi = f->n;
@@ -92,20 +77,32 @@ static int unknown_type(const struct rules_source *s, struct str type, const str
                         near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
+/* Whether a leaf of a family with levels names one. */
+static bool has_level(const struct signal_family *family, struct str name)
+{
+    struct str base, level;
+    if (!str_cut(name, ':', &base, &level))
+        return false;
+    for (size_t i = 0; family->levels[i]; i++)
+        if (str_is(level, family->levels[i]))
+            return true;
+    return false;
+}
+
 /* Position among the sorted signals of its family; SIZE_MAX with a problem. */
 static size_t look_up(const struct rules_source *s, int family, struct str name,
                       const struct node *at, const char *path)
 {
-    bool level_ok;
-    struct str base = without_level(signal_families[family], name, &level_ok);
-    if (!level_ok && at)
+    size_t i = find(&s->policy->families[family], name);
+    if (i != SIZE_MAX || !at)
+        return i;
+    if (signal_families[family]->levels && !has_level(signal_families[family], name))
         (void)node_problem(s->p, PROBLEM_error, at, path,
                            "'%.*s' needs a level: name:hard, name:medium or name:easy",
                            STR_ARG(name));
-    size_t i = level_ok ? find(&s->policy->families[family], base) : SIZE_MAX;
-    if (level_ok && i == SIZE_MAX && at)
-        (void)undefined(s, family, base, at, path);
-    return i;
+    else
+        (void)undefined(s, family, name, at, path);
+    return SIZE_MAX;
 }
 
 size_t rules_resolve(void *ctx, struct str type, struct str name, const struct node *at,
@@ -259,6 +256,33 @@ static int compile_node(const struct rules_source *s, struct rule *r, const stru
     if (node_get(at, "operator") || raw->conditions)
         return compile_operator(s, r, raw, at, path);
     return compile_leaf(s, r, raw, at, path);
+}
+
+/* The leaf of a gate that cannot be asked there; NULL: none. */
+static const struct rule *forbidden(const struct rules_source *s, const struct rule *r)
+{
+    const struct rule *found = NULL;
+    bool gated =
+        r->op == RULE_signal && signal_families[s->policy->signals[r->index].family]->gate != NULL;
+    if (r->op == RULE_projection || gated)
+        return r;
+    for (size_t i = 0; i < r->n && !found; i++)
+        found = forbidden(s, &r->children[i]);
+    return found;
+}
+
+int rules_compile_gate(struct rule *ret, const struct node *at, const struct rules_source *s)
+{
+    struct raw raw;
+    int e = compile_node(s, ret, at, s->path, /* root= */ false, &raw);
+    if (e < 0)
+        return e;
+    const struct rule *leaf = forbidden(s, ret);
+    if (leaf)
+        return node_problem(s->p, PROBLEM_error, at, s->path,
+                            "a composer cannot ask the %.*s '%.*s': it may depend on the composer",
+                            STR_ARG(leaf->type), STR_ARG(leaf->name));
+    return 0;
 }
 
 static bool is_empty(const struct node *rules)

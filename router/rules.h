@@ -19,3 +19,8 @@ int rules_compile(struct decision *d, const struct rules_source *s) MUST_USE;
  * ctx is a struct rules_source. */
 size_t rules_resolve(void *ctx, struct str type, struct str name, const struct node *at,
                      const char *path);
+
+/* A tree that stands elsewhere (the composer of a rule): over signals that need no such tree
+ * themselves, and no projection. As rules_compile. */
+int rules_compile_gate(struct rule *ret, const struct node *at,
+                       const struct rules_source *s) MUST_USE;

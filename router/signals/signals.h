@@ -113,7 +113,11 @@ struct signal_family {
     int (*evaluate)(const void *state, struct signal_view *v, struct signal_value *values);
     /* The name by which a leaf refers to a rule; NULL: the rule's own. */
     struct str (*leaf_name)(const void *rule);
-    const char *const *levels; /* a leaf says "name:level", NULL-terminated; NULL: it does not */
+    /* A rule has a signal for each level, in this order, "name:level"; NULL-terminated. NULL: it
+     * has one, its name. Values are then n × levels. */
+    const char *const *levels;
+    /* A tree of rules over other families that must hold as well; NULL: no rule has one. */
+    const struct node *(*gate)(const void *rule);
 };
 
 extern const struct signal_family *const signal_families[FAMILY_N];

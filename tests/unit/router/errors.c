@@ -170,8 +170,6 @@ static void what_is_not_served_is_warned_about_and_loads(void **state)
                  "{type: knn}}\n",
           "policy.yaml:4:53: warning: routing.decisions[0].algorithm: algorithm 'knn' is not "
           "served by this version: the first candidate is taken\n" },
-        { MODELS "routing:\n  decisions:\n    - {name: d, annotations: {owner: me}}\n",
-          "policy.yaml:4:17: ignored: routing.decisions[0].annotations: has no effect here" },
         { MODELS "global: {services: {}}\n",
           "policy.yaml:2:10: ignored: global.services: has no effect here" },
         { MODELS "routing:\n  modelCards: [{name: m, loras: [{name: sql}]}]\n  decisions:\n"

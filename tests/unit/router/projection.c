@@ -86,7 +86,8 @@ static void bands_are_named_by_the_sum(void **state)
         { SUM("{type: embedding, name: e, weight: 0.1, value_source: raw}")
               MAP("threshold_bands", BANDS),
           "mid", "aa", TRUTH_unknown },
-        { SUM("{type: kb_metric, kb: k, metric: m, weight: 0.3}") MAP("threshold_bands", BANDS),
+        { SUM("{type: kb_metric, kb: privacy_kb, metric: best_score, weight: 0.3}")
+              MAP("threshold_bands", BANDS),
           "low", "aa", TRUTH_true },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
