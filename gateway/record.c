@@ -306,6 +306,10 @@ static void add_details(struct buf *b, struct request *r, const struct router_re
     add_map(b, "signal_values", route, MAP_value);
     add_map(b, "signal_errors", route, MAP_error);
     add_trace(b, route);
+    if (route->annotations.n) {
+        add_key(b, "annotations");
+        buf_add(b, route->annotations); /* JSON already */
+    }
     add_tools(b, r, s);
     if (a->asked.n) {
         add_text(b, "request_body", a->asked);

@@ -116,6 +116,22 @@ static void add_modality(struct request *r, const struct route *route)
         }
 }
 
+static void add_truth(struct request *r, const char *name, enum truth value)
+{
+    if (value != TRUTH_unknown)
+        reply_header(r, name, value == TRUTH_true ? STR("true") : STR("false"));
+}
+
+/* What the decision emits for the session's next turns. */
+static void add_retention(struct request *r, const struct retention *k)
+{
+    add_truth(r, "x-vsr-retention-drop", k->drop);
+    add_truth(r, "x-vsr-retention-keep-current-model", k->keep_current_model);
+    add_truth(r, "x-vsr-retention-prefer-prefix", k->prefer_prefix_retention);
+    if (k->ttl_turns >= 0)
+        reply_headerf(r, "x-vsr-retention-ttl-turns", "%lld", (long long)k->ttl_turns);
+}
+
 static void add_debug(struct request *r, const struct answer *a)
 {
     const struct route *route = &a->target.route;
@@ -126,6 +142,12 @@ static void add_debug(struct request *r, const struct answer *a)
                  a->has_injected_prompt ? STR("true") : STR("false"));
     add_tokens(r, route);
     add_families(r, route);
+    add(r, "x-vsr-learning-methods", route->learning.methods);
+    add(r, "x-vsr-learning-actions", route->learning.actions);
+    add(r, "x-vsr-learning-scopes", route->learning.scopes);
+    add(r, "x-vsr-learning-reasons", route->learning.reasons);
+    if (route->retention)
+        add_retention(r, route->retention);
 }
 
 /* ---- always ---- */

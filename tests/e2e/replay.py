@@ -50,6 +50,8 @@ routing:
       rules: {operator: AND, conditions: [{type: keyword, name: two}, {type: context, name: short}]}
       modelRefs: [{model: demo}]
       plugins: [{type: router_replay, configuration: {max_records: 2, capture_request_body: false}}]
+      emits: [{kind: retention, retention: {keep_current_model: true, ttl_turns: 3}}]
+      annotations: {owner: us}
     - {name: "häßlich", priority: 40, rules: {type: keyword, name: "häßlich"}, modelRefs: [{model: demo}]}
 """
 
@@ -189,6 +191,9 @@ class Replay(unittest.TestCase):
         self.assertEqual(headers["x-vsr-injected-system-prompt"], "true")
         _, headers, _ = self.chat("two", {"X-VSR-Debug": "TRUE"})
         self.assertEqual(headers["x-vsr-injected-system-prompt"], "false")
+        self.assertEqual(headers["x-vsr-retention-keep-current-model"], "true")
+        self.assertEqual(headers["x-vsr-retention-ttl-turns"], "3")
+        self.assertEqual(self.record(headers)["annotations"], {"owner": "us"})
 
     def test_names_are_made_fit_for_headers(self):
         _, headers, _ = self.chat("so ugly", {"x-vsr-debug": "true"})
