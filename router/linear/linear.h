@@ -25,12 +25,19 @@ struct linear_options {
     uint32_t classes;
     double cost; /* of an error, against the squared length of the weights (LIBLINEAR's C) */
     uint32_t iterations; /* of the solver, at most */
+    /* Where the weights start and are drawn to: naive Bayes', so strong that their scores of the
+     * examples deviate by this; 0: from nothing. */
+    double prior;
 };
 
+enum { LINEAR_COST_SOFTMAX = 40, LINEAR_COST_HINGE = 1 }; /* that suit vectors of length 1 */
+/* What suits n examples: softmax for few of a class, hinge for many. */
+struct linear_options linear_options_for(uint32_t classes, size_t n);
+
 /*
- * Minimises ½|W|² + cost · Σ loss by L-BFGS (Liu and Nocedal, "On the limited memory BFGS method",
- * 1989), from zero: the same examples give the same weights. 0, -ENOMEM, or -EINVAL for no
- * examples.
+ * Minimises ½|W - prior|² + cost · Σ loss by L-BFGS (Liu and Nocedal, "On the limited memory BFGS
+ * method", 1989), from the prior: the same examples give the same weights. 0, -ENOMEM, or -EINVAL
+ * for no examples.
  */
 int linear_train(struct linear **ret, const struct linear_example *examples, size_t n,
                  const struct linear_options *o) MUST_USE;

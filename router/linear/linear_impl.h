@@ -25,3 +25,9 @@ struct classifier {
     struct arena *arena; /* of the labels */
     struct str *labels;
 };
+/*
+ * Fills the rows, which are 0, with naive Bayes' weights: the logarithm of how much likelier a
+ * feature is inside a class than outside it (Rennie et al., "Tackling the Poor Assumptions of Naive
+ * Bayes Text Classifiers", 2003).
+ */
+void linear_naive_bayes(struct linear *l, const struct linear_example *examples, size_t n);

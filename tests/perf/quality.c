@@ -46,8 +46,10 @@ struct set {
 
 struct plan {
     const char *label_key, *oos, *also;
-    uint64_t shots; /* of a class; 0: all */
-    struct linear_options linear;
+    uint64_t shots;     /* of a class; 0: all */
+    const char *loss;   /* NULL: what suits the examples */
+    double cost, prior; /* negative: likewise */
+    unsigned folds;     /* to run */
     struct str *labels; /* of the classes, in order */
     uint32_t n_labels;
 };
@@ -156,7 +158,6 @@ static void find_classes(struct plan *p, const struct set *train)
     for (size_t i = 0; i < n; i++)
         if (!p->n_labels || !str_eq(p->labels[p->n_labels - 1], p->labels[i]))
             p->labels[p->n_labels++] = p->labels[i];
-    p->linear.classes = p->n_labels;
 }
 
 static void number_classes(const struct plan *p, struct set *s, const char *path)
@@ -193,6 +194,19 @@ static bool is_scored(const struct text *t, const struct set *test, unsigned fol
     return at && (fold == FOLDS || at->fold == fold);
 }
 
+/* What suits n examples, but for what was asked for. */
+static struct linear_options options_for(const struct plan *p, size_t n)
+{
+    struct linear_options o = linear_options_for(p->n_labels, n);
+    if (p->loss) {
+        o.loss = !strcmp(p->loss, "hinge") ? LINEAR_hinge : LINEAR_softmax;
+        o.cost = o.loss == LINEAR_hinge ? LINEAR_COST_HINGE : LINEAR_COST_SOFTMAX;
+    }
+    o.cost = p->cost < 0 ? o.cost : p->cost;
+    o.prior = p->prior < 0 ? o.prior : p->prior;
+    return o;
+}
+
 /* Learns from the texts of `train` outside `fold` (FOLDS: all), and those besides. */
 static struct classifier *learn(const struct plan *p, const struct sets *s, unsigned fold,
                                 struct counts *counts)
@@ -215,7 +229,8 @@ static struct classifier *learn(const struct plan *p, const struct sets *s, unsi
         if (t->y != NO_CLASS && !is_scored(t, test, fold))
             e[n++] = (struct classifier_example){ t->text, (uint32_t)t->y };
     }
-    int r = classifier_train(&c, p->labels, e, n, &p->linear);
+    struct linear_options o = options_for(p, n);
+    int r = classifier_train(&c, p->labels, e, n, &o);
     if (r < 0)
         die(strerror(-r), "training");
     return c;
@@ -346,31 +361,34 @@ static double number(const char *s, double min, double max)
 
 static int usage(void)
 {
-    (void)fputs("usage: quality [--shots N] [--loss softmax|hinge] [--cost C] [--iterations N] "
-                "[--oos LABEL] [--label KEY] [--also FILE] TRAIN.jsonl [TEST.jsonl]\n",
+    (void)fputs("usage: quality [--shots N] [--loss softmax|hinge] [--cost C] [--prior P] "
+                "[--folds N] [--oos LABEL] [--label KEY] [--also FILE] TRAIN.jsonl [TEST.jsonl]\n",
                 stderr);
     return 2;
 }
 
 static bool read_options(struct plan *p, int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "shots", required_argument, NULL, 's' }, { "loss", required_argument, NULL, 'l' },
-        { "cost", required_argument, NULL, 'c' },  { "iterations", required_argument, NULL, 'i' },
-        { "oos", required_argument, NULL, 'o' },   { "label", required_argument, NULL, 'k' },
-        { "also", required_argument, NULL, 'a' },  { 0 }
-    };
+    static const struct option options[] = { { "shots", required_argument, NULL, 's' },
+                                             { "loss", required_argument, NULL, 'l' },
+                                             { "cost", required_argument, NULL, 'c' },
+                                             { "prior", required_argument, NULL, 'p' },
+                                             { "folds", required_argument, NULL, 'f' },
+                                             { "oos", required_argument, NULL, 'o' },
+                                             { "label", required_argument, NULL, 'k' },
+                                             { "also", required_argument, NULL, 'a' },
+                                             { 0 } };
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (o == 's')
             p->shots = (uint64_t)number(optarg, 0, MAX_TEXTS);
-        else if (o == 'l' && !strcmp(optarg, "hinge"))
-            p->linear.loss = LINEAR_hinge;
-        else if (o == 'l' && !strcmp(optarg, "softmax"))
-            p->linear.loss = LINEAR_softmax;
+        else if (o == 'l' && (!strcmp(optarg, "hinge") || !strcmp(optarg, "softmax")))
+            p->loss = optarg;
         else if (o == 'c')
-            p->linear.cost = number(optarg, 1e-6, 1e6);
-        else if (o == 'i')
-            p->linear.iterations = (uint32_t)number(optarg, 1, 10000);
+            p->cost = number(optarg, 1e-6, 1e6);
+        else if (o == 'f')
+            p->folds = (unsigned)number(optarg, 1, FOLDS);
+        else if (o == 'p')
+            p->prior = number(optarg, 0, 100);
         else if (o == 'o')
             p->oos = optarg;
         else if (o == 'a')
@@ -385,8 +403,7 @@ static bool read_options(struct plan *p, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct plan p = { .label_key = "label",
-                      .linear = { .loss = LINEAR_softmax, .cost = 20, .iterations = 100 } };
+    struct plan p = { .label_key = "label", .cost = -1, .prior = -1, .folds = FOLDS };
     struct sets s = { 0 };
     struct tally t = { 0 };
     if (!read_options(&p, argc, argv))
@@ -406,7 +423,7 @@ int main(int argc, char **argv)
         deal_folds(&p, &s.test, test_path);
         run_fold(&p, &s, FOLDS, &t);
     }
-    for (unsigned fold = 0; !test_path && fold < FOLDS; fold++)
+    for (unsigned fold = 0; !test_path && fold < p.folds; fold++)
         run_fold(&p, &s, fold, &t);
     report(&p, &t);
     set_done(&s.train);

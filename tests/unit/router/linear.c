@@ -227,6 +227,68 @@ static void training_finds_the_least_of_the_objective(void **state)
     }
 }
 
+/* Naive Bayes' weights of feature d, from their definition, against the mean of the classes. */
+static void bayes_weights(const struct tiny *t, int d, double ret[CLASSES])
+{
+    double of[CLASSES] = { 0 }, all = 0, mean = 0;
+    for (int i = 0; i < EXAMPLES; i++) {
+        of[t->e[i].y] += (double)t->value[i][d];
+        all += (double)t->value[i][d];
+    }
+    for (int c = 0; c < CLASSES; c++) {
+        ret[c] = log((of[c] + 0.01) / (all - of[c] + 0.01));
+        mean += ret[c] / CLASSES;
+    }
+    for (int c = 0; c < CLASSES; c++)
+        ret[c] -= mean;
+}
+
+static void weights_start_from_naive_bayes_where_that_is_asked_for(void **state)
+{
+    struct tiny t;
+    double w[DIMS + 1][CLASSES], bayes[CLASSES], squares = 0, sum = 0;
+    struct linear_options o = { LINEAR_hinge, CLASSES, 1, /* iterations= */ 0, .prior = 0.5 };
+    CLEANUP(linear_freep) struct linear *l = NULL;
+    make_tiny(&t);
+    for (int i = 0; i < EXAMPLES; i++)
+        for (int d = 0; d < DIMS; d++)
+            t.value[i][d] = fabsf(t.value[i][d]);
+    assert_int_equal(linear_train(&l, t.e, EXAMPLES, &o), 0);
+    read_weights(w, l);
+    for (int d = 0; d < DIMS; d++) {
+        bayes_weights(&t, d, bayes);
+        for (int c = 1; c < CLASSES; c++) /* but for the scale */
+            assert_true(fabs(w[d][c] * bayes[0] - w[d][0] * bayes[c]) < 1e-4);
+    }
+    for (int i = 0; i < EXAMPLES; i++)
+        for (int c = 0; c < CLASSES; c++) {
+            double s = 0;
+            for (int d = 0; d < DIMS; d++)
+                s += w[d][c] * (double)t.value[i][d];
+            sum += s;
+            squares += s * s;
+        }
+    enum { SCORES = EXAMPLES * CLASSES };
+    assert_true(fabs(sqrt(squares / SCORES - sum * sum / SCORES / SCORES) - 0.5) < 1e-4);
+}
+
+static void few_examples_of_a_class_are_fitted_more_softly(void **state)
+{
+    static const struct {
+        uint32_t classes;
+        size_t n;
+        enum linear_loss loss;
+    } rows[] = { { 2, 20, LINEAR_softmax },
+                 { 2, 2000, LINEAR_hinge },
+                 { 150, 2000, LINEAR_softmax } };
+    for (size_t r = 0; r < ARRAY_LEN(rows); r++) {
+        struct linear_options o = linear_options_for(rows[r].classes, rows[r].n);
+        assert_int_equal(o.loss, rows[r].loss);
+        assert_int_equal(o.classes, rows[r].classes);
+        assert_true(o.cost > 0 && o.iterations > 0);
+    }
+}
+
 static void training_needs_examples_and_classes(void **state)
 {
     static const struct {
@@ -320,6 +382,8 @@ int main(void)
         cmocka_unit_test(of_a_long_text_begin_middle_and_end_are_read),
         cmocka_unit_test(rare_features_weigh_more),
         cmocka_unit_test(training_finds_the_least_of_the_objective),
+        cmocka_unit_test(weights_start_from_naive_bayes_where_that_is_asked_for),
+        cmocka_unit_test(few_examples_of_a_class_are_fitted_more_softly),
         cmocka_unit_test(training_needs_examples_and_classes),
         cmocka_unit_test(softmax_is_a_distribution_at_any_temperature),
         cmocka_unit_test(a_classifier_learns_from_texts_and_from_the_names),
