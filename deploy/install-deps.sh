@@ -8,10 +8,10 @@
 # Does nothing when everything is there. Needs root, or sudo, only when something is missing.
 set -eu
 
-build='gcc g++ meson ninja-build pkg-config python3 libc6-dev
-libcld2-dev libcurl4-openssl-dev libhiredis-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libssl-dev
+build='gcc meson ninja-build pkg-config python3 libc6-dev
+libcurl4-openssl-dev libhiredis-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libssl-dev
 libutf8proc-dev libvectorscan-dev libyaml-dev'
-test='libcmocka-dev python3-jsonschema python3-yaml redis-server'
+test='g++ libcld2-dev libcmocka-dev python3-jsonschema python3-yaml redis-server'
 dev='clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev universal-ctags'
 
 case "${1:-build}" in

@@ -11,6 +11,7 @@
     X(fact_check, "fact_check.model")                                                              \
     X(feedback, "feedback.model")                                                                  \
     X(jailbreak, "jailbreak.model")                                                                \
+    X(language, "language.bin")                                                                    \
     X(modality, "modality.model")                                                                  \
     X(rarity, "rarity.bin")                                                                        \
     X(words, "words.bin")

@@ -75,9 +75,16 @@ bool unicode_bounded(struct str text, size_t from, size_t to)
            !joined(unicode_before(text, to), unicode_after(text, to));
 }
 
-/* A base letter and a mark as one letter ("e" and U+0301 are "é"); -1: there is none. */
-static int compose(int base, int mark)
+static bool may_follow(int cp) /* what unicode_compose() takes as a mark */
 {
+    return (cp >= 0x300 && cp < 0x370) || (cp >= 0x653 && cp < 0x656) || cp == 0x93c ||
+           (cp >= 0x1161 && cp < 0x11c3) || cp == 0x3099 || cp == 0x309a;
+}
+
+int unicode_compose(int base, int mark)
+{
+    if (base < 0 || !may_follow(mark))
+        return -1;
     if (base >= 0x1100 && base < 0x1113 && mark >= 0x1161 && mark < 0x1176)
         return 0xac00 + ((base - 0x1100) * 21 + mark - 0x1161) * 28;
     if (base >= 0xac00 && base < 0xd7a4 && (base - 0xac00) % 28 == 0 && mark > 0x11a7 &&
@@ -95,12 +102,6 @@ static int compose(int base, int mark)
             hi = mid;
     }
     return -1;
-}
-
-static bool may_follow(int cp) /* what compose() takes as a mark */
-{
-    return (cp >= 0x300 && cp < 0x370) || (cp >= 0x653 && cp < 0x656) || cp == 0x93c ||
-           (cp >= 0x1161 && cp < 0x11c3) || cp == 0x3099 || cp == 0x309a;
 }
 
 static bool other_case(int cp, int folded) /* one is the other in another case, or the same */
@@ -127,7 +128,7 @@ struct str unicode_fold_text_noting(struct str s, struct arena *arena, bool *ret
             continue;
         }
         int raw = str_utf8_next(s, &at), cp = unicode_fold(raw);
-        int whole = last >= 0 && may_follow(cp) ? compose(last, cp) : -1;
+        int whole = unicode_compose(last, cp);
         *ret_only_case = *ret_only_case && whole < 0 && other_case(raw, cp);
         last_at = whole < 0 ? n : last_at;
         last = whole < 0 ? cp : whole;

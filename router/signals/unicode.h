@@ -12,6 +12,7 @@ bool unicode_alnum(int cp); /* letter or decimal digit */
 bool unicode_dense(int cp); /* a word character of a script that glues words together */
 bool unicode_cjk(int cp);   /* Han, Kana or Hangul: one character is one unit of text */
 int unicode_fold(int cp);   /* simple case folding: one code point to one */
+int unicode_compose(int base, int mark); /* "e" and U+0301 are "é"; -1: no such letter */
 
 int unicode_before(struct str s, size_t at); /* the code point that ends at `at`, or -1 */
 int unicode_after(struct str s, size_t at);  /* the code point that begins at `at`, or -1 */

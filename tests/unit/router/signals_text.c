@@ -178,10 +178,10 @@ static void an_undetected_language_counts_as_english_at_one_half(void **state)
         { "name: en", "12345", TRUTH_true, 0.5 },
         { "name: en, threshold: 0.5", "12345", TRUTH_true, 0.5 },
         { "name: en, threshold: 0.6", "12345", TRUTH_false, 0 },
-        { "name: zh", "你好", TRUTH_true, 1 },
-        { "name: zh-CN", "你好", TRUTH_true, 1 },
-        { "name: ZH", "你好", TRUTH_true, 1 },
-        { "name: en", "你好", TRUTH_false, 0 },
+        { "name: el", "καλημέρα", TRUTH_true, 1 },
+        { "name: el-CY", "καλημέρα", TRUTH_true, 1 },
+        { "name: EL", "καλημέρα", TRUTH_true, 1 },
+        { "name: en", "καλημέρα", TRUTH_false, 0 },
     };
     for (size_t i = 1; i < ARRAY_LEN(rows); i++) {
         struct config *c = NULL;
