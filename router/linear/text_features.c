@@ -12,12 +12,16 @@ enum {
     SPACE = ' ',
 };
 
-/* A block under construction: an open table of hashes and counts. */
+/* A block under construction: its features, each once, in the order they were met. */
 struct block {
-    uint32_t *id; /* +1; 0: free */
-    uint32_t *count;
-    uint32_t mask, n;
+    uint32_t *id, n;
 };
+
+/*
+ * How often each feature was met in the block under construction; zeros between blocks. One a
+ * thread: clearing what was touched is far cheaper than a table of its own for each text.
+ */
+static _Thread_local uint8_t counts[FEATURE_BUCKETS];
 
 static uint32_t mix(uint32_t h, uint32_t c) /* the step of MurmurHash3 */
 {
@@ -34,34 +38,28 @@ static uint32_t bucket(uint32_t h)
     return (h ^ h >> 16) >> (32 - FEATURE_BITS);
 }
 
-static void block_add(struct block *b, uint32_t hash)
+static inline void block_add(struct block *b, uint32_t hash, uint32_t times)
 {
-    uint32_t id = bucket(hash) + 1, at = id & b->mask;
-    while (b->id[at] && b->id[at] != id)
-        at = (at + 1) & b->mask;
-    b->n += !b->id[at];
-    b->id[at] = id;
-    b->count[at]++;
+    uint32_t id = bucket(hash), before = counts[id], sum = before + times;
+    b->id[b->n] = id; /* without a branch: whether a feature is new cannot be foretold */
+    b->n += before == 0;
+    counts[id] = (uint8_t)(sum < UINT8_MAX ? sum : UINT8_MAX);
 }
 
-static int block_init(struct block *b, size_t most, struct arena *arena)
+/* For at most `most` features, one of which may come once more. */
+static int block_init(struct block *b, uint32_t most, struct arena *arena)
 {
-    uint32_t size = 16;
-    while (size < most * 2)
-        size *= 2;
-    *b = (struct block){ .id = arena_array(arena, size, sizeof(*b->id)),
-                         .count = arena_array(arena, size, sizeof(*b->count)),
-                         .mask = size - 1 };
-    return b->id && b->count ? 0 : -ENOMEM;
+    *b = (struct block){ .id = arena_array(arena, (size_t)most + 1, sizeof(*b->id)) };
+    return b->id ? 0 : -ENOMEM;
 }
 
-static void block_take(const struct block *b, struct features *f)
+static void block_value(const struct block *b, float *ret)
 {
-    for (uint32_t i = 0; i <= b->mask; i++)
-        if (b->id[i]) {
-            f->id[f->n] = b->id[i] - 1;
-            f->value[f->n++] = 1 + logf((float)b->count[i]);
-        }
+    for (uint32_t i = 0; i < b->n; i++) {
+        uint32_t times = counts[b->id[i]];
+        counts[b->id[i]] = 0;
+        ret[i] = times == 1 ? 1 : 1 + logf((float)times);
+    }
 }
 
 /* The text as code points: all, or the thirds of a long one; white space is one SPACE. */
@@ -106,29 +104,80 @@ static void add_words(struct block *b, const int *cp, uint32_t n)
         bool runs = unicode_word(cp[i]) && !unicode_dense(cp[i]);
         for (i++; runs && i < n && unicode_word(cp[i]) && !unicode_dense(cp[i]); i++)
             h = mix(h, (uint32_t)cp[i]);
-        block_add(b, h);
+        block_add(b, h, 1);
         if (before)
-            block_add(b, mix(mix(SEED_PAIR, before), h));
+            block_add(b, mix(mix(SEED_PAIR, before), h), 1);
         before = h;
     }
 }
 
+/* What stands between two spaces, and how often it does. */
+struct chunk {
+    uint32_t begin, n, times;
+};
+
+/* The different chunks of a text: words come back, and their runs with them. */
+struct chunks {
+    struct chunk *items;
+    uint16_t *slot; /* place among the items, from 1; 0: free */
+    uint32_t mask, n;
+};
+
+static void chunks_add(struct chunks *c, const int *cp, uint32_t begin, uint32_t n, uint32_t hash)
+{
+    uint32_t at = hash & c->mask;
+    for (uint32_t i; (i = c->slot[at]); at = (at + 1) & c->mask) {
+        struct chunk *it = &c->items[i - 1];
+        if (it->n == n && memcmp(cp + it->begin, cp + begin, n * sizeof(*cp)) == 0) {
+            it->times++;
+            return;
+        }
+    }
+    c->items[c->n] = (struct chunk){ begin, n, 1 };
+    c->slot[at] = (uint16_t)++c->n;
+}
+
+static int cut_chunks(struct chunks *ret, const int *cp, uint32_t n, struct arena *arena)
+{
+    uint32_t most = n / 2 + 1, size = 16;
+    while (size < 2 * most)
+        size *= 2;
+    *ret = (struct chunks){ .items = arena_array(arena, most, sizeof(*ret->items)),
+                            .slot = arena_array(arena, size, sizeof(*ret->slot)),
+                            .mask = size - 1 };
+    if (!ret->items || !ret->slot)
+        return -ENOMEM;
+    for (uint32_t begin = 0, end; begin < n; begin = end + 1) {
+        uint32_t hash = 0;
+        for (end = begin; end < n && cp[end] != SPACE; end++)
+            hash = (hash ^ (uint32_t)cp[end]) * 0x9e3779b1u;
+        if (end > begin)
+            chunks_add(ret, cp, begin, end - begin, hash ^ hash >> 15);
+    }
+    return 0;
+}
+
+static uint32_t count_runs(const struct chunks *c)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->n; i++)
+        for (uint32_t k = RUN_MIN; k <= RUN_MAX && k <= c->items[i].n + 2; k++)
+            n += c->items[i].n + 2 - k + 1;
+    return n;
+}
+
 /* Runs of RUN_MIN to RUN_MAX characters of each word between spaces, the edges included. */
-static void add_runs(struct block *b, const int *cp, uint32_t n)
+static void add_runs(struct block *b, const int *cp, const struct chunk *c)
 {
     enum { SEED_RUN = 0x9e3779u };
-    for (uint32_t begin = 0, end; begin < n; begin = end + 1) {
-        for (end = begin; end < n && cp[end] != SPACE;)
-            end++;
-        uint32_t length = end - begin + 2; /* with both edges */
-        for (uint32_t i = 0; end > begin && i + RUN_MIN <= length; i++) {
-            uint32_t h = SEED_RUN;
-            for (uint32_t k = 0; k < RUN_MAX && i + k < length; k++) {
-                uint32_t at = i + k;
-                h = mix(h, at == 0 || at == length - 1 ? SPACE : (uint32_t)cp[begin + at - 1]);
-                if (k + 1 >= RUN_MIN)
-                    block_add(b, mix(h, k));
-            }
+    uint32_t length = c->n + 2; /* with both edges */
+    for (uint32_t i = 0; i + RUN_MIN <= length; i++) {
+        uint32_t h = SEED_RUN;
+        for (uint32_t k = 0; k < RUN_MAX && i + k < length; k++) {
+            uint32_t at = i + k;
+            h = mix(h, at == 0 || at == length - 1 ? SPACE : (uint32_t)cp[c->begin + at - 1]);
+            if (k + 1 >= RUN_MIN)
+                block_add(b, mix(h, k), c->times);
         }
     }
 }
@@ -137,19 +186,21 @@ int features_of(struct features *ret, struct str folded, struct arena *arena)
 {
     int *cp;
     uint32_t n;
-    struct block words, runs;
-    if (read_text(folded, &cp, &n, arena) < 0 || block_init(&words, (size_t)2 * n, arena) < 0 ||
-        block_init(&runs, (size_t)2 * (RUN_MAX - RUN_MIN + 1) * n, arena) < 0)
+    struct block b; /* of both, one behind the other */
+    struct chunks chunks;
+    if (read_text(folded, &cp, &n, arena) < 0 || cut_chunks(&chunks, cp, n, arena) < 0)
         return -ENOMEM;
-    add_words(&words, cp, n);
-    add_runs(&runs, cp, n);
-    *ret = (struct features){ .id = arena_array(arena, words.n + runs.n, sizeof(*ret->id)),
-                              .value = arena_array(arena, words.n + runs.n, sizeof(*ret->value)),
-                              .n_words = words.n };
-    if (!ret->id || !ret->value)
-        return words.n + runs.n ? -ENOMEM : 0;
-    block_take(&words, ret);
-    block_take(&runs, ret);
+    uint32_t most = 2 * n + count_runs(&chunks);
+    float *value = arena_array(arena, (size_t)most + 1, sizeof(*value));
+    if (!value || block_init(&b, most, arena) < 0)
+        return -ENOMEM;
+    add_words(&b, cp, n);
+    block_value(&b, value);
+    struct block runs = { .id = b.id + b.n };
+    for (uint32_t i = 0; i < chunks.n; i++)
+        add_runs(&runs, cp, &chunks.items[i]);
+    block_value(&runs, value + b.n);
+    *ret = (struct features){ b.n + runs.n, b.n, b.id, value };
     return 0;
 }
 

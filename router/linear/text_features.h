@@ -28,8 +28,8 @@ struct features {
 };
 
 /*
- * The features of case-folded, valid UTF-8 (unicode_fold_text), with 1 + ln(count) as values. All
- * memory is the arena's. 0 or -ENOMEM.
+ * The features of case-folded, valid UTF-8 (unicode_fold_text), with 1 + ln(count) as values
+ * (counts end at 255). All memory is the arena's. 0 or -ENOMEM.
  */
 int features_of(struct features *ret, struct str folded, struct arena *arena) MUST_USE;
 

@@ -3,11 +3,11 @@
  *
  *     route CONFIG.yaml [MODEL [TOKENS [ROUNDS]]]
  *
- * MODEL is an auto name or an entrypoint. The prompts are random sequences of common words and of
- * the policy's own keywords, so that signals both match and miss; a word is counted as a token.
- * Four lines: a route as `rootstock route` makes it (only what the decision needs), one with every
- * signal evaluated, one whose signals are known already (the decision engine alone), and loading
- * the policy. Times are of this thread's processor, so a busy machine shows in the tail only.
+ * MODEL is an auto name or an entrypoint. The prompts are sentences in random order; a word is
+ * counted as a token. Four lines: a route as `rootstock route` makes it (only what the decision
+ * needs), one with every signal evaluated, one whose signals are known already (the decision engine
+ * alone), and loading the policy. Times are of this thread's processor, so a busy machine shows in
+ * the tail only.
  */
 #include "tests/support/test.h"
 
@@ -23,11 +23,24 @@
 
 enum { PROMPTS = 64, WARM = 100, MAX_WORDS = 100000, RESERVE = 64 << 10 };
 
-static const char *const words[] = {
-    "the",     "of",      "and",      "to",     "in",       "is",    "that",   "for",
-    "explain", "compare", "function", "report", "contract", "model", "please", "between",
-    "how",     "why",     "what",     "should", "under",    "risk",  "step",   "first",
-    "then",    "data",    "write",    "a",      "summary",  "with",  "table",  "quickly",
+static const char *const sentences[] = {
+    "Could you look at the lease we signed in March and tell me whether the landlord may raise the "
+    "rent before the second year ends?",
+    "My sourdough never rises in winter, even though the kitchen feels warm enough to me.",
+    "The scheduler drops jobs when two workers claim the same row, so we need a lock that expires.",
+    "Explain how vaccines train the immune system without causing the disease itself.",
+    "Prove that the sum of two odd numbers is even, and say where the proof uses integers.",
+    "Our quarterly report shows revenue up nine percent while margins fell; what should we ask?",
+    "Translate this letter into Spanish and keep the tone polite but firm.",
+    "I would like three quiet places to stay near the coast, none of them above ninety euros.",
+    "The function returns null for an empty list, which breaks the caller that sorts the result.",
+    "Why did the Roman republic fail to control its generals after the wars in the east?",
+    "Write a short poem about a lighthouse keeper who is afraid of the dark.",
+    "Compare the two battery chemistries by cost, weight, lifetime and how they age in the cold.",
+    "She felt dizzy after the new tablets, so check whether they interact with her blood thinner.",
+    "First collect the logs, then reduce the failing case, and finally bisect the release.",
+    "What is the boiling point of ethanol at two thousand metres above the sea?",
+    "Summarise the meeting in five bullets and list who promised to do what until Friday.",
 };
 
 static double now_us(void)
@@ -61,11 +74,14 @@ struct bench {
 static char *make_prompt(size_t tokens, uint64_t *seed)
 {
     struct buf b = BUF_INIT(64 * MIB);
-    for (size_t i = 0; i < tokens; i++)
-        buf_addf(&b, "%s%s%s", i ? " " : "", words[test_random(seed) % ARRAY_LEN(words)],
-                 test_random(seed) % 12 ? ""
-                 : i % 3                ? "."
-                                        : "?");
+    for (size_t n = 0; n < tokens;) {
+        struct str left = str_of(sentences[test_random(seed) % ARRAY_LEN(sentences)]), word;
+        for (bool more = true; more && n < tokens; n++) {
+            more = str_cut(left, ' ', &word, &left);
+            buf_add(&b, more ? word : left);
+            buf_addc(&b, ' ');
+        }
+    }
     return buf_take(&b, NULL);
 }
 
