@@ -19,6 +19,7 @@ static const struct {
     { "embed", cli_embed, "turn text into vectors" },
     { "bench", cli_bench, "measure prefill and decode speed" },
     { "dsl", cli_dsl, "compile, write back, check and format policies in the DSL" },
+    { "selection", cli_selection, "learn which model answers what best, from measured answers" },
     { "adapters", cli_adapters, "publish, list and move adapter revisions" },
 };
 

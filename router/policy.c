@@ -463,7 +463,8 @@ static int load_decision(struct load *l, struct decision *d, size_t i, const str
     (void)snprintf(path, sizeof(path), "%s.decisions[%zu].algorithm", l->s->path, i);
     if (!d->plugins_path)
         return -ENOMEM;
-    struct selection_source source = { path, l->s->models, l->s->space, l->s->arena, l->s->p };
+    struct selection_source source = { path,        l->s->defaults, l->s->models,
+                                       l->s->space, l->s->arena,    l->s->p };
     e = selection_load(d, &source);
     return e < 0 ? e : load_learning(l, d);
 }

@@ -74,7 +74,8 @@ struct policy_source {
     const struct vector_space *space; /* outlives the policy */
     const struct model_names *models;
     const struct learning_settings *learning;
-    unsigned strategy; /* when the profile names none */
+    struct selection_defaults *defaults; /* files are read into it when a decision asks */
+    unsigned strategy;                   /* when the profile names none */
     struct arena *arena;
     struct problems *p;
 };

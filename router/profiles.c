@@ -26,7 +26,7 @@ enum { SEMANTICS_auto, SEMANTICS_lexical, SEMANTICS_encoder };
 static const char *const semantics_words[] = { "auto", "lexical", "encoder", NULL };
 
 struct global_router {
-    const struct node *strategy, *learning;
+    const struct node *strategy, *learning, *selection;
     unsigned semantics;
     struct str auto_name;
     struct text_list auto_names;
@@ -46,7 +46,7 @@ static const struct option global_router_options[] = {
     OPT_IGNORED("clear_route_cache", "there is no proxy in front"),
     OPT_IGNORED("streamed_body", "bodies are read as they come"),
     OPT_IGNORED("skip_processing", "there is no proxy in front"),
-    OPT_IGNORED("model_selection", "decisions name their algorithm"),
+    OPT_NODE(struct global_router, selection, "model_selection", "how a candidate is picked"),
     OPT_NODE(struct global_router, learning, "learning", "what experience may change"),
     OPT_IGNORED("*", "not known to this version"),
     OPT_END,
@@ -291,7 +291,10 @@ static int read_global(struct load *l)
     if (g.auto_name.n)
         names[n++] = g.auto_name;
     r->auto_names = (struct text_list){ names, n };
+    struct defaults_source s = { g.selection, selection_names, r->config->folder, r->arena, l->p };
     e = learning_settings_read(&r->learning, g.learning, r->arena, l->p);
+    if (e == 0)
+        e = selection_defaults_read(&r->selection, &s);
     k = g.strategy ? read_strategy(l, g.strategy) : 0;
     return e < 0 ? e : k;
 }
@@ -310,6 +313,7 @@ static int load_policies(struct load *l)
                                .space = r->space,
                                .models = &r->models,
                                .learning = &r->learning,
+                               .defaults = &r->selection,
                                .strategy = l->strategy,
                                .arena = r->arena,
                                .p = l->p };

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "router/policy.h"
+#include "router/selection/defaults.h"
 
 #define ROUTER_ARENA                                                                               \
     (1ul << 30) /* compiled policies; bounds what a policy file can make us hold                   \
@@ -28,6 +29,7 @@ struct router {
     struct model_names models;
     struct str default_model, default_adapter, default_effort;
     struct learning_settings learning;
+    struct selection_defaults selection;
     bool keeps_sessions;
 };
 

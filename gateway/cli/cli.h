@@ -22,6 +22,7 @@ int cli_embed(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_adapters(int argc, char **argv);
 int cli_dsl(int argc, char **argv);
+int cli_selection(int argc, char **argv);
 
 /* ---- options shared by the commands (cli.c) ---- */
 

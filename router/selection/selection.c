@@ -1,6 +1,7 @@
 #include "router/selection/selection.h"
 
 #include "base/limits.h"
+#include "router/selection/defaults.h"
 #include "router/selection/draw.h"
 #include "router/selection/prices.h"
 #include "router/selection/similarity.h"
@@ -14,17 +15,8 @@ enum {
     MAX_EXAMPLES = 256, /* of one adapter that are compared with */
 };
 
-/* Algorithms of the policy language without a file here: the first candidate is taken. */
-#define UNSERVED(X)                                                                                \
-    X(knn)                                                                                         \
-    X(kmeans)                                                                                      \
-    X(svm)                                                                                         \
-    X(mlp)
-
-#define ALGORITHMS(X) SELECTIONS(X) UNSERVED(X)
-
 #define ALGORITHM_WORD(name) #name,
-static const char *const names[] = { ALGORITHMS(ALGORITHM_WORD) NULL };
+const char *const selection_names[] = { SELECTIONS(ALGORITHM_WORD) NULL };
 static const char *const on_errors[] = { "fallback", "skip", "fail", NULL };
 enum { ON_ERROR_fail = 2 };
 
@@ -33,18 +25,19 @@ static const struct selection *const selections[] = { SELECTIONS(ALGORITHM_SELEC
 
 struct algorithm {
     unsigned type, on_error;
-    const struct node *blocks[ARRAY_LEN(names)];
+    const struct node *blocks[ARRAY_LEN(selections)];
 };
 
 #define ALGORITHM_INDEX(name) ALGORITHM_##name,
-enum { ALGORITHMS(ALGORITHM_INDEX) };
+enum { SELECTIONS(ALGORITHM_INDEX) };
 
 #define ALGORITHM_BLOCK(name)                                                                      \
     OPT_NODE(struct algorithm, blocks[ALGORITHM_##name], #name, "settings of this algorithm"),
 static const struct option options[] = {
-    OPT_WORD(struct algorithm, type, "type", names, "static", "how a candidate is picked"),
+    OPT_WORD(struct algorithm, type, "type", selection_names, "static",
+             "how a candidate is picked"),
     OPT_WORD(struct algorithm, on_error, "on_error", on_errors, "fallback", "when it cannot"),
-    ALGORITHMS(ALGORITHM_BLOCK) OPT_END,
+    SELECTIONS(ALGORITHM_BLOCK) OPT_END,
 };
 
 /* ---- loading ---- */
@@ -52,21 +45,23 @@ static const struct option options[] = {
 static int refuse_other_blocks(const struct algorithm *a, const struct selection_source *s)
 {
     int e = 0;
-    for (size_t i = 0; names[i]; i++) {
+    for (size_t i = 0; selection_names[i]; i++) {
         char path[PATH_BYTES];
-        (void)snprintf(path, sizeof(path), "%s.%s", s->path, names[i]);
+        (void)snprintf(path, sizeof(path), "%s.%s", s->path, selection_names[i]);
         if (a->blocks[i] && i != a->type)
             e = node_problem(s->p, PROBLEM_error, a->blocks[i], path,
-                             "holds settings of '%s', but the type is '%s'", names[i],
-                             names[a->type]);
+                             "holds settings of '%s', but the type is '%s'", selection_names[i],
+                             selection_names[a->type]);
     }
     return e;
 }
 
+/* No block: the global one's, else the defaults, as if they stood where the algorithm does. */
 static int read_settings(struct decision *d, const struct node *block,
                          const struct selection_source *s)
 {
     const struct selection *selection = d->selection;
+    const struct node *at = d->algorithm_node ? d->algorithm_node : s->defaults->node;
     char path[PATH_BYTES];
     if (!selection->options)
         return 0;
@@ -74,14 +69,18 @@ static int read_settings(struct decision *d, const struct node *block,
     if (!settings)
         return -ENOMEM;
     (void)snprintf(path, sizeof(path), "%s.%s", s->path, selection->name);
-    struct node none = { .kind = NODE_map, /* no block: stands where the algorithm does */
-                         .line = d->algorithm_node->line,
-                         .column = d->algorithm_node->column,
-                         .file = d->algorithm_node->file };
-    struct place at = { block ? block : d->algorithm_node, path, s->p, d };
+    struct node none = { .kind = NODE_map };
+    if (at) {
+        none.line = at->line;
+        none.column = at->column;
+        none.file = at->file;
+    }
+    if (!block && (block = selection_defaults_block(s->defaults, selection->name)))
+        (void)snprintf(path, sizeof(path), "global.router.model_selection.%s", selection->name);
+    struct place place = { block ? block : at, path, s->p, d, s };
     int e = schema_read(settings, selection->options, block ? block : &none, path, s->arena, s->p);
     if (e == 0 && selection->check)
-        e = selection->check(settings, &at);
+        e = selection->check(settings, &place);
     d->settings = settings;
     return e;
 }
@@ -121,13 +120,8 @@ static void warn_unserved(const struct decision *d, unsigned type, const struct 
 {
     if (d->refused)
         (void)node_problem(s->p, PROBLEM_warning, d->algorithm_node, s->path,
-                           "algorithm '%s' is not served by this version and on_error is 'fail': "
-                           "its requests are answered 501",
-                           d->algorithm);
-    else if (type >= ARRAY_LEN(selections))
-        (void)node_problem(s->p, PROBLEM_warning, d->algorithm_node, s->path,
-                           "algorithm '%s' is not served by this version: the first candidate is "
-                           "taken",
+                           "algorithm '%s' cannot pick here and on_error is 'fail': its requests "
+                           "are answered 501",
                            d->algorithm);
     else if (type == ALGORITHM_prompt)
         (void)node_problem(s->p, PROBLEM_warning, d->algorithm_node, s->path,
@@ -230,17 +224,21 @@ static int describe(struct decision *d, const struct selection_source *s)
 int selection_load(struct decision *d, const struct selection_source *source)
 {
     struct algorithm a = { 0 };
+    const struct selection_defaults *defaults = source->defaults;
     int e = schema_read(&a, options, d->algorithm_node, source->path, source->arena, source->p);
-    d->algorithm = names[a.type];
-    d->selection = a.type < ARRAY_LEN(selections) ? selections[a.type] : &selection_static;
+    if (!d->algorithm_node && defaults->enabled && defaults->method >= 0)
+        a.type = (unsigned)defaults->method;
+    d->algorithm = selection_names[a.type];
+    d->selection = selections[a.type];
     if (e == 0)
         e = refuse_other_blocks(&a, source);
     if (e == 0 && d->selection != &selection_static)
         e = read_candidates(d, source);
     if (e == 0)
         e = read_settings(d, a.blocks[a.type], source);
-    d->refused = a.on_error == ON_ERROR_fail &&
-                 (a.type >= ARRAY_LEN(selections) || a.type == ALGORITHM_prompt);
+    bool usable = a.type != ALGORITHM_prompt &&
+                  !(e == 0 && d->selection->usable && !d->selection->usable(d->settings));
+    d->refused = a.on_error == ON_ERROR_fail && !usable;
     if (e == 0)
         warn_unserved(d, a.type, source);
     return e == 0 ? describe(d, source) : e;
@@ -320,19 +318,16 @@ static int prepare(struct pick_context *in, struct signal_view *view)
 int selection_pick(const struct decision *d, struct signal_view *view, struct selected *ret,
                    struct fail *reterr)
 {
-    struct pick_context in = { .decision = d, .request = view->request };
+    struct pick_context in = { .decision = d, .request = view->request, .view = view };
     *ret = (struct selected){ 0 };
     if (d->refused)
         return fail_set(reterr, FAIL_not_implemented,
-                        "the decision '%.*s' is answered by the algorithm '%s', which this version "
-                        "does not serve, and its on_error is 'fail'",
+                        "the decision '%.*s' is answered by the algorithm '%s', which cannot pick "
+                        "here, and its on_error is 'fail'",
                         STR_ARG(d->name), d->algorithm);
     int e = d->candidates ? prepare(&in, view) : 0;
     if (e == 0)
         e = d->selection->pick(&in, &ret->pick, reterr);
     ret->scores = in.scores;
-    if (e == 0 && strcmp(d->algorithm, d->selection->name) != 0)
-        ret->pick = (struct pick){ ret->pick.index, SELECTION_fallback,
-                                   "the algorithm is not served: the first candidate" };
     return e;
 }

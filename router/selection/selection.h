@@ -26,6 +26,7 @@ struct pick_context {
     double *scores;                       /* of the candidates, NAN at first: larger is better */
     double max_cost;                      /* the largest known one; 0: none is known */
     uint64_t seed;                        /* never 0 */
+    struct signal_view *view;             /* of the request: its text and vectors */
 };
 
 struct pick {
@@ -45,6 +46,7 @@ struct place {
     const char *path;
     struct problems *p;
     const struct decision *decision; /* its candidates are read */
+    const struct selection_source *source;
 };
 
 struct selection {
@@ -54,6 +56,8 @@ struct selection {
     unsigned wants;               /* KNOWN_ bits of what it looks at */
     /* Settings that contradict each other; may complete them. NULL: none can. */
     int (*check)(void *settings, const struct place *at);
+    /* Whether it can pick with these settings; NULL: always. */
+    bool (*usable)(const void *settings);
     /* What it wants to know of the candidates beyond their names; NULL: nothing. */
     void (*ask)(const void *settings, struct candidate_query *q);
     void (*learn)(const void *settings, struct outcome_rule *ret); /* NULL: it says nothing */
@@ -73,6 +77,10 @@ struct selection {
     X(hybrid)                                                                                      \
     X(adapter_affinity)                                                                            \
     X(router_dc)                                                                                   \
+    X(knn)                                                                                         \
+    X(kmeans)                                                                                      \
+    X(svm)                                                                                         \
+    X(mlp)                                                                                         \
     X(gmtrouter)                                                                                   \
     X(session_aware)                                                                               \
     X(prompt)                                                                                      \
@@ -86,13 +94,19 @@ struct selection {
 SELECTIONS(SELECTION_DECLARE)
 #undef SELECTION_DECLARE
 
+struct selection_defaults;
+
 struct selection_source {
     const char *path; /* of the algorithm */
+    struct selection_defaults *defaults;
     const struct model_names *models;
     const struct vector_space *space;
     struct arena *arena;
     struct problems *p;
 };
+
+/* The words of `algorithm.type`, NULL-terminated. */
+extern const char *const selection_names[];
 
 /* Reads d->algorithm_node into the derived members of d. 0, -EINVAL or -ENOMEM. */
 int selection_load(struct decision *d, const struct selection_source *source) MUST_USE;

@@ -187,6 +187,16 @@ int vectors_of(const struct vector_space *s, const struct str *texts, size_t n, 
     return e == 0 ? keep_rows(&r, texts, n, arena, ret) : e;
 }
 
+size_t vector_width(const struct text_vector *v)
+{
+    return v->n;
+}
+
+const float *vector_values(const struct text_vector *v)
+{
+    return v->v;
+}
+
 double vector_similarity(const struct vector_space *s, const struct text_vector *a,
                          const struct text_vector *b)
 {

@@ -1,0 +1,63 @@
+#include "router/selection/learned/learned.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#define LENGTH_SCALE 16.0 /* doublings of a length that count 1 */
+#define SHAPE_WEIGHT 0.5F /* against a vector of length 1 */
+
+const char *const learned_kinds[] = {
+#define LEARNED_WORD(name) #name,
+    LEARNED_KINDS(LEARNED_WORD) NULL
+};
+
+static const struct str probe_text = { "How do I sort a list of 12 names by length in Python?",
+                                       53 };
+
+size_t learned_dims(size_t width)
+{
+    return width + LEARNED_SHAPE;
+}
+
+static void add_shape(struct str text, float *ret)
+{
+    size_t digits = 0, upper = 0, lines = 1;
+    for (size_t i = 0; i < text.n; i++) {
+        digits += text.p[i] >= '0' && text.p[i] <= '9';
+        upper += text.p[i] >= 'A' && text.p[i] <= 'Z';
+        lines += text.p[i] == '\n';
+    }
+    double n = text.n ? (double)text.n : 1;
+    ret[0] = SHAPE_WEIGHT * (float)(log2(n + 1) / LENGTH_SCALE);
+    ret[1] = SHAPE_WEIGHT * (float)sqrt((double)digits / n);
+    ret[2] = SHAPE_WEIGHT * (float)sqrt((double)upper / n);
+    ret[3] = SHAPE_WEIGHT * (float)(log2((double)lines) / LENGTH_SCALE);
+}
+
+void learned_features(const struct text_vector *v, struct str text, size_t width, float *ret)
+{
+    memset(ret, 0, learned_dims(width) * sizeof(*ret));
+    if (vector_width(v) == width)
+        memcpy(ret, vector_values(v), width * sizeof(*ret));
+    add_shape(text, ret + width);
+}
+
+int learned_probe(const struct vector_space *space, float ret[LEARNED_PROBE], size_t *ret_width,
+                  struct fail *reterr)
+{
+    enum { ARENA = 16 << 20 };
+    CLEANUP(arena_freep) struct arena *arena = arena_new(ARENA);
+    const struct text_vector *v = NULL;
+    if (!arena)
+        return -ENOMEM;
+    int r = vectors_of(space, &probe_text, 1, arena, &v, reterr);
+    if (r != 0)
+        return r;
+    size_t n = vector_width(v) < LEARNED_PROBE ? vector_width(v) : LEARNED_PROBE;
+    memset(ret, 0, LEARNED_PROBE * sizeof(*ret));
+    if (n)
+        memcpy(ret, vector_values(v), n * sizeof(*ret));
+    *ret_width = vector_width(v);
+    return 0;
+}
