@@ -54,6 +54,7 @@ struct router *router_free(struct router *r)
     for (size_t i = 0; i < r->n_policies; i++)
         policy_done(&r->policies[i]);
     (void)vector_space_free(r->space);
+    selection_defaults_done(&r->selection);
     (void)arena_free(r->arena);
     free(r);
     return NULL;

@@ -2,6 +2,7 @@
 
 #include "base/limits.h"
 #include "gateway/cli/cli.h"
+#include "router/signals/learned.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -233,6 +234,18 @@ bool measured_read(struct measured *ret, char *const *files, int n, double speed
     return good;
 }
 
+static int features_at(struct learned_text *of, const struct classifier_file *domains, size_t width,
+                       struct arena *arena, float *ret)
+{
+    struct features weighed;
+    int r = learned_text(of->text, arena, &weighed);
+    if (r == -ENOMEM)
+        return r;
+    of->weighed = r == 0 ? &weighed : NULL;
+    learned_features(of, domains, width, ret);
+    return 0;
+}
+
 bool measured_features(struct measured *m, const struct vector_space *space)
 {
     enum { TOGETHER = 256 };
@@ -242,6 +255,9 @@ bool measured_features(struct measured *m, const struct vector_space *space)
     int r = learned_probe(space, probe, &width, &fail);
     size_t dims = learned_dims(width);
     float *x = r == 0 ? arena_array(m->arena, m->n * dims, sizeof(*x)) : NULL;
+    CLEANUP(classifier_file_closep) struct classifier_file *domains = NULL;
+    if (r == 0)
+        r = learned_domains(&domains, &fail);
     for (size_t i = 0; r == 0 && x && i < m->n; i += TOGETHER) {
         CLEANUP(arena_freep) struct arena *scratch = arena_new(GIB);
         const struct text_vector *v[TOGETHER];
@@ -249,7 +265,8 @@ bool measured_features(struct measured *m, const struct vector_space *space)
         cli_progress("vectors", i, m->n);
         r = scratch ? vectors_of(space, m->texts + i, n, scratch, v, &fail) : -ENOMEM;
         for (size_t k = 0; r == 0 && k < n; k++)
-            learned_features(v[k], m->texts[i + k], width, x + (i + k) * dims);
+            r = features_at(&(struct learned_text){ m->texts[i + k], v[k], NULL }, domains, width,
+                            scratch, x + (i + k) * dims);
     }
     cli_progress_done();
     if (r != 0 || !x) {

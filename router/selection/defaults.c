@@ -109,6 +109,11 @@ const struct node *selection_defaults_block(const struct selection_defaults *d, 
 
 /* ---- learned selectors ---- */
 
+void selection_defaults_done(struct selection_defaults *d)
+{
+    d->domains = classifier_file_close(d->domains);
+}
+
 static bool same_space(const struct learned *l, const struct vector_space *space)
 {
     float probe[LEARNED_PROBE];
@@ -158,7 +163,11 @@ int selection_defaults_learned(struct selection_defaults *d, const struct learne
     *ret = d->loaded[w->kind];
     if (*ret || d->learned[w->kind].path.n == 0 || !w->space)
         return 0;
-    int r = load(d->learned[w->kind].path.p, w, &d->loaded[w->kind], ret_why);
+    struct fail fail = { 0 };
+    int r = d->domains ? 0 : learned_domains(&d->domains, &fail);
+    if (r < 0)
+        return r;
+    r = load(d->learned[w->kind].path.p, w, &d->loaded[w->kind], ret_why);
     *ret = d->loaded[w->kind];
     return r;
 }

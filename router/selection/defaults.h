@@ -20,8 +20,9 @@ struct selection_defaults {
     const char *folder; /* against which paths are */
     /* Read when the first decision asks. */
     const struct learned *loaded[LEARNED_N];
-    bool tried[LEARNED_N];
+    struct classifier_file *domains; /* owned; of the features; NULL: none was needed */
 };
+void selection_defaults_done(struct selection_defaults *d);
 
 /* `algorithms`: the words of decisions[].algorithm.type. 0, -EINVAL or -ENOMEM. */
 struct defaults_source {

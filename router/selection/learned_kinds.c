@@ -4,6 +4,7 @@
  */
 #include "router/selection/defaults.h"
 #include "router/selection/selection.h"
+#include "router/signals/learned.h"
 
 #include <errno.h>
 #include <math.h>
@@ -12,7 +13,8 @@ struct settings {
     uint64_t k;
     /* derived */
     const struct learned *learned; /* NULL: no usable file */
-    const int *models;             /* of the file, by candidate; -1: it does not know it */
+    const struct classifier_file *domains;
+    const int *models; /* of the file, by candidate; -1: it does not know it */
 };
 
 static const struct option options[] = {
@@ -58,6 +60,7 @@ static int complete(struct settings *s, const struct place *at, enum learned_kin
         r = match(s, at, &known);
     if (r < 0)
         return r;
+    s->domains = d->domains;
     if (s->k == 0)
         s->k = d->learned[kind].k ? d->learned[kind].k : LEARNED_K;
     if (s->learned && known == 0) {
@@ -90,7 +93,10 @@ static int score(const struct pick_context *in, const struct settings *s, double
     int r = signal_vector(view, view->text, &v);
     if (r < 0)
         return r == -ENOMEM ? r : 0;
-    learned_features(v, view->text, l->width, x);
+    struct learned_text of = { view->text, v, NULL };
+    if (learned_turn(view, &of.weighed) == -ENOMEM)
+        return -ENOMEM;
+    learned_features(&of, s->domains, l->width, x);
     learned_scores(l, x, (unsigned)s->k, x + l->dims, all);
     for (size_t i = 0; i < in->decision->refs.n; i++)
         ret[i] = s->models[i] >= 0 ? all[s->models[i]] : NAN;

@@ -1,7 +1,7 @@
 /*
  * Classifiers that the program ships (models/signals/), for the families that read them.
  *
- * A text is read and weighed once a request for all of them. Private to router/signals/.
+ * A text is read and weighed once a request for all of them. Private to router/.
  */
 #pragma once
 

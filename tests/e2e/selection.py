@@ -177,6 +177,42 @@ class Selection(unittest.TestCase):
         self.tell(request_id=request, verdict="underpowered")
         self.assertNotEqual(self.ask("drawn", headers=headers)[0], first)
 
+    def test_a_selector_is_trained_from_measured_answers_and_asked(self):
+        rows = [(f"Write an SQL query that counts {w} in a table", 1, 0) for w in ("orders", "users", "cats", "cars")]
+        rows += [(f"Write a short poem about {w}", 0, 1) for w in ("rain", "love", "trees", "the sea")]
+        measured = self.server.folder / "measured.jsonl"
+        lines = []
+        for text, sql, french in rows:
+            lines.append({"text": text, "model": "demo:sql", "score": sql, "latency": 0.2})
+            lines.append({"text": text, "model": "demo:french", "score": french, "latency": 0.4})
+        measured.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        for kind in ("knn", "kmeans", "svm", "mlp"):
+            selector = self.server.folder / f"{kind}.select"
+            done = self.server.cli("selection", "train", "--kind", kind, "--clusters", "2", "--epochs", "60", "-o",
+                                   str(selector), str(measured), config=False)
+            self.assertIn(f"{kind} over 2 models", done.stdout)
+            config = self.server.folder / f"{kind}.yaml"
+            config.write_text(json.dumps({
+                "providers": {"defaults": {"default_model": "demo"}, "models": [{"name": "demo"}]},
+                "routing": {"decisions": [{"name": "d", "algorithm": {"type": kind}, "modelRefs": [
+                    {"model": "demo"}, {"model": "demo", "lora_name": "sql"},
+                    {"model": "demo", "lora_name": "french"}]}]},
+                "global": {"router": {"model_selection": {"ml": {kind: {"pretrained_path": selector.name}}}}}}),
+                encoding="utf-8")
+            asked = '{"text": "an SQL query over a table of dogs"}\n{"text": "a poem about rain in autumn"}\n'
+            routed = self.server.cli("route", "-c", str(config), config=False, text=asked).stdout.splitlines()
+            self.assertEqual([json.loads(r)["adapter"] for r in routed], ["sql", "french"], kind)
+        table = self.server.cli("selection", "evaluate", "--folds", "2", str(measured), config=False).stdout
+        for row in ("random", "always", "length rule", "knn", "kmeans", "svm rbf", "svm linear", "mlp", "oracle"):
+            self.assertIn(f"\n{row}", table)
+        bad = self.server.folder / "bad.jsonl"
+        for text, what in (('{"text": 1}', "text"), ('{"text": "x"}', "names no model"), ("[]", "no JSON object"),
+                           ('{"text": "x", "model": "m", "score": 7}', "score"), ("", "texts")):
+            bad.write_text(text, encoding="utf-8")
+            refused = self.server.cli("selection", "evaluate", str(bad), config=False, check=False)
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn(what, refused.stderr)
+
     def test_session_aware_keeps_the_first(self):
         for i in range(5):
             self.assertEqual(self.ask("kept", f"{i}", {"x-session-id": "k"})[0], "sql")

@@ -1,10 +1,13 @@
 #include "router/selection/learned/learned.h"
 
+#include "router/models/shipped.h"
+
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 
 #define LENGTH_SCALE 16.0 /* doublings of a length that count 1 */
+#define DOMAIN_WEIGHT 0.7F
 #define SHAPE_WEIGHT 0.5F /* against a vector of length 1 */
 
 const char *const learned_kinds[] = {
@@ -17,7 +20,7 @@ static const struct str probe_text = { "How do I sort a list of 12 names by leng
 
 size_t learned_dims(size_t width)
 {
-    return width + LEARNED_SHAPE;
+    return width + LEARNED_DOMAINS + LEARNED_SHAPE;
 }
 
 static void add_shape(struct str text, float *ret)
@@ -35,12 +38,29 @@ static void add_shape(struct str text, float *ret)
     ret[3] = SHAPE_WEIGHT * (float)(log2((double)lines) / LENGTH_SCALE);
 }
 
-void learned_features(const struct text_vector *v, struct str text, size_t width, float *ret)
+int learned_domains(struct classifier_file **ret, struct fail *reterr)
+{
+    int r = classifier_file_open(ret, "domain.model", shipped_domain(), reterr);
+    if (r == 0 && classifier_file_classes(*ret) != LEARNED_DOMAINS) {
+        *ret = classifier_file_close(*ret);
+        r = fail_set(reterr, FAIL_internal_error, "domain.model has not %d classes",
+                     LEARNED_DOMAINS);
+    }
+    return r;
+}
+
+void learned_features(const struct learned_text *of, const struct classifier_file *domains,
+                      size_t width, float *ret)
 {
     memset(ret, 0, learned_dims(width) * sizeof(*ret));
-    if (vector_width(v) == width)
-        memcpy(ret, vector_values(v), width * sizeof(*ret));
-    add_shape(text, ret + width);
+    if (vector_width(of->vector) == width)
+        memcpy(ret, vector_values(of->vector), width * sizeof(*ret));
+    if (domains && of->weighed) {
+        classifier_file_read(domains, of->weighed, ret + width);
+        for (size_t i = 0; i < LEARNED_DOMAINS; i++)
+            ret[width + i] *= DOMAIN_WEIGHT;
+    }
+    add_shape(of->text, ret + width + LEARNED_DOMAINS);
 }
 
 int learned_probe(const struct vector_space *space, float ret[LEARNED_PROBE], size_t *ret_width,

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "router/linear/classifier_file.h"
 #include "router/vectors/vectors.h"
 
 #include <stdint.h>
@@ -28,16 +29,26 @@ extern const char *const learned_kinds[]; /* "knn", …, NULL */
 /* ---- features ---- */
 
 enum {
-    LEARNED_SHAPE = 4,   /* how long the text is, and of what characters */
-    LEARNED_PROBE = 16,  /* numbers by which two spaces of vectors are told apart */
-    LEARNED_MODELS = 64, /* of one file */
+    LEARNED_DOMAINS = 14, /* subjects, of the shipped classifier */
+    LEARNED_SHAPE = 4,    /* how long the text is, and of what characters */
+    LEARNED_PROBE = 16,   /* numbers by which two spaces of vectors are told apart */
+    LEARNED_MODELS = 64,  /* of one file */
     LEARNED_DIMS = 4096,
     LEARNED_ROWS = 16384, /* examples, clusters or hidden units */
 };
 
 size_t learned_dims(size_t width); /* of the features over vectors of this width */
-/* ret: learned_dims(width) numbers; a vector of another width (a text without words) is zeros. */
-void learned_features(const struct text_vector *v, struct str text, size_t width, float *ret);
+
+struct learned_text {
+    struct str text;
+    const struct text_vector *vector; /* of another width (a text without words): zeros */
+    const struct features *weighed;   /* as the shipped classifiers read it; NULL: no subject */
+};
+/* ret: learned_dims(width) numbers: the vector, how likely each subject is, the shape. */
+void learned_features(const struct learned_text *of, const struct classifier_file *domains,
+                      size_t width, float *ret);
+/* The shipped classifier of subjects; the caller closes it. 0, -ENOMEM or FAILED. */
+int learned_domains(struct classifier_file **ret, struct fail *reterr) MUST_USE;
 /* The first numbers of the vector of a fixed text. 0, -ENOMEM or FAILED. */
 int learned_probe(const struct vector_space *space, float ret[LEARNED_PROBE], size_t *ret_width,
                   struct fail *reterr) MUST_USE;

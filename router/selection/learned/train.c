@@ -24,9 +24,13 @@ enum {
 #define ADAM_LEAST 1e-8F
 #define MLP_DECAY 1e-3F /* of the weights, for a step */
 
-const struct learned_options learned_default = {
-    .kind = LEARNED_knn, .clusters = 8, .gamma = 1, .cost = 0.1, .hidden = 32, .epochs = 0, .seed = 1
-};
+const struct learned_options learned_default = { .kind = LEARNED_knn,
+                                                 .clusters = 8,
+                                                 .gamma = 1,
+                                                 .cost = 0.1,
+                                                 .hidden = 32,
+                                                 .epochs = 0,
+                                                 .seed = 1 };
 
 /* ---- what all share ---- */
 

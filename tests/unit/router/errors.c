@@ -168,8 +168,9 @@ static void what_is_not_served_is_warned_about_and_loads(void **state)
           "evaluated by this version: its leaves are unknown\n" },
         { MODELS "routing:\n  decisions:\n    - {name: d, modelRefs: [{model: m}], algorithm: "
                  "{type: knn}}\n",
-          "policy.yaml:4:53: warning: routing.decisions[0].algorithm: algorithm 'knn' is not "
-          "served by this version: the first candidate is taken\n" },
+          "policy.yaml:4:53: warning: routing.decisions[0].algorithm.knn: the first candidate is "
+          "taken: no file is named; train one with `rootstock selection train --kind knn` and set "
+          "global.router.model_selection.ml.knn.pretrained_path\n" },
         { MODELS "global: {services: {}}\n",
           "policy.yaml:2:10: ignored: global.services: has no effect here" },
         { MODELS "routing:\n  modelCards: [{name: m, loras: [{name: sql}]}]\n  decisions:\n"
