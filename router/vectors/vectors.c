@@ -192,9 +192,10 @@ size_t vector_width(const struct text_vector *v)
     return v->n;
 }
 
-const float *vector_values(const struct text_vector *v)
+void vector_values(const struct text_vector *v, float *ret)
 {
-    return v->v;
+    for (uint32_t i = 0; i < v->n; i++)
+        ret[i] = (float)v->v[i] / VECTOR_ONE;
 }
 
 double vector_similarity(const struct vector_space *s, const struct text_vector *a,

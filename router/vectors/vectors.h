@@ -39,10 +39,10 @@ struct text_vector; /* of one text in one space, immutable; the arena's */
 int vectors_of(const struct vector_space *s, const struct str *texts, size_t n, struct arena *arena,
                const struct text_vector **ret /* n */, struct fail *reterr) MUST_USE;
 
-/* Its numbers, for whoever learns from them; width 0: a text without words. A lexical one is two
- * parts, each of unit length or zeros. */
+/* How many numbers it has; 0: a text without words. Copies them, for whoever learns from them: a
+ * lexical one is two parts, each of unit length or zeros. */
 size_t vector_width(const struct text_vector *v);
-const float *vector_values(const struct text_vector *v);
+void vector_values(const struct text_vector *v, float *ret);
 
 /* -1 … 1. */
 double vector_similarity(const struct vector_space *s, const struct text_vector *a,

@@ -6,7 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-#define LENGTH_SCALE 16.0 /* doublings of a length that count 1 */
+#define LENGTH_MIDDLE 8.0 /* doublings of a byte: a usual length */
+#define LENGTH_SCALE 3.0  /* doublings that count 1 */
 #define DOMAIN_WEIGHT 0.7F
 #define SHAPE_WEIGHT 0.5F /* against a vector of length 1 */
 
@@ -32,7 +33,7 @@ static void add_shape(struct str text, float *ret)
         lines += text.p[i] == '\n';
     }
     double n = text.n ? (double)text.n : 1;
-    ret[0] = SHAPE_WEIGHT * (float)(log2(n + 1) / LENGTH_SCALE);
+    ret[0] = SHAPE_WEIGHT * (float)((log2(n + 1) - LENGTH_MIDDLE) / LENGTH_SCALE);
     ret[1] = SHAPE_WEIGHT * (float)sqrt((double)digits / n);
     ret[2] = SHAPE_WEIGHT * (float)sqrt((double)upper / n);
     ret[3] = SHAPE_WEIGHT * (float)(log2((double)lines) / LENGTH_SCALE);
@@ -54,7 +55,7 @@ void learned_features(const struct learned_text *of, const struct classifier_fil
 {
     memset(ret, 0, learned_dims(width) * sizeof(*ret));
     if (vector_width(of->vector) == width)
-        memcpy(ret, vector_values(of->vector), width * sizeof(*ret));
+        vector_values(of->vector, ret);
     if (domains && of->weighed) {
         classifier_file_read(domains, of->weighed, ret + width);
         for (size_t i = 0; i < LEARNED_DOMAINS; i++)
@@ -74,10 +75,13 @@ int learned_probe(const struct vector_space *space, float ret[LEARNED_PROBE], si
     int r = vectors_of(space, &probe_text, 1, arena, &v, reterr);
     if (r != 0)
         return r;
-    size_t n = vector_width(v) < LEARNED_PROBE ? vector_width(v) : LEARNED_PROBE;
+    size_t width = vector_width(v);
+    float *values = arena_array(arena, width + 1, sizeof(*values));
+    if (!values)
+        return -ENOMEM;
+    vector_values(v, values);
     memset(ret, 0, LEARNED_PROBE * sizeof(*ret));
-    if (n)
-        memcpy(ret, vector_values(v), n * sizeof(*ret));
-    *ret_width = vector_width(v);
+    memcpy(ret, values, (width < LEARNED_PROBE ? width : LEARNED_PROBE) * sizeof(*ret));
+    *ret_width = width;
     return 0;
 }

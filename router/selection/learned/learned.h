@@ -78,6 +78,8 @@ void learned_write(const struct learned *l, struct buf *b);
 int learned_alloc(struct learned *l, struct arena *arena) MUST_USE;
 void learned_index(struct learned *l); /* fills `squares` */
 
+float learned_dot(const float *a, const float *b, size_t n);
+
 /* Which model of the file this is, or -1. */
 int learned_model(const struct learned *l, struct str name);
 

@@ -1,26 +1,33 @@
 #include "router/selection/learned/learned.h"
 
-#include "router/vectors/words.h"
-
 #include <math.h>
 
 #define NEAR 0.1F  /* of a squared distance: nearer ones weigh about the same */
 #define PRIOR 2.0F /* neighbours that the mean of all counts as */
 
+float learned_dot(const float *a, const float *b, size_t n)
+{
+    float sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
 void learned_index(struct learned *l)
 {
     for (uint32_t i = 0; i < l->rows; i++) {
         const float *p = l->points + (size_t)i * l->dims;
-        l->squares[i] = vector_dot(p, p, l->dims);
+        l->squares[i] = learned_dot(p, p, l->dims);
     }
 }
 
 /* Squared distances to all points. */
 static void distances(const struct learned *l, const float *x, float *ret)
 {
-    float own = vector_dot(x, x, l->dims);
+    float own = learned_dot(x, x, l->dims);
     for (uint32_t i = 0; i < l->rows; i++) {
-        float d = own + l->squares[i] - 2 * vector_dot(x, l->points + (size_t)i * l->dims, l->dims);
+        float d =
+            own + l->squares[i] - 2 * learned_dot(x, l->points + (size_t)i * l->dims, l->dims);
         ret[i] = d > 0 ? d : 0;
     }
 }
@@ -91,7 +98,8 @@ static void score_svm(const struct learned *l, const float *x, float *scratch, d
 {
     if (l->gamma <= 0) {
         for (uint32_t m = 0; m < l->n_models; m++)
-            ret[m] = (double)(l->bias[m] + vector_dot(x, l->points + (size_t)m * l->dims, l->dims));
+            ret[m] =
+                (double)(l->bias[m] + learned_dot(x, l->points + (size_t)m * l->dims, l->dims));
         return;
     }
     distances(l, x, scratch);
@@ -99,17 +107,17 @@ static void score_svm(const struct learned *l, const float *x, float *scratch, d
         scratch[i] = expf(-l->gamma * scratch[i]);
     for (uint32_t m = 0; m < l->n_models; m++)
         ret[m] =
-            (double)(l->bias[m] + vector_dot(l->values + (size_t)m * l->rows, scratch, l->rows));
+            (double)(l->bias[m] + learned_dot(l->values + (size_t)m * l->rows, scratch, l->rows));
 }
 
 static void score_mlp(const struct learned *l, const float *x, float *scratch, double *ret)
 {
     for (uint32_t i = 0; i < l->rows; i++)
         scratch[i] =
-            fmaxf(0, l->offsets[i] + vector_dot(x, l->points + (size_t)i * l->dims, l->dims));
+            fmaxf(0, l->offsets[i] + learned_dot(x, l->points + (size_t)i * l->dims, l->dims));
     for (uint32_t m = 0; m < l->n_models; m++)
         ret[m] =
-            (double)(l->bias[m] + vector_dot(l->values + (size_t)m * l->rows, scratch, l->rows));
+            (double)(l->bias[m] + learned_dot(l->values + (size_t)m * l->rows, scratch, l->rows));
 }
 
 void learned_scores(const struct learned *l, const float *x, unsigned k, float *scratch,

@@ -1,7 +1,6 @@
 #include "router/selection/learned/train.h"
 
 #include "router/selection/draw.h"
-#include "router/vectors/words.h"
 
 #include <errno.h>
 #include <math.h>
@@ -86,7 +85,7 @@ static int train_knn(struct learned *l, const struct learned_examples *e,
 
 static float distance(const float *a, const float *b, uint32_t n)
 {
-    float d = vector_dot(a, a, n) + vector_dot(b, b, n) - 2 * vector_dot(a, b, n);
+    float d = learned_dot(a, a, n) + learned_dot(b, b, n) - 2 * learned_dot(a, b, n);
     return d > 0 ? d : 0;
 }
 
@@ -193,7 +192,7 @@ struct svm {
 static float kernel(const struct svm *s, const float *a, const float *b)
 {
     if (s->o->gamma <= 0)
-        return vector_dot(a, b, s->e->dims);
+        return learned_dot(a, b, s->e->dims);
     return expf(-(float)s->o->gamma * distance(a, b, s->e->dims));
 }
 
@@ -332,7 +331,7 @@ static void forward_back(struct mlp *t, size_t i)
     float *to_bias = t->gradient + (l->bias - l->points);
     for (uint32_t h = 0; h < l->rows; h++) {
         t->hidden[h] =
-            fmaxf(0, l->offsets[h] + vector_dot(x, l->points + (size_t)h * l->dims, l->dims));
+            fmaxf(0, l->offsets[h] + learned_dot(x, l->points + (size_t)h * l->dims, l->dims));
         t->back[h] = 0;
     }
     for (uint32_t m = 0; m < l->n_models; m++) {
@@ -340,7 +339,7 @@ static void forward_back(struct mlp *t, size_t i)
         float *to = to_values + (size_t)m * l->rows;
         if (scores[m] < 0)
             continue;
-        float z = l->bias[m] + vector_dot(values, t->hidden, l->rows);
+        float z = l->bias[m] + learned_dot(values, t->hidden, l->rows);
         float error = 1 / (1 + expf(-z)) - scores[m];
         to_bias[m] += error;
         for (uint32_t h = 0; h < l->rows; h++) {
