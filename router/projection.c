@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum input_kind { INPUT_signal, INPUT_score, INPUT_output, INPUT_metric, INPUT_none };
 enum value_source { VALUE_binary, VALUE_confidence, VALUE_raw, VALUE_score };
@@ -534,4 +535,163 @@ struct signal_value projections_evaluate(const struct projections *p, size_t out
     }
     double c = t == TRUTH_true ? confidence(m, &outputs[own].band, x) : 0;
     return (struct signal_value){ t, c, x.lo };
+}
+
+/* ---- for a linter ---- */
+
+size_t projections_score(const struct projections *p, size_t output)
+{
+    return p->outputs[output].mapping->score;
+}
+
+bool projections_holds(const struct projections *p, size_t output, double sum)
+{
+    const struct mapping *m = p->outputs[output].mapping;
+    const struct output *outputs = m->outputs.items;
+    size_t own = output - m->first;
+    bool is = inside(&outputs[own].band, sum);
+    for (size_t i = 0; m->method == MAPPING_bands && is && i < own; i++)
+        is = !inside(&outputs[i].band, sum);
+    return is;
+}
+
+bool projections_inside(const struct projections *p, size_t output, double sum)
+{
+    return inside(&p->outputs[output].output->band, sum);
+}
+
+size_t projections_bounds(const struct projections *p, size_t output, double *ret, size_t max)
+{
+    const struct mapping *m = p->outputs[output].mapping;
+    const struct output *outputs = m->outputs.items;
+    size_t own = output - m->first, n = 0;
+    for (size_t i = m->method == MAPPING_bands ? 0 : own; i <= own; i++) {
+        const struct predicate *b = &outputs[i].band;
+        const double bounds[] = { b->gt, b->gte, b->lt, b->lte };
+        for (size_t k = 0; k < ARRAY_LEN(bounds); k++) {
+            if (isnan(bounds[k]))
+                continue;
+            if (n < max)
+                ret[n] = bounds[k];
+            n++;
+        }
+    }
+    return n;
+}
+
+static struct interval span_of(const struct projections *p, size_t score);
+
+/* What an input adds, whatever the request; infinite where nobody knows. */
+static struct interval span_of_input(const struct projections *p, const struct input *in)
+{
+    double w = in->weight;
+    struct interval x = { 0, 0 };
+    if (w == 0)
+        return x;
+    if (in->kind == INPUT_signal || in->kind == INPUT_output)
+        x = of_signal(in, (struct signal_value){ TRUTH_unknown, 0, 0 });
+    else if (in->kind == INPUT_score)
+        x = span_of(p, in->index);
+    else if (in->kind == INPUT_metric)
+        x = (struct interval){ -1, 1 };
+    return (struct interval){ w * (w > 0 ? x.lo : x.hi), w * (w > 0 ? x.hi : x.lo) };
+}
+
+static struct interval span_of(const struct projections *p, size_t score)
+{
+    struct interval sum = { 0, 0 };
+    if (score == SIZE_MAX)
+        return (struct interval){ -INFINITY, INFINITY };
+    const struct score *s = (const struct score *)p->s.scores.items + score;
+    const struct input *inputs = s->inputs.items;
+    for (size_t i = 0; i < s->inputs.n; i++) {
+        struct interval x = span_of_input(p, &inputs[i]);
+        sum.lo += x.lo;
+        sum.hi += x.hi;
+    }
+    return sum;
+}
+
+static bool is_binary(const struct input *in) /* it adds one of two numbers */
+{
+    return (in->kind == INPUT_signal || in->kind == INPUT_output) && in->source == VALUE_binary;
+}
+
+static int by_lower_end(const void *a, const void *b)
+{
+    const struct sum_range *x = a, *y = b;
+    return (x->lo > y->lo) - (x->lo < y->lo);
+}
+
+/* Those that touch become one; `slack` is for numbers that are summed in another order here. */
+static size_t merge_ranges(struct sum_range *r, size_t n, double slack)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        r[i].lo -= slack * (1 + fabs(r[i].lo));
+        r[i].hi += slack * (1 + fabs(r[i].hi));
+    }
+    qsort(r, n, sizeof(*r), by_lower_end);
+    for (size_t i = 0; i < n; i++) {
+        if (kept && r[i].lo <= r[kept - 1].hi)
+            r[kept - 1].hi = fmax(r[kept - 1].hi, r[i].hi);
+        else
+            r[kept++] = r[i];
+    }
+    return kept;
+}
+
+size_t projections_reach(const struct projections *p, size_t score, struct sum_range *ret,
+                         size_t max)
+{
+    enum { MAX_BINARY = 16 };
+    static const double SLACK = 1e-9;
+    const struct score *s =
+        score == SIZE_MAX ? NULL : (const struct score *)p->s.scores.items + score;
+    const struct input *inputs = s ? s->inputs.items : NULL;
+    const struct input *binary[MAX_BINARY];
+    struct interval rest = s ? (struct interval){ 0, 0 } : span_of(p, score);
+    size_t n = 0;
+    for (size_t i = 0; s && i < s->inputs.n; i++) {
+        if (is_binary(&inputs[i]) && n < MAX_BINARY && (2u << n) <= max) {
+            binary[n++] = &inputs[i];
+            continue;
+        }
+        struct interval x = span_of_input(p, &inputs[i]);
+        rest.lo += x.lo;
+        rest.hi += x.hi;
+    }
+    for (size_t c = 0; c < (size_t)1 << n; c++) {
+        double sum = 0;
+        for (size_t i = 0; i < n; i++)
+            sum += binary[i]->weight * (c >> i & 1 ? binary[i]->match : binary[i]->miss);
+        ret[c] = (struct sum_range){ rest.lo + sum, rest.hi + sum };
+    }
+    return merge_ranges(ret, (size_t)1 << n, s && n == s->inputs.n ? 0 : SLACK);
+}
+
+size_t projections_scores(const struct projections *p)
+{
+    return p ? p->s.scores.n : 0;
+}
+
+struct str projections_score_name(const struct projections *p, size_t score)
+{
+    return ((const struct score *)p->s.scores.items)[score].name;
+}
+
+static void mark_score(const struct projections *p, size_t score, bool *seen)
+{
+    if (score == SIZE_MAX || seen[score])
+        return;
+    seen[score] = true;
+    const struct score *s = (const struct score *)p->s.scores.items + score;
+    const struct input *inputs = s->inputs.items;
+    for (size_t i = 0; i < s->inputs.n; i++)
+        mark_score(p, score_of(p, &inputs[i]), seen);
+}
+
+void projections_mark_scores(const struct projections *p, size_t output, bool *seen)
+{
+    mark_score(p, p->outputs[output].mapping->score, seen);
 }

@@ -41,3 +41,28 @@ void projections_reduce(const struct projections *p, enum family f, struct signa
 typedef struct signal_value (*signal_fn)(void *ctx, size_t signal);
 struct signal_value projections_evaluate(const struct projections *p, size_t output, signal_fn get,
                                          void *ctx);
+
+/* ---- what a linter asks: nothing of one request ---- */
+
+struct sum_range { /* both ends included */
+    double lo, hi;
+};
+/* The score that an output is a band of; SIZE_MAX: none. */
+size_t projections_score(const struct projections *p, size_t output);
+/* Whether an output holds for a sum that is known; bands before it are considered. */
+bool projections_holds(const struct projections *p, size_t output, double sum);
+bool projections_inside(const struct projections *p, size_t output, double sum); /* they are not */
+/* The bounds of its band and of those before it: at most `max` are written, their number returned.
+ */
+size_t projections_bounds(const struct projections *p, size_t output, double *ret, size_t max);
+/*
+ * Ranges that hold every sum a score can have, ascending and apart: values of binary inputs are
+ * taken in every combination while they are few, others as what they span. At most `max`, at
+ * least 1.
+ */
+size_t projections_reach(const struct projections *p, size_t score, struct sum_range *ret,
+                         size_t max);
+/* Scores, and those of them that an output depends on: seen[i] is set. */
+size_t projections_scores(const struct projections *p);
+struct str projections_score_name(const struct projections *p, size_t score);
+void projections_mark_scores(const struct projections *p, size_t output, bool *seen);

@@ -2,6 +2,7 @@
 #include "base/limits.h"
 #include "gateway/cli/cli.h"
 #include "plugins/plugin.h"
+#include "router/lint/lint.h"
 #include "router/router.h"
 
 #include <errno.h>
@@ -32,6 +33,8 @@ int cli_check_policy(struct router **ret, const struct config *c, struct problem
         (void)snprintf(path, sizeof(path), "recipes[%zu].routing", i);
         r = check_plugins(node_get(node_at(c->recipes, i), "routing"), path, p);
     }
+    if (r == 0 && *ret && problems_count(p, PROBLEM_error) == 0)
+        r = router_lint(*ret, p);
     return r;
 }
 

@@ -73,8 +73,9 @@ struct dsl_expr {
     X(PLUGIN)                                                                                      \
     X(ROUTE)                                                                                       \
     X(DECISION_TREE)                                                                               \
-    X(RECIPE) X(ENTRYPOINT) X(ROUTING) X(TEST) X(PRIORITY) X(TIER) X(WHEN) X(ALGORITHM)            \
-        X(DESCRIPTION) X(NAME) X(FOR) X(EMIT) X(IF) X(ELSE)
+    X(RECIPE)                                                                                      \
+    X(ENTRYPOINT) X(ROUTING) X(TEST) X(PRIORITY) X(TIER) X(WHEN) X(ALGORITHM) X(DESCRIPTION)       \
+        X(NAME) X(FOR) X(EMIT) X(IF) X(ELSE)
 /* clang-format on */
 
 #define DSL_WORD(name) DSL_##name,
@@ -96,6 +97,7 @@ struct dsl_statement {
     struct dsl_value models; /* of MODEL in a route, and of FOR … IN [ … ]: a list */
     struct dsl_expr *expr;   /* WHEN, IF */
     bool block;              /* has braces */
+    bool used;               /* of a PLUGIN declaration: a route refers to it */
     struct dsl_statement *first, *last, *next; /* inside the braces */
     struct dsl_notes notes;
     struct dsl_comment *tail;

@@ -369,6 +369,15 @@ static void gather_templates(struct maker *m, struct profile *p)
     }
 }
 
+static void warn_unused(struct maker *m, const struct profile *p)
+{
+    for (const struct dsl_statement *t = p->templates; t; t = t->next)
+        if (!t->used)
+            (void)dsl_problem(m->p, PROBLEM_warning, m->file, t->at,
+                              "no route refers to the plugin '%.*s'; use or remove it",
+                              STR_ARG(t->name));
+}
+
 static const struct node *routing_of(struct compiler *c, struct profile *p)
 {
     struct items routing = { 0 };
@@ -378,6 +387,7 @@ static const struct node *routing_of(struct compiler *c, struct profile *p)
     add_signals(&c->m, &routing, p);
     add_projections(&c->m, &routing, p);
     add_decisions(&c->m, &routing, p);
+    warn_unused(&c->m, p);
     add_tests(c, p);
     return dsl_make_map(&c->m, p->at, &routing);
 }

@@ -34,9 +34,10 @@ const struct node *dsl_make_map(struct maker *m, struct dsl_place at, const stru
 #define DSL_REFUSE(m, at, ...)                                                                     \
     ((m)->wrong = true, (void)dsl_problem((m)->p, PROBLEM_error, (m)->file, (at), __VA_ARGS__))
 
-/* The decision of one route. `templates` are the statements that may hold PLUGIN declarations. */
+/* The decision of one route. `templates` are PLUGIN declarations; those that it refers
+ * to are marked as used. */
 const struct node *dsl_make_decision(struct maker *m, const struct dsl_statement *route,
-                                     const struct dsl_statement *templates);
+                                     struct dsl_statement *templates);
 /* The rules of an expression; NULL: always. */
 const struct node *dsl_make_rules(struct maker *m, const struct dsl_expr *x, struct dsl_place at);
 /* "semantic-cache" → "response_cache", "system-prompt" → "system_prompt"; others as they are. */

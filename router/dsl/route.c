@@ -220,7 +220,7 @@ struct str dsl_plugin_type(struct str name)
     return name;
 }
 
-static const struct dsl_statement *find_template(const struct dsl_statement *s, struct str name)
+static struct dsl_statement *find_template(struct dsl_statement *s, struct str name)
 {
     for (; s; s = s->next)
         if (s->kind == DSL_PLUGIN && s->type.n &&
@@ -230,11 +230,13 @@ static const struct dsl_statement *find_template(const struct dsl_statement *s, 
 }
 
 static const struct node *plugin(struct maker *m, const struct dsl_statement *s,
-                                 const struct dsl_statement *templates)
+                                 struct dsl_statement *templates)
 {
-    const struct dsl_statement *t = find_template(templates, s->name);
+    struct dsl_statement *t = find_template(templates, s->name);
     struct str type = dsl_plugin_type(t ? t->type : s->name);
     struct items map = { 0 }, fields = { 0 };
+    if (t)
+        t->used = true;
     for (const struct dsl_value *f = t ? t->fields.first : NULL; f; f = f->next) {
         bool given = false;
         for (const struct dsl_value *o = s->fields.first; o; o = o->next)
@@ -311,7 +313,7 @@ static const struct dsl_statement *only(struct maker *m, const struct dsl_statem
 }
 
 static void gather(struct maker *m, const struct dsl_statement *route,
-                   const struct dsl_statement *templates, struct lists *l)
+                   struct dsl_statement *templates, struct lists *l)
 {
     for (const struct dsl_statement *s = route->first; s; s = s->next)
         for (const struct dsl_value *v = s->kind == DSL_MODEL ? s->models.first : NULL; v;
@@ -359,7 +361,7 @@ static void refuse_twins(struct maker *m, const struct items *map,
 }
 
 const struct node *dsl_make_decision(struct maker *m, const struct dsl_statement *route,
-                                     const struct dsl_statement *templates)
+                                     struct dsl_statement *templates)
 {
     struct items map = { 0 };
     struct lists lists = { 0 };

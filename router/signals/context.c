@@ -17,7 +17,7 @@ static const struct option options[] = {
     OPT_END,
 };
 
-static int read_tokens(double *ret, struct str text)
+int signal_tokens(double *ret, struct str text)
 {
     double unit = 1;
     text = str_trim(text);
@@ -46,11 +46,11 @@ static int compile(void **ret_state, const struct signal_rules *rules)
     for (size_t i = 0; i < rules->n; i++) {
         struct context_rule *r = &items[i];
         static const char wrong[] = "is not a number of tokens such as 1500, 32K or 1M";
-        if (read_tokens(&r->min, r->min_text) < 0)
+        if (signal_tokens(&r->min, r->min_text) < 0)
             (void)signal_rule_error(rules, i, "min_tokens", "'%.*s' %s", STR_ARG(r->min_text),
                                     wrong);
         r->max = INFINITY;
-        if (r->max_text.n && read_tokens(&r->max, r->max_text) < 0)
+        if (r->max_text.n && signal_tokens(&r->max, r->max_text) < 0)
             (void)signal_rule_error(rules, i, "max_tokens", "'%.*s' %s", STR_ARG(r->max_text),
                                     wrong);
         else if (r->max == 0)

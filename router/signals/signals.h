@@ -135,6 +135,9 @@ int signal_rule_error(const struct signal_rules *rules, size_t i, const char *ke
 void signal_rule_warning(const struct signal_rules *rules, size_t i, const char *key,
                          const char *fmt, ...) PRINTF_LIKE(4, 5);
 
+/* "1500", "32K", "1M" → tokens. -EINVAL: it is no such number. */
+int signal_tokens(double *ret, struct str text) MUST_USE;
+
 /* ---- numeric predicates, shared ---- */
 
 struct predicate {

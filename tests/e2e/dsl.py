@@ -179,6 +179,19 @@ class Command(unittest.TestCase):
                  if problem["kind"] == "error"}
         self.assertLessEqual({(2, 25), (5, 30), (6, 31)}, found)
 
+    def test_what_can_never_win_is_told_in_the_source_and_in_a_configuration(self):
+        self.file.write_text(POLICY.replace('ROUTE rest { PRIORITY 1 ', 'ROUTE rest { PRIORITY 11 '))
+        process = dsl("validate", self.file)
+        self.assertEqual(process.returncode, 1)  # its tests say so, too
+        self.assertIn(f"{self.file}:5:1: warning: routing.decisions[0]: 'hot' can never win: whenever it matches, "
+                      "'rest' (priority 11) matches too", process.stderr)
+        config = self.folder / "policy.yaml"
+        output("compile", self.file, "-o", config)
+        check = subprocess.run([str(PROGRAM), "check", "--json", "-c", str(config)], capture_output=True, text=True,
+                               check=False, timeout=60 * PATIENCE)
+        self.assertEqual(check.returncode, 0, check.stderr)
+        self.assertTrue(any("'hot' can never win" in problem["text"] for problem in json.loads(check.stdout)))
+
     def test_formatting_writes_and_checks(self):
         self.assertEqual(dsl("fmt", "--check", self.file).returncode, 1)
         output("fmt", "--write", self.file)

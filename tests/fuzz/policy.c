@@ -1,5 +1,6 @@
-/* YAML bytes → document → compiled policy → one route. */
+/* YAML bytes → document → compiled policy → what the linter says, one route. */
 #include "base/limits.h"
+#include "router/lint/lint.h"
 #include "router/router.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -9,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct problems *p = problems_new();
     struct config *c = NULL;
     struct router *r = NULL;
-    if (p && config_parse(&c, "fuzz", text, p) == 0 && router_new(&r, c, p) == 0) {
+    if (p && config_parse(&c, "fuzz", text, p) == 0 && router_new(&r, c, p) == 0 &&
+        router_lint(r, p) == 0) {
         struct chat_message m = { .role = STR("user"), .content = { text.p, size & 63 } };
         struct chat_request chat = { .model = STR("auto"), .messages = &m, .n_messages = 1 };
         struct route_request q = { .chat = &chat, .trace = true };

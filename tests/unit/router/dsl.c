@@ -645,6 +645,22 @@ static void a_base_keeps_what_the_source_does_not_speak_about(void **state)
     (void)problems_free(p);
 }
 
+static void a_plugin_that_no_route_refers_to_is_told(void **state)
+{
+    struct problems *p = problems_new();
+    struct dsl *d = NULL;
+    assert_int_equal(
+        dsl_compile(&d, "f", STR("PLUGIN a tools {}\nPLUGIN b tools {}\nROUTE r { PLUGIN b }"), p),
+        0);
+    assert_int_equal(problems_len(p), 1);
+    assert_int_equal(problems_at(p, 0)->kind, PROBLEM_warning);
+    assert_int_equal(problems_at(p, 0)->line, 1);
+    assert_string_equal(problems_at(p, 0)->text,
+                        "no route refers to the plugin 'a'; use or remove it");
+    (void)dsl_free(d);
+    (void)problems_free(p);
+}
+
 static void tests_are_found_in_every_profile(void **state)
 {
     struct problems *p = problems_new();
@@ -679,6 +695,7 @@ int main(void)
         cmocka_unit_test(what_compiles_survives_the_way_back),
         cmocka_unit_test(random_policies_survive_the_way_back),
         cmocka_unit_test(a_base_keeps_what_the_source_does_not_speak_about),
+        cmocka_unit_test(a_plugin_that_no_route_refers_to_is_told),
         cmocka_unit_test(tests_are_found_in_every_profile),
     };
     return TEST_RUN(tests);
