@@ -65,17 +65,11 @@ struct dsl_expr {
     size_t n;
 };
 
-/* clang-format off: one row a word */
+/* clang-format off */
 #define DSL_WORDS(X)                                                                               \
-    X(SIGNAL)                                                                                      \
-    X(PROJECTION)                                                                                  \
-    X(MODEL)                                                                                       \
-    X(PLUGIN)                                                                                      \
-    X(ROUTE)                                                                                       \
-    X(DECISION_TREE)                                                                               \
-    X(RECIPE)                                                                                      \
-    X(ENTRYPOINT) X(ROUTING) X(TEST) X(PRIORITY) X(TIER) X(WHEN) X(ALGORITHM) X(DESCRIPTION)       \
-        X(NAME) X(FOR) X(EMIT) X(IF) X(ELSE)
+    X(SIGNAL) X(PROJECTION) X(MODEL) X(PLUGIN) X(ROUTE) X(DECISION_TREE) X(RECIPE) X(ENTRYPOINT)   \
+    X(ROUTING) X(TEST) X(PRIORITY) X(TIER) X(WHEN) X(ALGORITHM) X(DESCRIPTION) X(NAME) X(FOR)      \
+    X(EMIT) X(IF) X(ELSE)
 /* clang-format on */
 
 #define DSL_WORD(name) DSL_##name,
