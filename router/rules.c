@@ -132,6 +132,14 @@ static int compile_projection(const struct rules_source *s, struct rule *r, cons
     return 0;
 }
 
+/* The families stand cheapest first; but what waits for an encoder is dearer than all others. */
+static unsigned cost_of(const struct rules_source *s, int family)
+{
+    const struct vector_space *space = s->policy->space;
+    bool waits = signal_families[family]->compares && space && vector_space_blocks(space);
+    return (unsigned)family + (waits ? FAMILY_N : 0);
+}
+
 /* Several bindings may give one role: any of them will do. */
 static int compile_signal(const struct rules_source *s, struct rule *r, const struct node *at,
                           const char *path)
@@ -143,7 +151,7 @@ static int compile_signal(const struct rules_source *s, struct rule *r, const st
         return -EINVAL;
     while (i + n < f->n && str_eq(f->sorted[i + n].name, f->sorted[i].name))
         n++;
-    r->cost = (unsigned)family;
+    r->cost = cost_of(s, family);
     r->op = RULE_signal;
     r->index = f->first + f->sorted[i].rule;
     if (n == 1 || !signal_families[family]->leaf_name)

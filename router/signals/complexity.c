@@ -175,4 +175,5 @@ const struct signal_family family_complexity = {
     .evaluate = evaluate,
     .levels = levels,
     .gate = gate,
+    .compares = true,
 };

@@ -171,4 +171,5 @@ const struct signal_family family_embedding = {
     .compile = compile,
     .free = embedding_free,
     .evaluate = evaluate,
+    .compares = true,
 };

@@ -246,4 +246,5 @@ const struct signal_family family_kb = {
     .compile = compile,
     .free = state_free,
     .evaluate = evaluate,
+    .compares = true,
 };

@@ -132,4 +132,5 @@ const struct signal_family family_preference = {
     .compile = compile,
     .free = preference_free,
     .evaluate = evaluate,
+    .compares = true,
 };

@@ -102,4 +102,5 @@ const struct signal_family family_reask = {
     .compile = compile,
     .free = reask_free,
     .evaluate = evaluate,
+    .compares = true,
 };

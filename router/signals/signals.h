@@ -113,6 +113,7 @@ struct signal_family {
     int (*evaluate)(const void *state, struct signal_view *v, struct signal_value *values);
     /* The name by which a leaf refers to a rule; NULL: the rule's own. */
     struct str (*leaf_name)(const void *rule);
+    bool compares; /* asks for vectors of texts */
     /* A rule has a signal for each level, in this order, "name:level"; NULL-terminated. NULL: it
      * has one, its name. Values are then n × levels. */
     const char *const *levels;

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "router/vectors/space.h"
+
 enum {
     EXAMPLES_MAX = 1024, /* of one bank; the rest is not read */
     /* Examples that an encoder sees as one may have no word in common, say in two languages: the
@@ -153,7 +155,7 @@ int bank_new(struct bank **ret, const struct vector_space *s, const struct str *
     const struct text_vector **all = b->arena ? arena_array(b->arena, n + 1, sizeof(*all)) : NULL;
     if (!all)
         return -ENOMEM;
-    int e = vectors_of(s, texts, n, b->arena, all, reterr);
+    int e = vectors_keep(s, texts, n, b->arena, all, reterr);
     if (e == 0 && n)
         e = keep_prototypes(b, all, n);
     if (e != 0)

@@ -22,10 +22,20 @@ struct text_vector {
 /* A product of two components, and the sum of those of unit vectors, fit 32 bits. */
 enum { VECTOR_ONE = 1 << 14 };
 
+struct memory;
+
 struct vector_space {
     struct engine *encoder; /* borrowed; NULL: lexical */
+    struct memory *memory;  /* owned, of an encoder's space */
     struct words words;
 };
+
+/*
+ * As vectors_of; an encoder's vectors are the space's and made once for each text, those of a
+ * lexical space the arena's.
+ */
+int vectors_keep(const struct vector_space *s, const struct str *texts, size_t n,
+                 struct arena *arena, const struct text_vector **ret, struct fail *reterr) MUST_USE;
 
 /* Fills the vector of a text of valid UTF-8. 0 or -ENOMEM. */
 int lexical_vector(const struct vector_space *s, struct str text, struct arena *arena,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "router/signals/unicode.h"
+#include "router/vectors/memory.h"
 #include "router/vectors/space.h"
 
 int vector_space_lexical(struct vector_space **ret)
@@ -19,16 +20,21 @@ int vector_space_lexical(struct vector_space **ret)
 
 int vector_space_encoder(struct vector_space **ret, struct engine *encoder)
 {
-    struct vector_space *s = calloc(1, sizeof(*s));
+    CLEANUP(vector_space_freep) struct vector_space *s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
     s->encoder = encoder;
-    *ret = s;
+    int e = memory_new(&s->memory);
+    if (e < 0)
+        return e;
+    *ret = TAKE(s);
     return 0;
 }
 
 struct vector_space *vector_space_free(struct vector_space *s)
 {
+    if (s)
+        (void)memory_free(s->memory);
     free(s);
     return NULL;
 }
@@ -196,6 +202,34 @@ void vector_values(const struct text_vector *v, float *ret)
 {
     for (uint32_t i = 0; i < v->n; i++)
         ret[i] = (float)v->v[i] / VECTOR_ONE;
+}
+
+int vectors_keep(const struct vector_space *s, const struct str *texts, size_t n,
+                 struct arena *arena, const struct text_vector **ret, struct fail *reterr)
+{
+    if (!s->encoder || n == 0)
+        return vectors_of(s, texts, n, arena, ret, reterr);
+    struct sha256 *digests = arena_array(arena, n, sizeof(*digests));
+    struct str *missing = arena_array(arena, n, sizeof(*missing));
+    size_t *places = arena_array(arena, n, sizeof(*places)), n_missing = 0;
+    const struct text_vector **made = arena_array(arena, n, sizeof(*made));
+    if (!digests || !missing || !places || !made)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        digests[i] = sha256_of(texts[i]);
+        ret[i] = memory_find(s->memory, &digests[i]);
+        if (ret[i])
+            continue;
+        places[n_missing] = i;
+        missing[n_missing++] = texts[i];
+    }
+    int e = vectors_of(s, missing, n_missing, arena, made, reterr);
+    for (size_t i = 0; i < n_missing && e == 0; i++) {
+        ret[places[i]] = memory_keep(s->memory, &digests[places[i]], made[i]);
+        if (!ret[places[i]])
+            e = -ENOMEM;
+    }
+    return e;
 }
 
 double vector_similarity(const struct vector_space *s, const struct text_vector *a,

@@ -117,6 +117,31 @@ static void banks_cluster_and_score_as_the_reference_says(void **state)
     }
 }
 
+static void examples_are_embedded_once_for_all_banks(void **state)
+{
+    struct fake f = FAKE;
+    struct vector_space *s = fake_space(&f);
+    const struct bank_options o = { true, 0.9, 8, 0.75, 2, 0 };
+    const struct str texts[] = { STR("1 0"), STR("0 1"), STR("") };
+    struct bank *b[3] = { NULL };
+    struct fail fail;
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(bank_new(&b[i], s, texts, 1 + i, &o, &fail), 0);
+    assert_int_equal(f.texts, 2); /* the blank one needs no forward */
+    assert_int_equal(bank_prototypes(b[1]), 2);
+    f.broken = true;
+    struct bank *more = NULL;
+    assert_int_equal(bank_new(&more, s, texts, 2, &o, &fail), 0); /* nothing is asked of it */
+    bank_free(more);
+    more = NULL;
+    const struct str unknown = STR("1 1");
+    assert_int_equal(bank_new(&more, s, &unknown, 1, &o, &fail), FAILED);
+    assert_null(more);
+    for (size_t i = 0; i < 3; i++)
+        bank_free(b[i]);
+    vector_space_free(s);
+}
+
 static void a_blank_text_is_like_nothing(void **state)
 {
     struct fake f = FAKE;
@@ -410,6 +435,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(banks_cluster_and_score_as_the_reference_says),
+        cmocka_unit_test(examples_are_embedded_once_for_all_banks),
         cmocka_unit_test(a_blank_text_is_like_nothing),
         cmocka_unit_test(a_text_too_long_for_the_encoder_is_cut),
         cmocka_unit_test(no_text_of_a_request_is_embedded_twice),
