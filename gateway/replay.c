@@ -313,11 +313,12 @@ static void print_tokens(const char *key, const struct distribution *d, struct b
     buf_addf(b, "\"%s\":[", key);
     for (size_t i = 0; i < d->n; i++) {
         const struct bucket *k = &d->buckets[i];
+        uint64_t sum = k->prompt + k->completion;
         buf_adds(b, i ? ",{\"name\":" : "{\"name\":");
         buf_add_json(b, k->name);
         buf_addf(b, ",\"input_tokens\":%llu,\"output_tokens\":%llu,\"total_tokens\":%llu}",
                  (unsigned long long)k->prompt, (unsigned long long)k->completion,
-                 (unsigned long long)(k->prompt + k->completion));
+                 (unsigned long long)sum);
     }
     buf_addc(b, ']');
 }
@@ -339,13 +340,14 @@ static void print_sums(struct sums *s, struct buf *b)
     for (size_t i = 0; i < sizeof(s->states) / sizeof(s->states[0]); i++)
         buf_addf(b, "%s\"%s\":%zu", i ? "," : "", replay_states[i], s->states[i]);
     buf_addc(b, '}');
+    uint64_t sum = s->prompt + s->completion;
     print_counts("model_selection", &s->models, b);
     print_counts("decision_distribution", &s->decisions, b);
     buf_addf(b,
              ",\"token_volume\":{\"input_tokens\":%llu,\"output_tokens\":%llu,"
              "\"total_tokens\":%llu,\"excluded_record_count\":%zu},\"token_breakdown\":{",
              (unsigned long long)s->prompt, (unsigned long long)s->completion,
-             (unsigned long long)(s->prompt + s->completion), s->unused);
+             (unsigned long long)sum, s->unused);
     print_tokens("by_decision", &s->decisions, b);
     buf_addc(b, ',');
     print_tokens("by_selected_model", &s->models, b);

@@ -1,7 +1,9 @@
-/* JSON bytes → chat request, and the same bytes → completion requests. */
+/* JSON bytes → chat request, completion requests, a question of the router; kept without keys. */
 #include "base/limits.h"
 #include "gateway/api/chat.h"
 #include "gateway/api/completions.h"
+#include "gateway/api/decode.h"
+#include "gateway/redact.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <assert.h>
@@ -22,6 +24,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(fail.message[0]);
     if (completions_decode(&chats, &n, &empty, body, a, &fail) == 0)
         assert(n > 0 && chats[0].is_completion);
+    if (decode_routable(&chat, body, a, &fail) == 0)
+        assert(chat.n_messages > 0 && chat.model.n > 0);
+    else
+        assert(fail.message[0]);
+    assert(redact_keys(body, a).p);
     (void)arena_free(a);
     return 0;
 }
