@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const kind_words[] = { "error", "warning", "ignored" };
 
@@ -49,13 +50,24 @@ const struct problem *problems_at(const struct problems *p, size_t i)
     return i < p->n ? &p->list[i] : NULL;
 }
 
+/* Parts that share a field each check it: the same is said once. */
+static bool said_before(const struct problems *p, enum problem_kind kind, const struct node *at,
+                        const char *path, struct str text)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        const struct problem *q = &p->list[i];
+        if (q->kind == kind && q->line == (at ? at->line : 0) &&
+            q->column == (at ? at->column : 0) && strcmp(q->path, path) == 0 &&
+            str_is(text, q->text))
+            return true;
+    }
+    return false;
+}
+
 int node_problem(struct problems *p, enum problem_kind kind, const struct node *at,
                  const char *path, const char *fmt, ...)
 {
-    p->counts[kind]++;
     int r = kind == PROBLEM_error ? -EINVAL : 0;
-    if (p->n == LIMIT_PROBLEMS)
-        return r;
     char text[1024];
     va_list args;
     va_start(args, fmt);
@@ -63,6 +75,11 @@ int node_problem(struct problems *p, enum problem_kind kind, const struct node *
     va_end(args);
     struct str cut = str_of(text);
     cut.n = str_utf8_whole(cut);
+    if (said_before(p, kind, at, path, cut))
+        return r;
+    p->counts[kind]++;
+    if (p->n == LIMIT_PROBLEMS)
+        return r;
     struct problem *q = &p->list[p->n];
     q->kind = kind;
     q->file = arena_cstr(p->arena, str_of(at && at->file ? at->file : ""));

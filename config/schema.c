@@ -34,6 +34,8 @@ static const char *const kind_needs[] = {
     [OPTION_named] = "a map of names",
     [OPTION_node] = "a value",
     [OPTION_ignored] = "a value",
+    [OPTION_unserved] = "a value",
+    [OPTION_note] = "a text",
 };
 
 static int mismatch(const struct place *p, const struct option *o)
@@ -240,6 +242,43 @@ static int read_list(struct item_list *ret, const struct place *p, const struct 
     return r;
 }
 
+static int read_note(const struct place *p, const struct option *o)
+{
+    bool text = p->at->kind == NODE_scalar || p->at->kind == NODE_null;
+    return text ? 0 : mismatch(p, o);
+}
+
+/* A map, or each of a list of them, by a table whose values nobody wants. */
+static int check_known(const struct place *p, const struct option *table)
+{
+    union discarded nobody = { .number = 0 };
+    if (p->at->kind != NODE_list)
+        return schema_read(&nobody, table, p->at, p->path, p->arena, p->problems);
+    int first = 0;
+    for (size_t i = 0; i < p->at->n; i++) {
+        char path[PATH_BYTES];
+        (void)snprintf(path, sizeof(path), "%s[%zu]", p->path, i);
+        int r = schema_read(&nobody, table, p->at->items[i], path, p->arena, p->problems);
+        first = first < 0 ? first : r;
+    }
+    return first;
+}
+
+/* `key` is where the key stands. */
+static int read_without_effect(const struct place *p, const struct option *o,
+                               const struct node *key)
+{
+    bool off = node_is(node_get(p->at, "enabled"), "false");
+    bool why = o->help && o->help[0];
+    if (o->kind == OPTION_ignored)
+        (void)node_problem(p->problems, PROBLEM_ignored, key, p->path, "has no effect here%s%s",
+                           why ? ": " : "", why ? o->help : "");
+    else if (!off && p->at->kind != NODE_null)
+        (void)node_problem(p->problems, PROBLEM_warning, key, p->path, "is not served yet%s%s",
+                           why ? ": " : "", why ? o->help : "");
+    return o->sub ? check_known(p, o->sub) : 0;
+}
+
 static int read_option(void *member, const struct place *p, const struct option *o)
 {
     switch (o->kind) {
@@ -253,9 +292,11 @@ static int read_option(void *member, const struct place *p, const struct option 
     case OPTION_node:
         *(const struct node **)member = p->at;
         return 0;
+    case OPTION_note:
+        return read_note(p, o);
     case OPTION_ignored:
-        return node_problem(p->problems, PROBLEM_ignored, p->at, p->path, "has no effect here%s%s",
-                            o->help && o->help[0] ? ": " : "", o->help ? o->help : "");
+    case OPTION_unserved:
+        return read_without_effect(p, o, p->at);
     default:
         return read_scalar_option(member, p, o);
     }
@@ -267,6 +308,8 @@ static int set_default(char *into, const struct option *o, const struct place *m
     if (o->def == option_required)
         return node_problem(map->problems, PROBLEM_error, map->at, map->path, "'%s' is missing: %s",
                             o->key, o->help ? o->help : kind_needs[o->kind]);
+    if (o->kind == OPTION_ignored || o->kind == OPTION_unserved)
+        return 0;
     if (o->kind == OPTION_section)
         return schema_read(member, o->sub, NULL, map->path, map->arena, map->problems);
     if (!o->def)
@@ -322,9 +365,13 @@ static int read_present(char *into, const struct option *table, const struct pla
                        STR_ARG(key));
         struct place p = { o ? map->at->items[i] : map->at->key_nodes[i], path, map->arena,
                            map->problems };
-        if (o && o->kind == OPTION_ignored)
-            p.at = map->at->key_nodes[i];
-        int r = o ? read_option(into + o->offset, &p, o) : unknown_key(table, &p, key);
+        int r = 0;
+        if (!o)
+            r = unknown_key(table, &p, key);
+        else if (o->kind == OPTION_ignored || o->kind == OPTION_unserved)
+            r = read_without_effect(&p, o, map->at->key_nodes[i]);
+        else
+            r = read_option(into + o->offset, &p, o);
         first = first < 0 ? first : r;
     }
     return first;
@@ -342,7 +389,7 @@ int schema_read(void *into, const struct option *table, const struct node *map, 
     int first = read_present(into, table, &place);
     for (const struct option *o = table; o->key; o++) {
         bool present = map && node_get(map, o->key);
-        int r = present || o->kind == OPTION_ignored ? 0 : set_default(into, o, &place);
+        int r = present ? 0 : set_default(into, o, &place);
         first = first < 0 ? first : r;
     }
     return first;
@@ -369,7 +416,7 @@ static void print_row(const struct option *o, unsigned indent, struct buf *b)
 void schema_print(const struct option *table, unsigned indent, struct buf *b)
 {
     for (const struct option *o = table; o->key; o++) {
-        if (o->kind == OPTION_ignored)
+        if (o->kind == OPTION_ignored || o->kind == OPTION_unserved)
             continue;
         print_row(o, indent, b);
         if (o->kind == OPTION_section)

@@ -33,7 +33,10 @@ enum option_kind {
     OPTION_named, /* struct item_list: a map from name to struct; `name` goes to the first member, a
                      struct str */
     OPTION_node,  /* const struct node *: anything, read by its owner later */
-    OPTION_ignored, /* accepted, reported as ignored: has no effect here */
+    OPTION_ignored,  /* accepted, reported as ignored: has no effect here */
+    OPTION_unserved, /* accepted, warned about: not served yet. Not when the map says enabled: false
+                      */
+    OPTION_note,     /* a text for people: accepted, kept nowhere */
 };
 
 struct text_list {
@@ -53,8 +56,10 @@ struct option {
     double min, max; /* numbers, bytes, milliseconds; lengths of lists */
     const char *def; /* in the words of the file; NULL: zero. OPTION_REQUIRED: must be given */
     const char *const *words; /* of a word, NULL-terminated */
-    const struct option *sub; /* of a section, list or named */
-    size_t item_size;         /* of a list or named */
+    /* Of a section, list or named. Of what is ignored or unserved: what it must look like (a map,
+     * or a list of them), by a table of OPT_KNOWN_ rows; NULL: anything. */
+    const struct option *sub;
+    size_t item_size; /* of a list or named */
     const char *help;
 };
 
@@ -117,6 +122,47 @@ extern const char option_required[];
     {                                                                                              \
         key, OPTION_ignored, 0, 0, 0, NULL, NULL, NULL, 0, help                                    \
     }
+#define OPT_UNSERVED(key, help)                                                                    \
+    {                                                                                              \
+        key, OPTION_unserved, 0, 0, 0, NULL, NULL, NULL, 0, help                                   \
+    }
+#define OPT_NOTE(key)                                                                              \
+    {                                                                                              \
+        key, OPTION_note, 0, 0, 65536, NULL, NULL, NULL, 0, "for people"                           \
+    }
+#define OPT_IGNORED_MAP(key, sub, help)                                                            \
+    {                                                                                              \
+        key, OPTION_ignored, 0, 0, 0, NULL, NULL, sub, 0, help                                     \
+    }
+#define OPT_UNSERVED_MAP(key, sub, help)                                                           \
+    {                                                                                              \
+        key, OPTION_unserved, 0, 0, 0, NULL, NULL, sub, 0, help                                    \
+    }
+
+/* Rows that are only checked: what they read is thrown away. */
+union discarded {
+    bool flag;
+    uint64_t number;
+    double real;
+    struct str text;
+    struct text_list texts;
+    struct item_list list;
+    const struct node *node;
+    unsigned word;
+};
+#define OPT_KNOWN_FLAG(key) OPT_BOOL(union discarded, flag, key, NULL, "")
+#define OPT_KNOWN_NUMBER(key, max) OPT_UINT(union discarded, number, key, 0, max, NULL, "")
+#define OPT_KNOWN_REAL(key, min, max) OPT_FLOAT(union discarded, real, key, min, max, NULL, "")
+#define OPT_KNOWN_TEXT(key) OPT_TEXT(union discarded, text, key, NULL, "")
+#define OPT_KNOWN_WORD(key, words) OPT_WORD(union discarded, word, key, words, NULL, "")
+#define OPT_KNOWN_TEXTS(key) OPT_TEXTS(union discarded, texts, key, 10000, "")
+#define OPT_KNOWN_LIST(key, sub)                                                                   \
+    OPT_LIST(union discarded, list, key, 10000, sub, union discarded, "")
+#define OPT_KNOWN_MAP(key, sub)                                                                    \
+    {                                                                                              \
+        key, OPTION_section, 0, 0, 0, NULL, NULL, sub, 0, ""                                       \
+    }
+#define OPT_KNOWN_ANY(key) OPT_NODE(union discarded, node, key, "")
 #define OPT_END                                                                                    \
     {                                                                                              \
         NULL, OPTION_ignored, 0, 0, 0, NULL, NULL, NULL, 0, NULL                                   \

@@ -84,9 +84,12 @@ static int add_link(struct chain *c, const struct node *n, const char *path, str
         return r;
     const struct node *at = node_get(n, "type");
     const struct plugin_type *type = find_type(e.type);
+    if (!type && is_ignored(e.type) &&
+        node_is(node_get(node_get(n, "configuration"), "enabled"), "false"))
+        return 0;
     if (!type && is_ignored(e.type))
-        return node_problem(p, PROBLEM_ignored, at, path,
-                            "the plugin '" STR_FMT "' is not served yet and has no effect",
+        return node_problem(p, PROBLEM_warning, at, path,
+                            "is not served yet: the plugin '" STR_FMT "' has no effect",
                             STR_ARG(e.type));
     if (!type)
         return unknown_type(e.type, at, path, p);

@@ -42,7 +42,9 @@ struct policy {
 
 struct model_price {
     struct str name;
-    double prompt, completion; /* per million tokens */
+    double prompt, completion;  /* per million tokens */
+    double cached, cache_write; /* likewise, of those that a cache holds; -1: not given */
+    struct str currency;
 };
 
 struct model_names {

@@ -1,5 +1,6 @@
 #include "router/profiles.h"
 
+#include "router/accepted.h"
 #include "router/selection/adaptation.h"
 #include "router/selection/prices.h"
 
@@ -9,18 +10,6 @@
 enum { MAX_ENTRIES = 10000 };
 
 /* ---- tables ---- */
-
-struct defaults {
-    struct str model, effort;
-    const struct node *families;
-};
-
-static const struct option defaults_options[] = {
-    OPT_TEXT(struct defaults, model, "default_model", NULL, "answers what no decision matches"),
-    OPT_TEXT(struct defaults, effort, "default_reasoning_effort", NULL, "low, medium or high"),
-    OPT_NODE(struct defaults, families, "reasoning_families", "how models are told to reason"),
-    OPT_END,
-};
 
 enum { SEMANTICS_auto, SEMANTICS_lexical, SEMANTICS_encoder };
 static const char *const semantics_words[] = { "auto", "lexical", "encoder", NULL };
@@ -44,25 +33,30 @@ static const struct option global_router_options[] = {
              "whether /v1/models lists them"),
     OPT_IGNORED("config_source", "the configuration is this file"),
     OPT_IGNORED("clear_route_cache", "there is no proxy in front"),
-    OPT_IGNORED("streamed_body", "bodies are read as they come"),
-    OPT_IGNORED("skip_processing", "there is no proxy in front"),
+    OPT_IGNORED_MAP("streamed_body", accepted_streamed_body, "bodies are read as they come"),
+    OPT_UNSERVED_MAP("skip_processing", accepted_skip, "requests that ask not to be routed"),
     OPT_NODE(struct global_router, selection, "model_selection", "how a candidate is picked"),
     OPT_NODE(struct global_router, learning, "learning", "what experience may change"),
-    OPT_IGNORED("*", "not known to this version"),
     OPT_END,
 };
 
 struct global_section {
-    const struct node *router, *catalog;
+    const struct node *router;
+    union discarded nobody;
 };
+
+#define ACCEPTED(key, table)                                                                       \
+    {                                                                                              \
+        key, OPTION_section, offsetof(struct global_section, nobody), 0, 0, NULL, NULL, table, 0,  \
+            "see the policy language"                                                              \
+    }
 
 static const struct option global_options[] = {
     OPT_NODE(struct global_section, router, "router", "names and strategy"),
-    OPT_NODE(struct global_section, catalog, "model_catalog", "classifiers and embeddings"),
-    OPT_IGNORED("services", "settings of its own containers"),
-    OPT_IGNORED("stores", "settings of its own containers"),
-    OPT_IGNORED("integrations", "settings of its own containers"),
-    OPT_IGNORED("*", "not known to this version"),
+    ACCEPTED("model_catalog", accepted_catalog),
+    ACCEPTED("services", accepted_services),
+    ACCEPTED("stores", accepted_stores),
+    ACCEPTED("integrations", accepted_integrations),
     OPT_END,
 };
 
@@ -222,22 +216,20 @@ static int collect_models(struct load *l)
 static int read_providers(struct load *l)
 {
     struct router *r = l->r;
-    const struct node *providers = r->config->providers;
-    const struct node *at = providers ? node_get(providers, "defaults") : NULL;
-    struct defaults d = { { NULL, 0 } };
-    int e = schema_read(&d, defaults_options, at, "providers.defaults", r->arena, l->p);
+    const struct node *at = node_get(r->config->providers, "defaults");
+    const struct providers_source source = { r->config, r->arena, l->p };
+    int e = providers_load(&r->providers, &source);
     if (e < 0)
         return e;
-    r->default_effort = d.effort;
-    r->default_model = d.model;
+    r->default_model = r->providers.default_model;
     model_names_split(&r->models, &r->default_model, &r->default_adapter);
-    if (d.model.n && !model_names_have(&r->models, r->default_model))
+    if (r->default_model.n && !model_names_have(&r->models, r->default_model))
         return node_problem(l->p, PROBLEM_error, node_get(at, "default_model"),
                             "providers.defaults.default_model",
                             "the model '%.*s' is not known; models are those of engine.models, "
                             "providers.models and routing.modelCards",
-                            STR_ARG(d.model));
-    if (d.model.n == 0 && r->config->engine.models.n)
+                            STR_ARG(r->providers.default_model));
+    if (r->default_model.n == 0 && r->config->engine.models.n)
         r->default_model = ((const struct config_model *)r->config->engine.models.items)->name;
     if (r->default_model.n == 0 && r->config->routing)
         (void)node_problem(l->p, PROBLEM_warning, r->config->routing, "routing",
@@ -273,7 +265,7 @@ static int open_space(struct load *l, unsigned semantics, const struct node *at)
 static int read_global(struct load *l)
 {
     struct router *r = l->r;
-    struct global_section global = { NULL, NULL };
+    struct global_section global = { .router = NULL };
     struct global_router g = { 0 };
     int e = schema_read(&global, global_options, r->config->global, "global", r->arena, l->p);
     int k = schema_read(&g, global_router_options, global.router, "global.router", r->arena, l->p);
@@ -292,6 +284,9 @@ static int read_global(struct load *l)
         names[n++] = g.auto_name;
     r->auto_names = (struct text_list){ names, n };
     struct defaults_source s = { g.selection, selection_names, r->config->folder, r->arena, l->p };
+    e = accepted_listeners(r->config, r->arena, l->p);
+    if (e < 0)
+        return e;
     e = learning_settings_read(&r->learning, g.learning, r->arena, l->p);
     if (e == 0)
         e = selection_defaults_read(&r->selection, &s);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "router/policy.h"
+#include "router/providers.h"
 #include "router/selection/defaults.h"
 
 #define ROUTER_ARENA                                                                               \
@@ -27,7 +28,8 @@ struct router {
     struct text_list auto_names;
     struct item_list cards; /* struct model_card */
     struct model_names models;
-    struct str default_model, default_adapter, default_effort;
+    struct providers providers;
+    struct str default_model, default_adapter;
     struct learning_settings learning;
     struct selection_defaults selection;
     bool keeps_sessions;

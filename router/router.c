@@ -162,7 +162,9 @@ static int use_decision(const struct router *r, const struct decision *d, struct
     ret->adapter = ref->lora_name;
     ret->use_reasoning = ref->use_reasoning;
     if (ref->use_reasoning)
-        ret->reasoning_effort = ref->reasoning_effort.n ? ref->reasoning_effort : r->default_effort;
+        ret->reasoning_effort =
+            ref->reasoning_effort.n ? ref->reasoning_effort : r->providers.default_effort;
+    providers_reasoning(&r->providers, ret);
     return 0;
 }
 

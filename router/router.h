@@ -199,6 +199,11 @@ struct route {
     struct str category;         /* x-vsr-selected-category: the matched domain, or empty */
     bool use_reasoning;
     struct str reasoning_effort;
+    /* How the model's template is told (providers.defaults.reasoning_families): a variable of it,
+     * true or false or a text. Empty: nothing is said. */
+    struct str reasoning_key, reasoning_value;
+    bool reasoning_is_text;
+    bool reasoning_yields; /* what the client says of it goes before */
     double confidence;
     const struct node
         *plugins; /* the decision's plugin list, NULL when none; borrowed from the snapshot */

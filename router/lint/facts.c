@@ -56,6 +56,23 @@ static size_t intern(struct facts *f, struct table *t, const struct buf *key, bo
     return i;
 }
 
+size_t facts_levels(enum family family)
+{
+    const char *const *levels = signal_families[family]->levels;
+    size_t n = 0;
+    while (levels && levels[n])
+        n++;
+    return n ? n : 1;
+}
+
+struct str facts_rule_name(const struct signal *s)
+{
+    struct str base = s->name, level;
+    if (signal_families[s->family]->levels)
+        (void)str_cut(s->name, ':', &base, &level);
+    return base;
+}
+
 static void read_rules(struct facts *f)
 {
     const struct policy *p = f->policy;
@@ -67,11 +84,12 @@ static void read_rules(struct facts *f)
         const struct signal *s = &p->signals[i];
         bool is_new = false;
         add_key(&key, str_of(signal_types[s->family]));
-        add_key(&key, s->name);
+        add_key(&key, facts_rule_name(s));
         size_t k = intern(f, &f->rule_table, &key, &is_new);
         if (f->no_memory)
             return;
-        f->rules[i].node = node_at(node_get(signals, signal_keys[s->family]), s->rule);
+        f->rules[i].node =
+            node_at(node_get(signals, signal_keys[s->family]), s->rule / facts_levels(s->family));
         f->rules[i].next = is_new ? SIZE_MAX : f->named[k];
         f->named[k] = i;
     }
@@ -94,7 +112,10 @@ size_t facts_rule(const struct facts *f, struct str type, struct str name)
 static void mark_signal(void *ctx, size_t signal)
 {
     struct facts *f = ctx;
-    f->rules[signal].used = true;
+    const struct signal *s = &f->policy->signals[signal];
+    size_t levels = facts_levels(s->family), first = signal - s->rule % levels;
+    for (size_t i = 0; i < levels; i++) /* whoever asks for one level uses the rule */
+        f->rules[first + i].used = true;
 }
 
 static void mark_leaf(struct facts *f, const struct node *leaf)

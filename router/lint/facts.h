@@ -37,6 +37,11 @@ struct facts {
     bool no_memory;
 };
 
+/* Signals of one rule of a family. */
+size_t facts_levels(enum family family);
+/* The name of a signal's rule: without its level. */
+struct str facts_rule_name(const struct signal *s);
+
 /* Fills all but arena, policy, routing, path and p. 0 or -ENOMEM. */
 int facts_make(struct facts *f) MUST_USE;
 

@@ -24,18 +24,19 @@ static void check_family(struct facts *f, enum family family)
     const struct family_state *s = &f->policy->families[family];
     CLEANUP(buf_done) struct buf names = BUF_INIT(4096);
     size_t n = 0, first = SIZE_MAX;
-    for (size_t i = s->first; i < s->first + s->n; i++) {
+    size_t levels = facts_levels(family);
+    for (size_t i = s->first; i < s->first + s->n; i += levels) {
         if (f->rules[i].used || !f->rules[i].node)
             continue;
         first = first == SIZE_MAX ? i : first;
-        add_name(&names, f->policy->signals[i].name, n++);
+        add_name(&names, facts_rule_name(&f->policy->signals[i]), n++);
     }
     if (n == 0)
         return;
     end_names(&names, n);
     char path[PATH_BYTES];
     (void)snprintf(path, sizeof(path), "%s.signals.%s[%zu]", f->path, signal_keys[family],
-                   f->policy->signals[first].rule);
+                   f->policy->signals[first].rule / levels);
     (void)node_problem(f->p, PROBLEM_warning, f->rules[first].node, path,
                        "no decision depends on the %s signal%s %s; use or remove %s",
                        signal_types[family], n > 1 ? "s" : "", names.p ? names.p : "",

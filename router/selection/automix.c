@@ -21,7 +21,7 @@ static const struct option options[] = {
               "quality that the dearest candidate's price is worth"),
     OPT_FLOAT(struct automix, discount, "discount_factor", 0, 1, "0.95", "of an escalation"),
     OPT_IGNORED("use_logprob_verification", "how often answers hold is observed at run time"),
-    OPT_IGNORED("description", "for people"),
+    OPT_NOTE("description"),
     OPT_END,
 };
 

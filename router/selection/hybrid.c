@@ -32,7 +32,7 @@ static const struct option options[] = {
               "within it of the best, the cheapest answers"),
     OPT_BOOL(struct hybrid, normalize, "normalize_scores", "true",
              "spread each part over 0 to 1 among the candidates"),
-    OPT_IGNORED("description", "for people"),
+    OPT_NOTE("description"),
     OPT_END,
 };
 

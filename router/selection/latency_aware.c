@@ -18,7 +18,7 @@ static const struct option options[] = {
              "of the time per output token; 0: not looked at"),
     OPT_UINT(struct latency_aware, ttft, "ttft_percentile", 0, 100, "0",
              "of the time to the first token; 0: not looked at"),
-    OPT_IGNORED("description", "for people"),
+    OPT_NOTE("description"),
     OPT_END,
 };
 

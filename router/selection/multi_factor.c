@@ -56,7 +56,7 @@ static const struct option options[] = {
              "of the latencies that count"),
     OPT_WORD(struct multi_factor, on_empty, "on_no_candidates", on_empty, "cheapest",
              "when every candidate is beyond a ceiling"),
-    OPT_IGNORED("description", "for people"),
+    OPT_NOTE("description"),
     OPT_END,
 };
 

@@ -10,9 +10,11 @@ static const struct option options[] = {
     OPT_FLOAT(struct model_price, prompt, "prompt_per_1m", 0, MAX_PRICE, "0", "tokens read"),
     OPT_FLOAT(struct model_price, completion, "completion_per_1m", 0, MAX_PRICE, "0",
               "tokens written"),
-    OPT_IGNORED("currency", "prices are compared with each other only"),
-    OPT_IGNORED("cached_input_per_1m", "selection looks at prompt and completion"),
-    OPT_IGNORED("cache_write_per_1m", "selection looks at prompt and completion"),
+    OPT_TEXT(struct model_price, currency, "currency", NULL, "of all of them the same"),
+    OPT_FLOAT(struct model_price, cached, "cached_input_per_1m", -1, MAX_PRICE, "-1",
+              "tokens read from a cache"),
+    OPT_FLOAT(struct model_price, cache_write, "cache_write_per_1m", -1, MAX_PRICE, "-1",
+              "tokens read and put into one"),
     OPT_END,
 };
 
@@ -42,16 +44,36 @@ int prices_load(struct model_names *names, const struct node *models, struct are
         price->name = name->scalar;
         first = first < 0 ? first : e;
     }
+    for (size_t i = 1; i < names->n_prices; i++)
+        if (all[i].currency.n && all[0].currency.n && !str_eq(all[i].currency, all[0].currency)) {
+            (void)node_problem(p, PROBLEM_warning, models, "providers.models",
+                               "prices are in %.*s and in %.*s, and compared as they stand",
+                               STR_ARG(all[0].currency), STR_ARG(all[i].currency));
+            break;
+        }
     if (names->n_prices)
         qsort(all, names->n_prices, sizeof(*all), by_name);
     return first;
 }
 
-double price_of(const struct model_names *names, struct str model)
+static const struct model_price *find(const struct model_names *names, struct str model)
 {
     struct model_price key = { .name = model };
-    const struct model_price *found =
-        names->n_prices ? bsearch(&key, names->prices, names->n_prices, sizeof(key), by_name)
-                        : NULL;
+    return names->n_prices ? bsearch(&key, names->prices, names->n_prices, sizeof(key), by_name)
+                           : NULL;
+}
+
+double price_of(const struct model_names *names, struct str model)
+{
+    const struct model_price *found = find(names, model);
     return found ? (found->prompt + found->completion) / 2 : -1;
+}
+
+double price_saved(const struct model_names *names, struct str model)
+{
+    const struct model_price *found = find(names, model);
+    if (!found || found->cached < 0)
+        return 0;
+    double prompt = found->cache_write > found->prompt ? found->cache_write : found->prompt;
+    return prompt > found->cached ? (prompt - found->cached) / 2 : 0;
 }

@@ -11,3 +11,6 @@ int prices_load(struct model_names *names, const struct node *models, struct are
 
 /* Mean of prompt and completion per million tokens; -1: unknown. */
 double price_of(const struct model_names *names, struct str model);
+
+/* How much of it a cache that holds the whole prompt saves: the mean again; 0: nothing is known. */
+double price_saved(const struct model_names *names, struct str model);

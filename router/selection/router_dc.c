@@ -22,7 +22,7 @@ static const struct option options[] = {
     OPT_IGNORED("dimension_size", "vectors have the dimensions of their model"),
     OPT_IGNORED("use_query_contrastive", "of training"),
     OPT_IGNORED("use_model_contrastive", "of training"),
-    OPT_IGNORED("description", "for people"),
+    OPT_NOTE("description"),
     OPT_END,
 };
 

@@ -88,7 +88,8 @@ static int read_settings(struct decision *d, const struct node *block,
 struct candidate candidate_of(const struct model_ref *ref, const struct model_names *models)
 {
     const struct model_card *cards = models->cards->items;
-    struct candidate c = { .cost = price_of(models, ref->model) };
+    struct candidate c = { .cost = price_of(models, ref->model),
+                           .saved = price_saved(models, ref->model) };
     struct str adapter = ref->lora_name, alias;
     (void)str_cut(ref->lora_name, '@', &adapter, &alias);
     for (size_t i = 0; i < models->cards->n; i++) {
@@ -256,7 +257,9 @@ static double max_cost(const struct decision *d)
 
 double pick_cost_share(const struct pick_context *in, size_t i)
 {
-    double cost = in->decision->candidates[i].cost;
+    const struct candidate *c = &in->decision->candidates[i];
+    const struct candidate_state *s = &in->states[i];
+    double cost = c->cost - (s->known & KNOWN_prefix ? s->prefix * c->saved : 0);
     return cost > 0 && in->max_cost > 0 ? cost / in->max_cost : 0;
 }
 

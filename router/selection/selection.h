@@ -15,7 +15,8 @@ struct candidate {
     double quality;                       /* of its model card, 0…1; 0: unknown */
     struct str description;               /* of its adapter, else of its model card */
     const struct text_list *capabilities; /* of its model card; NULL: no card */
-    double cost; /* per million tokens, mean of prompt and completion; -1: unknown */
+    double cost;  /* per million tokens, mean of prompt and completion; -1: unknown */
+    double saved; /* of it, where a cache holds the whole prompt */
 };
 
 struct pick_context {

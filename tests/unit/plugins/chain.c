@@ -26,9 +26,9 @@ static const struct {
     { "[{type: router_replay, configuration: {max_records: 0, max_body_bytes: 4096}}]", 0, 0,
       NULL },
     /* known, not served */
-    { "[{type: semantic-cache, configuration: {enabled: true}}]", 0, PROBLEM_ignored,
+    { "[{type: semantic-cache, configuration: {enabled: true}}]", 0, PROBLEM_warning,
       "semantic-cache" },
-    { "[{type: rag}]", 0, PROBLEM_ignored, "rag" },
+    { "[{type: rag}]", 0, PROBLEM_warning, "rag" },
     { "[{type: pii, configuration: {entities: {PERSON: block}}}]", 0, PROBLEM_ignored, "PERSON" },
     { "[{type: system_prompt}]", 0, PROBLEM_warning, "empty" },
     /* mistakes */

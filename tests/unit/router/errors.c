@@ -155,6 +155,23 @@ static void errors_name_place_and_remedy(void **state)
           "twice\n" },
         { MODELS "recipes: [{name: a, routing: {}}, {name: a, routing: {}}]\n",
           "policy.yaml:2:42: error: recipes[1].name: the recipe 'a' is defined twice\n" },
+        /* what nobody acts on is known all the same */
+        { MODELS "global: {stores: {memory: {bakend: milvus}}}\n",
+          "policy.yaml:2:28: error: global.stores.memory.bakend: unknown key; did you mean "
+          "'backend'?" },
+        { MODELS "global: {service: {}}\n",
+          "policy.yaml:2:10: error: global.service: unknown key; did you mean" },
+        { MODELS "global: {services: {router_replay: {enabled: maybe}}}\n",
+          "policy.yaml:2:46: error: global.services.router_replay.enabled: 'maybe' is not true or "
+          "false" },
+        { MODELS "global: {model_catalog: {modules: {complexty: {}}}}\n",
+          "policy.yaml:2:36: error: global.model_catalog.modules.complexty: unknown key; did you" },
+        { MODELS "listeners: [{port: 80, adress: x}]\n",
+          "policy.yaml:2:24: error: listeners[0].adress: unknown key; did you mean 'address'?" },
+        { "providers: {models: [{name: m, reliability: {retries: 2}}]}\n",
+          "policy.yaml:1:46: error: providers.models[0].reliability.retries: unknown key" },
+        { "providers: {models: [{name: m, api_format: grpc}]}\n",
+          "policy.yaml:1:44: error: providers.models[0].api_format: 'grpc' is not one of openai" },
     };
     check(rows, ARRAY_LEN(rows), true);
 }
@@ -171,8 +188,18 @@ static void what_is_not_served_is_warned_about_and_loads(void **state)
           "policy.yaml:4:53: warning: routing.decisions[0].algorithm.knn: the first candidate is "
           "taken: no file is named; train one with `rootstock selection train --kind knn` and set "
           "global.router.model_selection.ml.knn.pretrained_path\n" },
-        { MODELS "global: {services: {}}\n",
-          "policy.yaml:2:10: ignored: global.services: has no effect here" },
+        { MODELS "global: {services: {startup_status: {store_backend: file}}}\n",
+          "policy.yaml:2:21: ignored: global.services.startup_status: has no effect here" },
+        { MODELS "global: {stores: {memory: {backend: milvus}}}\n",
+          "policy.yaml:2:19: warning: global.stores.memory: is not served yet" },
+        { "providers: {models: [{name: m, backend_refs: [{endpoint: 'x:1'}]}]}\n",
+          "policy.yaml:1:21: warning: providers.models: 1 of 1 are models behind" },
+        { "providers: {models: [{name: m, pricing: {currency: USD}}, {name: n, pricing: {currency:"
+          " EUR}}]}\n",
+          "policy.yaml:1:21: warning: providers.models: prices are in USD and in EUR" },
+        { "providers: {models: [{name: m, reasoning_family: q}]}\n",
+          "policy.yaml:1:50: warning: providers.models[0].reasoning_family: "
+          "providers.defaults.reasoning_families has no 'q'" },
         { MODELS "routing:\n  modelCards: [{name: m, loras: [{name: sql}]}]\n  decisions:\n"
                  "    - {name: d, modelRefs: [{model: m, lora_name: sqk}]}\n",
           "policy.yaml:5:29: warning: routing.decisions[0].modelRefs[0].model: the model card of "
