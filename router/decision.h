@@ -10,12 +10,15 @@
 
 enum rule_op { RULE_and, RULE_or, RULE_not, RULE_signal, RULE_projection };
 
+struct label_leaf; /* router/rules.h */
+
 struct rule {
     enum rule_op op;
-    size_t index;          /* of the signal, or of the projection's output */
-    struct str type, name; /* of a leaf, as written */
-    enum truth on_error;   /* what an unknown leaf counts as; TRUTH_unknown: stays so */
-    struct rule *children; /* in the arena; cheapest first */
+    size_t index;                   /* of the signal, or of the projection's output */
+    struct str type, name;          /* of a leaf, as written */
+    enum truth on_error;            /* what an unknown leaf counts as; TRUTH_unknown: stays so */
+    const struct label_leaf *label; /* of a leaf that asks for one label; NULL: it does not */
+    struct rule *children;          /* in the arena; cheapest first */
     size_t n;
     unsigned cost; /* rank of the dearest family below */
 };

@@ -1,6 +1,7 @@
 #include "router/evaluate.h"
 
 #include "base/clock.h"
+#include "router/rules.h"
 
 #include <errno.h>
 
@@ -125,9 +126,23 @@ struct signal_value evaluation_output(struct evaluation *e, size_t i)
     return e->outputs[i];
 }
 
+/* A leaf that asks for one label: unknown where its classifier is. */
+static struct verdict ask_label(struct evaluation *e, const struct label_leaf *l)
+{
+    const struct family_state *f = &e->policy->families[l->family];
+    double p = 0;
+    if (!f->state || l->label < 0 ||
+        signal_families[l->family]->probability(f->state, &e->view, l->rule, l->label, &p) < 0)
+        return (struct verdict){ TRUTH_unknown, 0 };
+    bool match = l->given ? predicate_holds(&l->when, p) : p > 0.5;
+    return (struct verdict){ match ? TRUTH_true : TRUTH_false, match ? p : 0 };
+}
+
 struct verdict evaluation_leaf(void *ctx, const struct rule *leaf)
 {
     struct evaluation *e = ctx;
+    if (leaf->label)
+        return ask_label(e, leaf->label);
     struct signal_value v = leaf->op == RULE_projection ? evaluation_output(e, leaf->index)
                                                         : evaluation_signal(e, leaf->index);
     return (struct verdict){ v.value, v.confidence };

@@ -168,6 +168,34 @@ static int compile_signal(const struct rules_source *s, struct rule *r, const st
     return 0;
 }
 
+/* What a leaf asks of a classifier: which label, and how likely it must be. */
+static int compile_label(const struct rules_source *s, struct rule *r, const struct raw *raw,
+                         const struct node *at, const char *path)
+{
+    const struct signal *signal = &s->policy->signals[r->index];
+    const struct signal_family *family = signal_families[signal->family];
+    const void *state = s->policy->families[signal->family].state;
+    if (!family->label || !raw->label.n || !state)
+        return 0; /* unknown, or the rule itself is meant */
+    struct label_leaf *l = arena_alloc(s->arena, sizeof(*l));
+    char sub[PATH_BYTES];
+    if (!l)
+        return -ENOMEM;
+    (void)snprintf(sub, sizeof(sub), "%s.predicate", path);
+    *l = (struct label_leaf){ signal->family, signal->rule, -1, raw->predicate != NULL, { 0 } };
+    l->label = family->label(state, signal->rule, raw->label);
+    int e = predicate_read(&l->when, raw->predicate, sub, s->arena, s->p);
+    if (e < 0)
+        return e;
+    r->label = l;
+    if (l->label < 0)
+        (void)node_problem(s->p, PROBLEM_warning, at, path,
+                           "'%.*s' is no label of the classifier '%.*s', or has no model: the leaf "
+                           "is unknown",
+                           STR_ARG(raw->label), STR_ARG(r->name));
+    return 0;
+}
+
 static int compile_leaf(const struct rules_source *s, struct rule *r, const struct raw *raw,
                         const struct node *at, const char *path)
 {
@@ -183,8 +211,10 @@ static int compile_leaf(const struct rules_source *s, struct rule *r, const stru
     (void)snprintf(sub, sizeof(sub), "%s.name", path);
     if (str_is(raw->type, "projection"))
         return compile_projection(s, r, name, sub);
-    if (signal_family_of(raw->type) >= 0)
-        return compile_signal(s, r, name, sub);
+    if (signal_family_of(raw->type) >= 0) {
+        int e = compile_signal(s, r, name, sub);
+        return e < 0 || r->op != RULE_signal ? e : compile_label(s, r, raw, at, path);
+    }
     const struct node *type = node_get(at, "type");
     (void)snprintf(sub, sizeof(sub), "%s.type", path);
     return unknown_type(s, raw->type, type ? type : at, sub);

@@ -12,6 +12,15 @@ struct rules_source {
     struct problems *p;
 };
 
+/* A leaf that asks for one label of a classifier. */
+struct label_leaf {
+    enum family family;
+    size_t rule;           /* in its family */
+    int label;             /* as the family numbers it */
+    bool given;            /* there is a predicate; else the label must be likelier than not */
+    struct predicate when; /* of its probability */
+};
+
 /* Fills d->rules, d->always and d->on_unknown. 0, -EINVAL (problems were added), -ENOMEM. */
 int rules_compile(struct decision *d, const struct rules_source *s) MUST_USE;
 

@@ -202,9 +202,8 @@ static void score_text(const struct plan *p, const struct classifier_file *c, st
 {
     CLEANUP(arena_freep) struct arena *a = arena_new(TEXT_BYTES);
     struct features f = { 0 };
-    if (!a || classifier_features(&f, text, a) < 0)
+    if (!a || classifier_read_text(&f, &p->background, text, a) < 0)
         die("no memory", "scoring");
-    background_weigh(&p->background, &f);
     classifier_file_scores(c, &f, ret_scores);
 }
 

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <math.h>
 
+#include "router/vectors/words.h"
+
 enum { VERSION = 1, BYTE_MAX = 255 };
 
 struct head {
@@ -10,6 +12,7 @@ struct head {
     uint32_t version, feature_bits, fingerprint;
     float step;
 };
+static const float DENSE = 0.7f; /* chosen by cross-validation */
 static const char MAGIC[8] = { 'r', 's', 'r', 'a', 'r', 'i', 't', 'y' };
 
 int features_fingerprint(uint32_t *ret)
@@ -73,4 +76,28 @@ void background_weigh(const struct background *b, struct features *f)
     for (uint32_t i = 0; i < f->n; i++)
         f->value[i] *= 1 + b->step * (float)b->rarity[f->id[i]];
     features_weigh(f, NULL);
+}
+
+int background_features(const struct background *b, const struct features *hashed,
+                        struct str folded, struct arena *arena, struct features *ret)
+{
+    uint32_t n = hashed->n;
+    struct features f = *hashed;
+    f.id = arena_array(arena, (size_t)n + WORDS_WIDTH, sizeof(*f.id));
+    f.value = arena_array(arena, (size_t)n + WORDS_WIDTH, sizeof(*f.value));
+    if (!f.id || !f.value)
+        return -ENOMEM;
+    if (n) {
+        memcpy(f.id, hashed->id, n * sizeof(*f.id));
+        memcpy(f.value, hashed->value, n * sizeof(*f.value));
+    }
+    background_weigh(b, &f);
+    words_vector(folded, f.value + n);
+    for (uint32_t k = 0; k < WORDS_WIDTH; k++) {
+        f.id[n + k] = FEATURE_BUCKETS - WORDS_WIDTH + k;
+        f.value[n + k] *= DENSE;
+    }
+    f.n += WORDS_WIDTH;
+    *ret = f;
+    return 0;
 }

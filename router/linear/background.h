@@ -28,6 +28,14 @@ int background_write(const struct rarity *r, struct buf *out) MUST_USE;
 void background_weigh(const struct background *b, struct features *f);
 
 /*
+ * What a classifier reads of a text: `hashed` (as features_of gives them, unchanged) weighed, and
+ * the vector of its words (router/vectors/words.h), of length DENSE, under the last ids. Memory is
+ * the arena's. 0 or -ENOMEM.
+ */
+int background_features(const struct background *b, const struct features *hashed,
+                        struct str folded, struct arena *arena, struct features *ret) MUST_USE;
+
+/*
  * What identifies the way from a text to its features: files made with another one are refused.
  * Reads a short text each time. 0 or -ENOMEM.
  */

@@ -30,20 +30,39 @@ struct str classifier_label(const struct classifier *c, uint32_t i)
     return c->labels[i];
 }
 
-int classifier_features(struct features *ret, struct str text, struct arena *arena)
+static struct str fold(struct str text, struct arena *arena)
 {
     struct str valid = unicode_valid_text(text, arena);
-    struct str folded = valid.p ? unicode_fold_text(valid, arena) : valid;
+    return valid.p ? unicode_fold_text(valid, arena) : valid;
+}
+
+int classifier_features(struct features *ret, struct str text, struct arena *arena)
+{
+    struct str folded = fold(text, arena);
     return folded.p ? features_of(ret, folded, arena) : -ENOMEM;
 }
 
-/* The same, only the result in `keep`. */
-static int read_example(struct features *ret, struct str text, struct arena *keep)
+int classifier_read_text(struct features *ret, const struct background *b, struct str text,
+                         struct arena *arena)
+{
+    struct str folded = fold(text, arena);
+    struct features f = { 0 };
+    if (!folded.p || features_of(&f, folded, arena) < 0)
+        return -ENOMEM;
+    return background_features(b, &f, folded, arena, ret);
+}
+
+/* The features, read over a background or not yet weighed; only the result in `keep`. */
+static int read_example(struct features *ret, const struct background *b, struct str text,
+                        struct arena *keep)
 {
     CLEANUP(arena_freep) struct arena *scratch = arena_new(SCRATCH_BYTES);
     struct features f = { 0 };
-    if (!scratch || classifier_features(&f, text, scratch) < 0)
+    if (!scratch)
         return -ENOMEM;
+    int r = b ? classifier_read_text(&f, b, text, scratch) : classifier_features(&f, text, scratch);
+    if (r < 0)
+        return r;
     *ret = f;
     ret->id = arena_array(keep, f.n, sizeof(*f.id));
     ret->value = arena_array(keep, f.n, sizeof(*f.value));
@@ -88,7 +107,8 @@ static int set_labels(struct classifier *c, const struct str *labels, uint32_t n
     return 0;
 }
 
-static int read_name(struct features *ret, struct str label, struct arena *keep)
+static int read_name(struct features *ret, const struct background *b, struct str label,
+                     struct arena *keep)
 {
     char *spaced = arena_cstr(keep, label);
     if (!spaced)
@@ -96,15 +116,7 @@ static int read_name(struct features *ret, struct str label, struct arena *keep)
     for (size_t i = 0; i < label.n; i++)
         if (spaced[i] == '_')
             spaced[i] = ' ';
-    return read_example(ret, (struct str){ spaced, label.n }, keep);
-}
-
-static void weigh(const struct classifier *c, struct features *f)
-{
-    if (c->rarity)
-        features_weigh(f, c->rarity);
-    else
-        background_weigh(&c->background, f);
+    return read_example(ret, b, (struct str){ spaced, label.n }, keep);
 }
 
 int classifier_train(struct classifier **ret, const struct str *labels,
@@ -131,8 +143,8 @@ int classifier_train_on(struct classifier **ret, const struct background *backgr
         e[i] = (struct linear_example){ &f[i], i < n ? examples[i].label : (uint32_t)(i - n) };
         if (e[i].y >= o->classes)
             return -EINVAL;
-        int r = i < n ? read_example(&f[i], examples[i].text, keep)
-                      : read_name(&f[i], labels[i - n], keep);
+        int r = i < n ? read_example(&f[i], background, examples[i].text, keep)
+                      : read_name(&f[i], background, labels[i - n], keep);
         if (r < 0)
             return r;
     }
@@ -140,8 +152,8 @@ int classifier_train_on(struct classifier **ret, const struct background *backgr
         c->background = *background;
     else if (set_rarity(c, f, n) < 0)
         return -ENOMEM;
-    for (size_t i = 0; i < all; i++)
-        weigh(c, &f[i]);
+    for (size_t i = 0; i < all && c->rarity; i++)
+        features_weigh(&f[i], c->rarity);
     c->temperature = 1;
     int r = linear_train(&c->linear, e, all, o);
     if (r < 0)
@@ -154,9 +166,12 @@ int classifier_scores(const struct classifier *c, struct str text, float *ret_sc
                       struct arena *arena)
 {
     struct features f = { 0 };
-    if (classifier_features(&f, text, arena) < 0)
-        return -ENOMEM;
-    weigh(c, &f);
+    int r = c->rarity ? classifier_features(&f, text, arena)
+                      : classifier_read_text(&f, &c->background, text, arena);
+    if (r < 0)
+        return r;
+    if (c->rarity)
+        features_weigh(&f, c->rarity);
     linear_scores(c->linear, &f, ret_scores);
     return 0;
 }

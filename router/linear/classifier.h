@@ -35,6 +35,9 @@ uint32_t classifier_classes(const struct classifier *c);
 struct str classifier_label(const struct classifier *c, uint32_t i); /* borrowed */
 /* The features of any bytes, not yet weighed; all memory is the arena's. 0 or -ENOMEM. */
 int classifier_features(struct features *ret, struct str text, struct arena *arena) MUST_USE;
+/* The same as a classifier on a background reads it. */
+int classifier_read_text(struct features *ret, const struct background *background, struct str text,
+                         struct arena *arena) MUST_USE;
 /* One score a class, as linear_scores gives them; scratch from the arena. 0 or -ENOMEM. */
 int classifier_scores(const struct classifier *c, struct str text, float *ret_scores,
                       struct arena *arena) MUST_USE;

@@ -1,7 +1,7 @@
 /*
  * A classifier as a file, read where it lies: weights in eight bits, of the strongest features.
  *
- * It reads vectors that background_weigh has weighed. Immutable; any thread.
+ * It reads vectors of background_features. Immutable; any thread.
  */
 #pragma once
 

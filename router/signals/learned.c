@@ -29,30 +29,23 @@ int learned_open(struct classifier_file **ret, const char *name, struct str byte
     return r < 0 ? r : 0;
 }
 
-static int weigh(struct features *f)
+static int background(struct background *ret)
 {
-    struct background b;
     struct fail why = { 0 };
-    if (background_open(&b, "rarity.bin", shipped_rarity(), &why) != 0)
-        return -EINVAL;
-    background_weigh(&b, f);
-    return 0;
+    return background_open(ret, "rarity.bin", shipped_rarity(), &why) == 0 ? 0 : -EINVAL;
 }
 
 int learned_turn(struct signal_view *v, const struct features **ret)
 {
     if (!v->weighed) {
         const struct features *shared;
+        struct background b;
         struct features *f = arena_alloc(v->arena, sizeof(*f));
         if (!f || signal_features(v, &shared) < 0)
             return -ENOMEM;
-        *f = *shared;
-        f->value = arena_array(v->arena, f->n, sizeof(*f->value));
-        if (f->n && !f->value)
-            return -ENOMEM;
-        if (f->n)
-            memcpy(f->value, shared->value, f->n * sizeof(*f->value));
-        int e = weigh(f);
+        int e = background(&b);
+        if (e == 0)
+            e = background_features(&b, shared, v->folded, v->arena, f);
         if (e < 0)
             return e;
         v->weighed = f;
@@ -63,8 +56,20 @@ int learned_turn(struct signal_view *v, const struct features **ret)
 
 int learned_text(struct str text, struct arena *arena, struct features *ret)
 {
-    int e = classifier_features(ret, text, arena);
-    return e < 0 ? e : weigh(ret);
+    struct background b;
+    int e = background(&b);
+    return e == 0 ? classifier_read_text(ret, &b, text, arena) : e;
+}
+
+/* The features of a folded text. */
+static int read_folded(struct str folded, struct arena *arena, struct features *ret)
+{
+    struct features f = { 0 };
+    struct background b;
+    int e = background(&b);
+    if (e == 0)
+        e = features_of(&f, folded, arena);
+    return e == 0 ? background_features(&b, &f, folded, arena, ret) : e;
 }
 
 static double probability(const struct classifier_file *c, uint32_t k, const struct features *f)
@@ -93,9 +98,7 @@ static int windows_most(const struct classifier_file *c, uint32_t k, struct str 
         CLEANUP(arena_freep) struct arena *scratch = arena_new(SCRATCH_BYTES);
         struct features f = { 0 };
         struct str window = str_head(rest, head_bytes(rest, WINDOW));
-        if (!scratch || features_of(&f, window, scratch) < 0)
-            return -ENOMEM;
-        int e = weigh(&f);
+        int e = scratch ? read_folded(window, scratch, &f) : -ENOMEM;
         if (e < 0)
             return e;
         double p = probability(c, k, &f);
@@ -123,9 +126,7 @@ int learned_text_most(const struct classifier_file *c, uint32_t k, struct str te
     struct str valid = scratch ? unicode_valid_text(text, scratch) : STR_NULL;
     struct str folded = valid.p ? unicode_fold_text(valid, scratch) : STR_NULL;
     struct features f = { 0 };
-    if (!folded.p || features_of(&f, folded, scratch) < 0)
-        return -ENOMEM;
-    int e = weigh(&f);
+    int e = folded.p ? read_folded(folded, scratch, &f) : -ENOMEM;
     if (e < 0)
         return e;
     *ret = probability(c, k, &f);

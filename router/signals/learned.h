@@ -14,7 +14,7 @@ int learned_open(struct classifier_file **ret, const char *name, struct str byte
 
 /* The weighed features of the user's turn, made once. -ENOMEM, -EINVAL (no table of rarity). */
 int learned_turn(struct signal_view *v, const struct features **ret) MUST_USE;
-/* Those of any other text, in the arena. */
+/* The same of any other text, in the arena. */
 int learned_text(struct str text, struct arena *arena, struct features *ret) MUST_USE;
 
 /*

@@ -111,6 +111,11 @@ struct signal_family {
     void *(*free)(void *state); /* NULL is fine */
     /* Sets values[0 … n) for the rules in their order. Negative errno: all of them are unknown. */
     int (*evaluate)(const void *state, struct signal_view *v, struct signal_value *values);
+    /* A leaf may ask for one of a rule's labels: its number (-1: none such), and how likely it is
+     * (a negative errno: unknown). NULL: it may not. */
+    int (*label)(const void *state, size_t rule, struct str label);
+    int (*probability)(const void *state, struct signal_view *v, size_t rule, int label,
+                       double *ret);
     /* The name by which a leaf refers to a rule; NULL: the rule's own. */
     struct str (*leaf_name)(const void *rule);
     bool compares; /* asks for vectors of texts */

@@ -177,6 +177,9 @@ TEMPLATES = [
     "Could you walk me through {x}?", "What is the difference between {x} and {y}?", "Compare {x} with {y}.",
     "How do {x} and {y} relate?", "I need help with {x}.", "Write a short essay on {x}.", "Discuss {x}.",
     "What are common mistakes with {x}?", "Give an example of {x}.", "What are the key features of {x}?",
+    "Give me practical advice on {x}.", "I am preparing for an exam on {x}.", "My boss asked me about {x}, what do I say?",
+    "Design a plan for {x} at a large company.", "What are the risks of {x}? Cite sources.", "Compare options for {x}.",
+    "Walk me through {x} step by step, with an example from practice.", "Is it true what they say about {x}?",
     "How did people come to understand {x}?", "Summarize {x} for a beginner.", "What effects does {x} have?",
 ]
 
@@ -306,11 +309,11 @@ FOREIGN = {
 
 
 def questions(random):
-    """Yields (text, domain, topic): every topic in two forms of words, every foreign one in one."""
+    """Yields (text, domain, topic): every topic in three forms of words, every foreign one in one."""
     for domain, words in ENGLISH.items():
         topics = [" ".join(t.split()) for t in words.split(";")]
         for topic in topics:
-            for template in random.sample(TEMPLATES, 2):
+            for template in random.sample(TEMPLATES, 3):
                 yield template.format(x=topic, y=random.choice(topics)), domain, topic
     for templates, domains in FOREIGN.values():
         for domain, words in domains.items():

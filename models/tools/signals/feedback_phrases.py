@@ -18,6 +18,15 @@ SATISFIED = [
     "{Spot on|Exactly right|Well explained|Nicely done|Good job|Well done|Bravo|Sweet|Cool}{.|!|, thanks!}",
 ]
 
+SATISFIED += [
+    "{Yes, exactly|Exactly|Precisely|Bingo}{.|!| That is it.| Great work.}",
+    "{I'm|I am} {happy|satisfied|pleased|delighted|impressed} with {that|this|the result|your answer|the explanation}{.|!}",
+    "{That|This} {clears it up|cleared things up|makes perfect sense|saved me a lot of time|was quick|is all I need}{.|!|, thanks.}",
+    "{Fine|Good|Alright|All good|Works for me|Looks good{ to me|}|Sounds good}{.|, thanks{.|!}|!}",
+    "{You|Your reply} {helped me a lot|solved my problem|answered everything|got it right|understood me perfectly}{.|!|, thank you.}",
+    "{Much|Highly} appreciated{.|!|, that was helpful.}", "{5 stars|10/10|A+|Thumbs up|Love it|So good}{.|!| for this answer.}",
+]
+
 CLARIFY = [
     "{Can|Could} you {explain|clarify|rephrase|restate|elaborate on|go over|expand on} {that|this|it|your answer|the last part|the second step|the first point|what you said}{ again| more clearly| in simpler terms| in more detail| a bit more|}{?|, please?|}",
     "{I|Sorry, I|Hmm, I} {don't|do not|didn't|still don't|can't quite} {understand|get|follow} {that|it|this|your answer|your explanation|what you mean|the last part|step two}{.|. Can you explain it {again|differently|more simply}?|. Please {explain|clarify}.|, could you be clearer?}",
@@ -34,6 +43,18 @@ CLARIFY = [
     "{Can|Could} you {be more specific|go into more detail|spell it out|make that clearer|walk me through it again|slow down and explain}{?|, please?}",
     "{Restate|Summarize} {the|your} {last |previous |}answer {more clearly|in clearer words|so that I understand it|in plain terms}{.|, please.}",
     "{Could you define|What is meant by} {that term|this word|the term you used|those terms}{?| in your answer?}",
+]
+
+CLARIFY += [
+    "{Your|The|That} {answer|explanation|reply|wording} {confuses me|leaves me confused|went over my head|is hard to understand|lost me|raises more questions}{.|, {please|can you} make it simpler{.|?}}",
+    "{I don't know|I'm unsure|I can't tell} {what you mean|what that means|how you got there|how that follows|what the second part says}{.| Please explain.}",
+    "{Make|Put} {it|that|this|your answer} {clearer|simpler|easier to understand|more concrete|into plain words}{.|, please.| for me.}",
+    "{Why did you|How did you} {say that|get that|arrive at this|choose that|come to this conclusion}?{ Explain.|}",
+    "{One more time|Again|Slower}{, please|}{.|:} {explain it in plain words|what does it mean|simpler}{.|}",
+    "{Tell me more|More details|Expand|Elaborate|Go deeper} {about|on} {that|this point|what you just said|your last sentence}{.|, please.}",
+    "{The|Your} {previous|last} {answer|response|message} {needs|requires} {clarification|a clearer explanation|more detail|simpler words}{.|}",
+    "{I'm having trouble|It's hard for me} {understanding|following|to follow} {your answer|that explanation|this|the reasoning}{.|}",
+    "{Simplify|Unpack|Decode} {that|this|your answer|the jargon}{.|, please.| for me.}",
 ]
 
 WRONG = [
@@ -55,6 +76,19 @@ WRONG = [
     "The {previous|last} {answer|response|reply} {was|is} {wrong|incorrect|inaccurate|not correct}{;|,|.} {please |}{correct|fix|redo|check} {it|the mistake|that}{.|}",
 ]
 
+WRONG += [
+    "{That|This|It|Your answer|The answer} {was|is} {incorrect|wrong|useless|not helpful|misleading|bad} and {did not|didn't} {solve|address|answer} {my|the} {request|question|problem|issue}{.|!}",
+    "{You|That} {did not|didn't} {answer|address|solve} {my|the} {question|problem|request}{.|!| at all.| correctly.}",
+    "{That's|This is} not {what I asked|what I said|what I meant|an answer to my question|how it works|how that works|the case}{.|!| Correct it.}",
+    "{I tried|I ran|I tested} {that|it|your code|your suggestion} and it {fails|failed|doesn't work|crashes|gives the wrong result|is wrong}{.|, please fix it.}",
+    "{I'm|I am} {not satisfied|unhappy|disappointed|frustrated} with {this|that|your} {answer|reply|wrong answer}{.|, it is wrong.|, it has mistakes.}",
+    "{Bad|Poor|Terrible|Useless} {answer|response|reply}{.|!| It is wrong.| Full of errors.}",
+    "{It|That} {should|must} {be|have been|say} {Canberra|42|the opposite|1989|the other way round}, not {Sydney|41|this|1988|that}{.|!}",
+    "{You|The answer} {mixed up|confused|swapped} {the two|the dates|the names|cause and effect|both terms}{.|, correct it.}",
+    "{You keep|You are still|Still} {giving the wrong answer|wrong|making the same mistake|incorrect|repeating the error}{.|!}",
+    "{The|Your} {facts|numbers|sources|citations|steps} {are|were} {wrong|made up|incorrect|fabricated|off}{.|, check them.}",
+]
+
 DIFFERENT = [
     "{Can|Could} you {give|show|suggest|offer|try|propose} {me |}{another|a different|an alternative|some other} {answer|option|approach|version|solution|idea|way|one|suggestion|style}{?|, please?|}",
     "{Give|Show|Suggest|Write|Offer} {me |}{another|a different|an alternative|one more} {answer|option|approach|version|solution|idea|one|suggestion}{.|, please.|}",
@@ -71,6 +105,17 @@ DIFFERENT = [
     "{Use|Take} a {different|new} {approach|method|library|framework|angle|structure} {this time|instead}{.|, please.}",
     "{How about|What about} {another|a different} {approach|angle|version|solution|idea}{?}",
     "{I've|I have} {seen|tried} that {already|before}{,|.} {what else {is there|do you have}|give me something new|suggest another}{?|.}",
+]
+
+DIFFERENT += [
+    "{I'd like|I want|Give me|Let me see} {other|more|different|alternative|further} {options|ideas|suggestions|choices|examples|versions}{.|, please.}",
+    "{Not that one|Not this|Nah|Meh}{,|.} {something else|another one|a different one|try another}{.|, please.}",
+    "{Take another|Have another|Give it another} {shot|go|try|approach}{.|, in a different style.|, but differently.}",
+    "{Change|Vary|Switch} {the style|the tone|the approach|the format|it up|the angle}{.|, please.| completely.}",
+    "{Could it be|Can it be|Can we make it} {different|another way|more original|in another style|less boring}?",
+    "{I was looking for|I need|I expected} something {else|different|other than this|more like a story|less technical}{.|}",
+    "{What else|Which others|Who else|What other ideas} {do you have|can you suggest|could work|are there}?",
+    "{Propose|Offer|Try} {a second|a third|one more|yet another} {option|version|solution|draft}{.|, please.}",
 ]
 
 FOREIGN = {

@@ -175,8 +175,8 @@ SIGNALS = {
     "domain": (domain, 20, 2_000_000, ""),
     "jailbreak": (jailbreak, 20, 500_000, "jailbreak=3"),
     "fact_check": (fact_check, 20, 500_000, ""),
-    "feedback": (feedback, 20, 700_000, ""),
-    "modality": (modality, 20, 500_000, ""),
+    "feedback": (feedback, 20, 700_000, "none=0.4"),
+    "modality": (modality, 20, 500_000, "AR=0.5"),
 }
 
 # Sets whose texts count for how rare a feature is.

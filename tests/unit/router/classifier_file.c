@@ -2,6 +2,7 @@
 
 #include "base/limits.h"
 #include "router/signals/unicode.h"
+#include "router/vectors/words.h"
 #include "tests/support/test.h"
 
 #include <errno.h>
@@ -33,6 +34,14 @@ static struct features features(const char *text, struct arena *a)
     struct features f = { 0 };
     assert_int_equal(classifier_features(&f, str_of(text), a), 0);
     return f;
+}
+
+/* As the classifier reads it. */
+static struct features read_text(const struct fixture *f, const char *text)
+{
+    struct features x = { 0 };
+    assert_int_equal(classifier_read_text(&x, &f->background, str_of(text), f->arena), 0);
+    return x;
 }
 
 /* Counts the examples, learns from them and writes both files. */
@@ -91,6 +100,23 @@ static void rarity_in_a_file_is_what_was_counted(void **state)
     end(&f);
 }
 
+static void words_stand_behind_what_is_hashed(void **state)
+{
+    struct fixture f;
+    begin(&f, FILE_BYTES);
+    struct features hashed = features("will it rain", f.arena), x = read_text(&f, "Will it rain");
+    float words[WORDS_WIDTH];
+    words_vector(STR("will it rain"), words);
+    assert_int_equal(x.n, hashed.n + WORDS_WIDTH);
+    assert_int_equal(x.n_words, hashed.n_words);
+    for (uint32_t k = 0; k < WORDS_WIDTH; k++) {
+        float ratio = x.value[hashed.n] / words[0];
+        assert_true(x.id[hashed.n + k] < FEATURE_BUCKETS);
+        assert_true(fabsf(x.value[hashed.n + k] - ratio * words[k]) < 1e-5f);
+    }
+    end(&f);
+}
+
 static void a_file_scores_as_what_it_was_written_from(void **state)
 {
     struct fixture f;
@@ -106,8 +132,7 @@ static void a_file_scores_as_what_it_was_written_from(void **state)
     assert_int_equal(classifier_file_find(c, STR("Music")), -1);
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         float whole[ARRAY_LEN(labels)], read[ARRAY_LEN(labels)], sum = 0;
-        struct features x = features(texts[i], f.arena);
-        background_weigh(&f.background, &x);
+        struct features x = read_text(&f, texts[i]);
         classifier_file_scores(c, &x, read);
         assert_int_equal(classifier_scores(f.classifier, str_of(texts[i]), whole, f.arena), 0);
         for (size_t k = 0; k < ARRAY_LEN(labels); k++)
@@ -133,8 +158,7 @@ static void the_temperature_divides_the_scores(void **state)
     assert_int_equal(classifier_file_write(f.classifier, FILE_BYTES, &warm), 0);
     assert_int_equal(classifier_file_open(&c, "c", buf_str(&f.file), &why), 0);
     assert_int_equal(classifier_file_open(&w, "w", buf_str(&warm), &why), 0);
-    struct features x = features("pay the bill", f.arena);
-    background_weigh(&f.background, &x);
+    struct features x = read_text(&f, "pay the bill");
     classifier_file_scores(c, &x, one);
     classifier_file_scores(w, &x, two);
     for (size_t k = 0; k < ARRAY_LEN(labels); k++)
@@ -158,8 +182,7 @@ static void a_file_lies_anywhere_and_is_never_written_to(void **state)
     struct fail why;
     float s[ARRAY_LEN(labels)];
     assert_int_equal(classifier_file_open(&c, "c", (struct str){ at + 1, f.file.n }, &why), 0);
-    struct features x = features("pay the invoice", f.arena);
-    background_weigh(&f.background, &x);
+    struct features x = read_text(&f, "pay the invoice");
     classifier_file_scores(c, &x, s);
     assert_true(s[0] > s[1] && s[0] > s[2]);
     (void)classifier_file_close(c);
@@ -184,8 +207,7 @@ static void of_a_small_file_the_strongest_features_are_kept(void **state)
     assert_int_equal(classifier_file_open(&few, "c", buf_str(&small), &why), 0);
     assert_int_equal(classifier_file_rows(few), rows - rows / 2);
     float s[ARRAY_LEN(labels)];
-    struct features x = features("pay my electricity invoice", f.arena);
-    background_weigh(&f.background, &x);
+    struct features x = read_text(&f, "pay my electricity invoice");
     classifier_file_scores(few, &x, s);
     assert_true(s[0] > s[1] && s[0] > s[2]);
     buf_clear(&small);
@@ -339,6 +361,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(rarity_in_a_file_is_what_was_counted),
+        cmocka_unit_test(words_stand_behind_what_is_hashed),
         cmocka_unit_test(a_file_scores_as_what_it_was_written_from),
         cmocka_unit_test(the_temperature_divides_the_scores),
         cmocka_unit_test(a_file_lies_anywhere_and_is_never_written_to),

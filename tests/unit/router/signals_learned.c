@@ -1,9 +1,12 @@
 /* Families that read shipped classifiers, and the rule of personal data. */
 #include "tests/unit/router/support.h"
 
+#include "base/file.h"
 #include "base/limits.h"
+#include "router/models/shipped.h"
 #include "router/signals/learned.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -343,6 +346,113 @@ static void what_is_asked_for_is_text_or_an_image(void **state)
     check(rows, ARRAY_LEN(rows));
 }
 
+/* ---- classifiers of the policy ---- */
+
+/* A file that tells trees from fish, in a new folder. */
+static const char *write_model(void)
+{
+    static const struct str labels[] = { STR("fish"), STR("tree") };
+    static const struct classifier_example examples[] = {
+        { STR("salmon and trout swim"), 0 }, { STR("a shark in the sea"), 0 },
+        { STR("herring, cod and tuna"), 0 }, { STR("oak and beech leaves"), 1 },
+        { STR("a pine in the forest"), 1 },  { STR("birch, elm and maple"), 1 },
+    };
+    static char path[512];
+    struct linear_options o = {
+        .loss = LINEAR_softmax, .classes = 2, .cost = 20, .iterations = 100
+    };
+    struct background b;
+    struct fail why;
+    CLEANUP(classifier_freep) struct classifier *c = NULL;
+    CLEANUP(buf_done) struct buf file = BUF_INIT(MIB);
+    assert_int_equal(background_open(&b, "r", shipped_rarity(), &why), 0);
+    assert_int_equal(classifier_train_on(&c, &b, labels, examples, ARRAY_LEN(examples), &o), 0);
+    assert_int_equal(classifier_file_write(c, MIB, &file), 0);
+    (void)snprintf(path, sizeof(path), "%s/nature.model", test_temp_dir());
+    assert_int_equal(file_replace(path, buf_str(&file)), 0);
+    return path;
+}
+
+/* What a leaf of `more` decides for a text. */
+static bool leaf_holds(const char *rule, const char *leaf, const char *text)
+{
+    struct config *c = NULL;
+    CLEANUP(buf_done) struct buf yaml = BUF_INIT(MIB);
+    CLEANUP(arena_freep) struct arena *a = arena_new(LIMIT_REQUEST_ARENA);
+    buf_addf(&yaml,
+             HEAD "routing:\n  signals:\n    classifiers: [%s]\n  decisions: [{name: d, rules: "
+                  "{type: classifier, name: c, %s}, modelRefs: [{model: m}]}]\n",
+             rule, leaf);
+    struct router *r = policy_from(yaml.p, &c);
+    struct route route;
+    route_text(r, "auto", text, a, &route);
+    bool holds = str_is(route.decision, "d");
+    (void)router_free(r);
+    config_unref(c);
+    return holds;
+}
+
+static void a_leaf_asks_for_a_label_of_a_file(void **state)
+{
+    static const struct {
+        const char *labels, *leaf, *text;
+        bool want;
+    } rows[] = {
+        { "[fish, tree]", "label: tree", "oak leaves in the forest", true },
+        { "[fish, tree]", "label: fish", "oak leaves in the forest", false },
+        { "[FISH, Tree]", "label: TREE, predicate: {gte: 0.6}", "oak leaves in the forest", true },
+        { "[tree, fish]", "label: tree, predicate: {lt: 0.5}", "a salmon and a shark", true },
+        { "[tree, other]", "label: other, predicate: {gte: 0.5}", "a salmon and a shark", true },
+        { "[fish, tree]", "label: tree, predicate: {gt: 1}", "oak leaves in the forest", false },
+        { "[fish, tree]", "label: bush", "oak leaves in the forest", false },
+        { "[fish, tree]", "label: bush, on_error: match", "oak leaves in the forest", true },
+        { "[fish, tree]", "on_error: no_match", "oak leaves in the forest", true },
+        { "[fish, tree]", "on_error: no_match", "a salmon and a shark", false },
+    };
+    const char *path = write_model();
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char rule[1024];
+        (void)snprintf(rule, sizeof(rule), "{name: c, type: local, model_path: '%s', labels: %s}",
+                       path, rows[i].labels);
+        if (leaf_holds(rule, rows[i].leaf, rows[i].text) != rows[i].want)
+            fail_msg("row %zu: %s of '%s'", i, rows[i].leaf, rows[i].text);
+    }
+}
+
+#define REFERENCE                                                                                  \
+    "{name: c, type: local, model_path: models/mmbert32k-jailbreak-detector-merged, "              \
+    "labels: [SAFE, JAILBREAK]}"
+
+static void an_artifact_of_the_reference_is_stood_in_for(void **state)
+{
+    assert_true(leaf_holds(REFERENCE, "label: JAILBREAK, predicate: {gte: 0.5}", ATTACK));
+    assert_false(leaf_holds(REFERENCE, "label: JAILBREAK, predicate: {gte: 0.5}", "Good morning"));
+    assert_true(leaf_holds(REFERENCE, "label: SAFE", "Good morning"));
+}
+
+static void a_classifier_that_cannot_be_asked_says_why(void **state)
+{
+    static const struct {
+        const char *rule, *says;
+    } rows[] = {
+        { "{name: c, type: llm, model: m, instructions: x, labels: [a, b]}", "no model is asked" },
+        { "{name: c, type: local, model_path: /no/such, labels: [a, b]}", "No such file" },
+        { "{name: c, type: local, model_path: /dev/null, labels: [a, b]}", "too short" },
+        { "{name: c, type: local, labels: [a, b]}", "needs a model_path" },
+        { "{name: c, type: local, model_path: x/intent-classifier, labels: [a, b]}",
+          "not every label" },
+        { REFERENCE, "stands jailbreak.model" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(buf_done) struct buf b = BUF_INIT(MIB);
+        int result;
+        buf_addf(&b, HEAD "routing: {signals: {classifiers: [%s]}}\n", rows[i].rule);
+        CLEANUP(own_free) char *problems = policy_problems(b.p, &result);
+        if (!strstr(problems, rows[i].says))
+            fail_msg("'%s' does not say '%s'", problems, rows[i].says);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -359,6 +469,9 @@ int main(void)
         cmocka_unit_test(personal_data_that_is_not_allowed_matches),
         cmocka_unit_test(a_rule_says_at_load_what_it_does_not_see),
         cmocka_unit_test(what_is_asked_for_is_text_or_an_image),
+        cmocka_unit_test(a_leaf_asks_for_a_label_of_a_file),
+        cmocka_unit_test(an_artifact_of_the_reference_is_stood_in_for),
+        cmocka_unit_test(a_classifier_that_cannot_be_asked_says_why),
     };
     return TEST_RUN(tests);
 }
