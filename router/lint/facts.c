@@ -419,9 +419,10 @@ static void measured(struct grouping *g, const size_t *members, size_t n)
 static void levels(struct grouping *g, const size_t *members, size_t n)
 {
     const char *const *words = signal_families[FAMILY_complexity]->levels;
-    for (size_t i = 0; words[i]; i++)
-        cells_set(&g->groups[g->n].universe, i);
-    g->groups[g->n].exact = true;
+    size_t none = 0; /* of them: what the rule is composed of does not hold */
+    for (; words[none]; none++)
+        cells_set(&g->groups[g->n].universe, none);
+    cells_set(&g->groups[g->n].universe, none);
     for (size_t i = 0; i < n; i++) {
         g->leaves[members[i]] = (struct lint_leaf){ .group = g->n };
         cells_set(&g->leaves[members[i]].on, g->f->facts[members[i]].level);

@@ -10,7 +10,8 @@ enum { PATH_BYTES = 320, MAX_RANGES = 1024 };
 static void rule_path(const struct facts *f, size_t i, char ret[static PATH_BYTES])
 {
     const struct signal *s = &f->policy->signals[i];
-    (void)snprintf(ret, PATH_BYTES, "%s.signals.%s[%zu]", f->path, signal_keys[s->family], s->rule);
+    (void)snprintf(ret, PATH_BYTES, "%s.signals.%s[%zu]", f->path, signal_keys[s->family],
+                   s->rule / facts_levels(s->family));
 }
 
 /* ---- texts that stand twice in a list ---- */
@@ -276,7 +277,8 @@ int lint_signals(struct facts *f)
     for (size_t i = 0; e == 0 && i < f->policy->n_signals; i++) {
         char path[PATH_BYTES];
         rule_path(f, i, path);
-        if (!f->rules[i].node)
+        if (!f->rules[i].node ||
+            f->policy->signals[i].rule % facts_levels(f->policy->signals[i].family))
             continue;
         e = check_lists(f, f->rules[i].node, false, path);
         check_predicate(f, i, path);

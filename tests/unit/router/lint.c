@@ -136,6 +136,16 @@ static const struct {
                "x", "priority: 9",
                AND("{type: complexity, name: \"d:hard\"}, {type: complexity, name: \"d:easy\"}")),
       { "routing.decisions[0]: 'x' can never match" } },
+    /* 'hard' is unknown where what it is composed of is, though 'easy' is known to be false */
+    { HEAD KEYWORDS
+      "    complexity: [{name: d, hard: {candidates: [h]}, easy: {candidates: [e]}, composer: "
+      "{type: "
+      "keyword, name: a}}]\n" DECISIONS RANK("x", "priority: 9",
+                                             "{type: complexity, name: \"d:hard\"}")
+          RANK("y", "priority: 8", NOT("{type: complexity, name: \"d:hard\"}"))
+              RANK("z", "priority: 7",
+                   AND(NOT("{type: complexity, name: \"d:easy\"}") "," OR(K("b") "," K("c")))),
+      { NULL } },
     /* equals */
     { HEAD KEYWORDS DECISIONS RANK("x", "priority: 5", K("a")) RANK("y", "priority: 5", K("b"))
           RANK("z", "priority: 4", K("c")),
