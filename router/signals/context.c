@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <string.h>
 
 struct context_rule {
     struct str name, description, min_text, max_text;
@@ -66,23 +67,66 @@ static int compile(void **ret_state, const struct signal_rules *rules)
     return 0;
 }
 
-static size_t message_bytes(const struct chat_message *m)
+/*
+ * The estimate without a tokenizer (semantic-router.md 2.1): four bytes of text a token; one byte
+ * of what is JSON, which is dense; and reserves for what a chat template adds, for images, and for
+ * the answer that the client allows.
+ */
+enum {
+    BYTES_A_TOKEN = 4,
+    IMAGE_TOKENS = 8192,
+    MESSAGE_TOKENS = 4,
+    TOOL_CALL_TOKENS = 8,
+    TOOL_TOKENS = 8,
+};
+
+struct size {
+    double text, json, tokens; /* bytes of both; reserved tokens */
+};
+
+static double json_bytes(struct str s) /* as a JSON string */
 {
-    size_t n = m->content.n;
-    for (size_t i = 0; i < m->n_tool_calls; i++)
-        n += m->tool_calls[i].name.n + m->tool_calls[i].arguments.n;
-    return n;
+    size_t n = s.n + 2;
+    for (size_t i = 0; i < s.n; i++)
+        n += s.p[i] == '"' || s.p[i] == '\\' || s.p[i] == '\n' || s.p[i] == '\t' || s.p[i] == '\r';
+    return (double)n;
 }
 
-/* The estimate without a tokenizer: four bytes of text a token. */
+static void add_message(struct size *size, const struct chat_message *m)
+{
+    static const char type[] = "function";
+    bool tool = str_is(m->role, "tool") || str_is(m->role, "function");
+    size->text += (double)(m->role.n + m->name.n + m->tool_call_id.n + m->reasoning.n);
+    size->tokens += MESSAGE_TOKENS + (double)m->n_images * IMAGE_TOKENS;
+    if (tool) {
+        size->tokens += TOOL_CALL_TOKENS;
+        size->json += json_bytes(m->content);
+    } else {
+        size->text += (double)m->content.n;
+    }
+    for (size_t i = 0; i < m->n_tool_calls; i++) {
+        const struct chat_tool_call *call = &m->tool_calls[i];
+        size->tokens += TOOL_CALL_TOKENS;
+        size->text += (double)(call->id.n + strlen(type) + call->name.n);
+        size->json += json_bytes(call->arguments);
+    }
+}
+
 static double estimate(const struct chat_request *chat)
 {
+    struct size size = { 0, 0, chat->max_tokens };
     if (chat->is_completion)
-        return chat->prompt_ids ? (double)chat->n_prompt_ids : ceil((double)chat->prompt.n / 4);
-    size_t bytes = 0;
+        return chat->prompt_ids ? (double)chat->n_prompt_ids
+                                : ceil((double)chat->prompt.n / BYTES_A_TOKEN);
     for (size_t i = 0; i < chat->n_messages; i++)
-        bytes += message_bytes(&chat->messages[i]);
-    return ceil((double)bytes / 4);
+        add_message(&size, &chat->messages[i]);
+    for (size_t i = 0; i < chat->n_tools; i++) {
+        size.tokens += TOOL_TOKENS;
+        size.json += (double)chat->tools[i].json.n;
+    }
+    if (chat->format == CHAT_FORMAT_json_schema)
+        size.json += (double)chat->format_text.n;
+    return ceil(size.text / BYTES_A_TOKEN) + size.json + size.tokens;
 }
 
 static bool add(const struct route_request *r, struct str text, double *total)
@@ -102,6 +146,7 @@ static double count(const struct route_request *r)
     for (size_t i = 0; known && !chat->is_completion && i < chat->n_messages; i++) {
         const struct chat_message *m = &chat->messages[i];
         known = add(r, m->content, &total);
+        total += (double)m->n_images * IMAGE_TOKENS; /* which no tokenizer of text counts */
         for (size_t k = 0; known && k < m->n_tool_calls; k++)
             known =
                 add(r, m->tool_calls[k].name, &total) && add(r, m->tool_calls[k].arguments, &total);

@@ -68,15 +68,16 @@ static void context_counts_tokens_or_estimates_four_bytes_each(void **state)
         size_t bytes;
         bool match;
     } rows[] = {
-        { "min_tokens: 1K", 3996, false }, /* 999 */
-        { "min_tokens: 1K", 3997, true },  /* 1000: K is a thousand, not 1024 */
-        { "min_tokens: 32K, max_tokens: 256K", 127996, false },
-        { "min_tokens: 32K, max_tokens: 256K", 128000, true },
-        { "min_tokens: 0, max_tokens: '100'", 400, true },
-        { "min_tokens: 0, max_tokens: '100'", 401, false },
+        /* and 10 bytes of roles, 8 tokens of framing */
+        { "min_tokens: 1K", 3954, false }, /* 999 */
+        { "min_tokens: 1K", 3955, true },  /* 1000: K is a thousand, not 1024 */
+        { "min_tokens: 32K, max_tokens: 256K", 127954, false },
+        { "min_tokens: 32K, max_tokens: 256K", 127955, true },
+        { "min_tokens: 0, max_tokens: '100'", 358, true },
+        { "min_tokens: 0, max_tokens: '100'", 359, false },
         { "min_tokens: 1.5k", 6000, true },
-        { "min_tokens: 1M", 3999990, false },
-        { "max_tokens: 10", 0, true },
+        { "min_tokens: 1M", 3999954, false },
+        { "max_tokens: 11", 0, true },
         { "min_tokens: 5, max_tokens: 0", 400, true }, /* 0: no bound */
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -105,6 +106,37 @@ static void context_counts_tokens_or_estimates_four_bytes_each(void **state)
     assert_int_equal(
         rule_on("context", "context", "min_tokens: 4, max_tokens: 4", "r", q, completion),
         TRUTH_true);
+}
+
+static void context_reserves_what_text_does_not_show(void **state)
+{
+    static const struct chat_tool_call call = { { "call", 4 }, { "f", 1 }, { "{\"a\":1}", 7 } };
+    static const struct chat_tool tool = { .json = { "{\"type\":\"function\"}", 19 } };
+    struct chat_message image = { .role = STR("user"), .n_images = 2 };
+    struct chat_message result = { .role = STR("tool"),
+                                   .content = STR("a\"b"),
+                                   .tool_call_id = STR("call") };
+    struct chat_message calls = { .role = STR("assistant"),
+                                  .tool_calls = &call,
+                                  .n_tool_calls = 1 };
+    const struct {
+        struct chat_request chat;
+        int tokens;
+    } rows[] = {
+        { { .messages = &image, .n_messages = 1 }, 1 + 4 + 2 * 8192 },
+        { { .messages = &image, .n_messages = 1, .max_tokens = 100 }, 1 + 4 + 2 * 8192 + 100 },
+        { { .messages = &result, .n_messages = 1 }, 2 + 4 + 8 + 6 }, /* "a\"b" */
+        { { .messages = &calls, .n_messages = 1 }, 6 + 4 + 8 + 11 }, /* "{\"a\":1}" */
+        { { .tools = &tool, .n_tools = 1 }, 8 + 19 },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char rule[64];
+        (void)snprintf(rule, sizeof(rule), "min_tokens: %d, max_tokens: %d", rows[i].tokens,
+                       rows[i].tokens);
+        if (rule_on("context", "context", rule, "r", (struct route_request){ NULL },
+                    rows[i].chat) != TRUTH_true)
+            fail_msg("row %zu is not %d tokens", i, rows[i].tokens);
+    }
 }
 
 #define MSG(r, c)                                                                                  \
@@ -295,6 +327,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(context_counts_tokens_or_estimates_four_bytes_each),
+        cmocka_unit_test(context_reserves_what_text_does_not_show),
         cmocka_unit_test(conversation_counts_messages_tools_and_images),
         cmocka_unit_test(metadata_is_compared),
         cmocka_unit_test(roles_come_from_user_and_groups),
