@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "gateway/api/error.h"
+#include "gateway/api/routed.h"
 #include "gateway/caller.h"
 #include "gateway/choices.h"
 #include "gateway/observe.h"
@@ -592,6 +593,10 @@ static int resolve(struct answer *a, struct fail *reterr)
     caller_identify(r, &q);
     observe_conversation(a, &q);
     err = target_resolve(r->state, &q, r->arena, &a->target, reterr);
+    if (err != 0)
+        return err;
+    for (size_t i = 0; i < a->n_chats && a->target.is_auto && err == 0; i++)
+        err = routed_apply(&a->chats[i], &a->target.route, r->arena);
     if (err != 0)
         return err;
     a->chain = a->target.is_auto ? state_chain(r->state, &a->target.route) : r->state->no_chain;
