@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "router/signals/unicode.h"
 
 enum {
@@ -91,8 +92,8 @@ static size_t read_word(struct str word, int *cp)
     return n;
 }
 
-int lexical_vector(const struct vector_space *s, struct str text, struct arena *arena,
-                   struct text_vector *ret)
+EACH_CPU int lexical_vector(const struct vector_space *s, struct str text, struct arena *arena,
+                            struct text_vector *ret)
 {
     struct str folded = unicode_fold_text(text, arena), word;
     float words[WORDS_WIDTH] = { 0 }, marks[MARKS_WIDTH] = { 0 };

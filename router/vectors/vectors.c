@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/cpu.h"
 #include "router/signals/unicode.h"
 #include "router/vectors/memory.h"
 #include "router/vectors/space.h"
@@ -44,7 +45,7 @@ bool vector_space_blocks(const struct vector_space *s)
     return s->encoder != NULL;
 }
 
-void vector_round(const float *from, size_t n, int16_t *ret)
+EACH_CPU void vector_round(const float *from, size_t n, int16_t *ret)
 {
     float sum = 0;
     for (size_t i = 0; i < n; i++)
@@ -54,7 +55,7 @@ void vector_round(const float *from, size_t n, int16_t *ret)
         ret[i] = (int16_t)(from[i] * by + (from[i] < 0 ? -0.5F : 0.5F));
 }
 
-double vector_cosine(const int16_t *a, const int16_t *b, size_t n)
+EACH_CPU double vector_cosine(const int16_t *a, const int16_t *b, size_t n)
 {
     int32_t sum = 0;
     for (size_t i = 0; i < n; i++)

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "router/models/shipped.h"
 #include "router/signals/unicode.h"
 
@@ -152,7 +153,7 @@ static size_t longest(const struct words *w, struct str text, bool continues, ui
     return 0;
 }
 
-static void add_row(const struct words *w, uint32_t item, float *sum)
+static inline void add_row(const struct words *w, uint32_t item, float *sum)
 {
     const signed char *row = (const signed char *)w->rows + (size_t)item * WORDS_WIDTH;
     float scale = (float)get16(w->scales + (size_t)2 * item) * w->unit;
@@ -160,7 +161,8 @@ static void add_row(const struct words *w, uint32_t item, float *sum)
         sum[i] += (float)row[i] * scale;
 }
 
-float words_add(const struct words *w, struct str word, float sum[WORDS_WIDTH], float *ret_says)
+EACH_CPU float words_add(const struct words *w, struct str word, float sum[WORDS_WIDTH],
+                         float *ret_says)
 {
     size_t at = 0, known = 0;
     *ret_says = 1;
