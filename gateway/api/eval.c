@@ -2,6 +2,7 @@
 #include "gateway/api/api.h"
 #include "gateway/api/decode.h"
 #include "gateway/caller.h"
+#include "gateway/candidates.h"
 #include "gateway/server.h"
 #include "gateway/target.h"
 
@@ -64,8 +65,11 @@ static int evaluate(struct request *r, const json_t *body, struct fail *reterr)
                           "the model '" STR_FMT "' does not ask for a route: send an auto name, an "
                           "entrypoint, or none",
                           STR_ARG(str_head(chat.model, LIMIT_NAME)));
+    struct candidates candidates = { .core = c, .arena = r->arena };
     struct route_request q = {
         .chat = &chat,
+        .candidate = candidates_tell,
+        .candidate_ctx = &candidates,
         .count_tokens = c->n_models ? count_tokens : NULL,
         .count_ctx = c->n_models ? c->models[0].engine : NULL,
         .trace = true,
