@@ -10,7 +10,9 @@
  * and never scored. `train` fits the temperature to those scores, then learns from all and writes
  * MODEL. Options: --cost C, --iterations N, --max-bytes N, --scores FILE (a line of probabilities
  * for each text that has a fold, from the model that had not seen it), --no-folds, and --odds
- * LABEL=X: in use the label is X times as likely, against the others, as among these texts.
+ * LABEL=X: in use the label is X times as likely, against the others, as among these texts; and
+ * --sharpen X: the temperature is multiplied by it, since folds of whole patterns know less than
+ * what is learnt from all.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -48,7 +50,7 @@ struct plan {
     struct linear_options linear;
     size_t max_bytes;
     const char *scores, *favoured; /* favoured: of --odds */
-    double odds;
+    double odds, sharpen;
     bool no_folds;
 };
 
@@ -242,6 +244,7 @@ static float fold_scores(const struct plan *p)
             y[n++] = p->texts[i].y;
         }
     float temperature = n ? linear_fit_temperature(dense, y, n, k) : 1;
+    temperature *= (float)p->sharpen;
     FILE *f = p->scores ? fopen(p->scores, "we") : NULL;
     if (p->scores && !f)
         die(strerror(errno), p->scores);
@@ -292,11 +295,12 @@ static double number(const char *s, double min, double max)
 
 static int usage(void)
 {
-    (void)fputs("usage: train_signal count RARITY TEXTS.jsonl…\n"
-                "       train_signal train [--cost C] [--iterations N] [--max-bytes N] "
-                "[--scores FILE] [--no-folds] [--odds LABEL=X] RARITY MODEL TEXTS.jsonl\n"
-                "       train_signal score RARITY MODEL TEXTS.jsonl\n",
-                stderr);
+    (void)fputs(
+        "usage: train_signal count RARITY TEXTS.jsonl…\n"
+        "       train_signal train [--cost C] [--iterations N] [--max-bytes N] "
+        "[--scores FILE] [--no-folds] [--odds LABEL=X] [--sharpen X] RARITY MODEL TEXTS.jsonl\n"
+        "       train_signal score RARITY MODEL TEXTS.jsonl\n",
+        stderr);
     return 2;
 }
 
@@ -308,6 +312,7 @@ static bool read_options(struct plan *p, int argc, char **argv)
                                              { "scores", required_argument, NULL, 's' },
                                              { "no-folds", no_argument, NULL, 'n' },
                                              { "odds", required_argument, NULL, 'o' },
+                                             { "sharpen", required_argument, NULL, 'h' },
                                              { 0 } };
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (o == 'c')
@@ -320,6 +325,8 @@ static bool read_options(struct plan *p, int argc, char **argv)
             p->scores = optarg;
         else if (o == 'n')
             p->no_folds = true;
+        else if (o == 'h')
+            p->sharpen = number(optarg, 0.1, 10);
         else if (o == 'o' && strchr(optarg, '=')) {
             char *at = strchr(optarg, '=');
             *at = '\0';
@@ -334,7 +341,8 @@ static bool read_options(struct plan *p, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct plan p = { .linear = { .loss = LINEAR_softmax, .cost = 20, .iterations = 100 },
-                      .max_bytes = 2 << 20 };
+                      .max_bytes = 2 << 20,
+                      .sharpen = 1 };
     if (!read_options(&p, argc, argv))
         return usage();
     char **arg = argv + optind;

@@ -100,11 +100,11 @@ def extra(name, rows, scores):
 
 
 def train(name, data, tool, folder):
-    make, cost, most, odds = sources.SIGNALS[name]
+    make, cost, most, odds, sharpen = sources.SIGNALS[name]
     rows = make(data)
     texts, scores = os.path.join(folder, name + ".jsonl"), os.path.join(folder, name + ".scores")
     write_rows(texts, rows)
-    said = subprocess.run([tool, "train", "--cost", str(cost), "--iterations", "60", "--max-bytes", str(most), "--scores", scores, *(["--odds", odds] if odds else []),
+    said = subprocess.run([tool, "train", "--cost", str(cost), "--iterations", "60", "--max-bytes", str(most), "--sharpen", str(sharpen), "--scores", scores, *(["--odds", odds] if odds else []),
                            MODELS / "rarity.bin", MODELS / f"{name}.model", texts],
                           check=True, stdout=subprocess.PIPE, text=True).stdout
     with open(scores, encoding="utf-8") as f:

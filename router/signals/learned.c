@@ -9,8 +9,8 @@
 
 enum {
     MAX_CLASSES = 64,
-    WINDOW = 700, /* code points of a window … */
-    STEP = 600,   /* … and from one to the next */
+    WINDOW = 160, /* code points of a window … */
+    STEP = 100,   /* … and from one to the next */
     SCRATCH_BYTES = 4 << 20,
 };
 
@@ -88,6 +88,14 @@ static size_t head_bytes(struct str text, size_t n)
     return pos;
 }
 
+/* Many windows are tried, so each is as much less likely to hold it than a whole turn. */
+static double rarer(double p)
+{
+    static const double ODDS =
+        0.5; /* chosen for few false alarms in long texts that hold nothing */
+    return p * ODDS / (p * ODDS + 1 - p);
+}
+
 /* The most of all windows of a folded text and *most. */
 static int windows_most(const struct classifier_file *c, uint32_t k, struct str folded,
                         double *most)
@@ -101,7 +109,7 @@ static int windows_most(const struct classifier_file *c, uint32_t k, struct str 
         int e = scratch ? read_folded(window, scratch, &f) : -ENOMEM;
         if (e < 0)
             return e;
-        double p = probability(c, k, &f);
+        double p = rarer(probability(c, k, &f));
         *most = p > *most ? p : *most;
         if (window.n == rest.n)
             return 0;

@@ -170,13 +170,14 @@ def modality(folder):
     return rows
 
 
-# name of the model: (rows, cost of an error, bytes at most, how much likelier a class is than among the rows or "")
+# name of the model: (rows, cost of an error, bytes at most, how much likelier a class is than among the rows
+# or "", what the temperature is multiplied by)
 SIGNALS = {
-    "domain": (domain, 20, 2_000_000, ""),
-    "jailbreak": (jailbreak, 20, 500_000, "jailbreak=3"),
-    "fact_check": (fact_check, 20, 500_000, ""),
-    "feedback": (feedback, 20, 700_000, "none=0.4"),
-    "modality": (modality, 20, 500_000, "AR=0.5"),
+    "domain": (domain, 20, 2_000_000, "", 1),
+    "jailbreak": (jailbreak, 20, 500_000, "jailbreak=3", 1),
+    "fact_check": (fact_check, 20, 500_000, "", 1),
+    "feedback": (feedback, 20, 700_000, "none=0.4", 0.75),
+    "modality": (modality, 20, 500_000, "AR=0.5", 1),
 }
 
 # Sets whose texts count for how rare a feature is.
