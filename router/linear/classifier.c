@@ -1,12 +1,15 @@
 #include "router/linear/classifier.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "router/linear/linear_impl.h"
 #include "router/signals/unicode.h"
+#include "router/vectors/words.h"
 
 enum { SCRATCH_BYTES = 64 << 20 /* for one text: its code points and tables, many times over */ };
+static const float WORDS_SHARE = 0.3F; /* of the squared length of a vector, the words' meaning */
 static const size_t TRAINING_BYTES = (size_t)4 << 30; /* features of all examples */
 
 struct classifier *classifier_free(struct classifier *c)
@@ -52,37 +55,69 @@ int classifier_read_text(struct features *ret, const struct background *b, struc
     return background_features(b, &f, folded, arena, ret);
 }
 
-/* The features, read over a background or not yet weighed; only the result in `keep`. */
-static int read_example(struct features *ret, const struct background *b, struct str text,
-                        struct arena *keep)
+/* A text as read: over a background; else what is hashed, not yet weighed, and what it means. */
+struct reading {
+    struct features f; /* with room for WORDS_WIDTH more */
+    float words[WORDS_WIDTH];
+};
+
+static int read_text(struct reading *ret, const struct background *b, struct str text,
+                     struct arena *keep, struct arena *scratch)
 {
-    CLEANUP(arena_freep) struct arena *scratch = arena_new(SCRATCH_BYTES);
     struct features f = { 0 };
-    if (!scratch)
+    struct str folded = fold(text, scratch);
+    if (!folded.p || features_of(&f, folded, scratch) < 0 ||
+        (b && background_features(b, &f, folded, scratch, &f) < 0))
         return -ENOMEM;
-    int r = b ? classifier_read_text(&f, b, text, scratch) : classifier_features(&f, text, scratch);
-    if (r < 0)
-        return r;
-    *ret = f;
-    ret->id = arena_array(keep, f.n, sizeof(*f.id));
-    ret->value = arena_array(keep, f.n, sizeof(*f.value));
+    size_t room = (size_t)f.n + WORDS_WIDTH;
+    ret->f = f;
+    ret->f.id = arena_array(keep, room, sizeof(*f.id));
+    ret->f.value = arena_array(keep, room, sizeof(*f.value));
+    if (!ret->f.id || !ret->f.value)
+        return -ENOMEM;
+    if (!b)
+        words_vector(folded, ret->words);
     if (!f.n)
         return 0;
-    if (!ret->id || !ret->value)
-        return -ENOMEM;
-    memcpy(ret->id, f.id, f.n * sizeof(*f.id));
-    memcpy(ret->value, f.value, f.n * sizeof(*f.value));
+    memcpy(ret->f.id, f.id, f.n * sizeof(*f.id));
+    memcpy(ret->f.value, f.value, f.n * sizeof(*f.value));
     return 0;
 }
 
-static int set_rarity(struct classifier *c, const struct features *all, size_t n)
+/* The same, only the result in `keep`. */
+static int read_example(struct reading *ret, const struct background *b, struct str text,
+                        struct arena *keep)
+{
+    CLEANUP(arena_freep) struct arena *scratch = arena_new(SCRATCH_BYTES);
+    return scratch ? read_text(ret, b, text, keep, scratch) : -ENOMEM;
+}
+
+/* Puts the meaning of the words behind what is hashed, and weighs both; the length is 1. */
+static void weigh(struct reading *r, const float *rarity)
+{
+    struct features *f = &r->f;
+    float known = 0;
+    features_weigh(f, rarity);
+    for (uint32_t i = 0; i < WORDS_WIDTH; i++)
+        known += r->words[i] * r->words[i];
+    if (!f->n || !(known > 0))
+        return;
+    for (uint32_t i = 0; i < f->n; i++)
+        f->value[i] *= sqrtf(1 - WORDS_SHARE);
+    for (uint32_t i = 0; i < WORDS_WIDTH; i++) {
+        f->id[f->n] = FEATURE_BUCKETS + i;
+        f->value[f->n++] = sqrtf(WORDS_SHARE) * r->words[i];
+    }
+}
+
+static int set_rarity(struct classifier *c, const struct reading *all, size_t n)
 {
     CLEANUP(rarity_done) struct rarity r;
     c->rarity = calloc(FEATURE_BUCKETS, sizeof(*c->rarity));
     if (rarity_init(&r) < 0 || !c->rarity)
         return -ENOMEM;
     for (size_t i = 0; i < n; i++)
-        rarity_count(&r, &all[i]);
+        rarity_count(&r, &all[i].f);
     for (uint32_t id = 0; id < FEATURE_BUCKETS; id++)
         c->rarity[id] = rarity_of(&r, id);
     return 0;
@@ -107,7 +142,7 @@ static int set_labels(struct classifier *c, const struct str *labels, uint32_t n
     return 0;
 }
 
-static int read_name(struct features *ret, const struct background *b, struct str label,
+static int read_name(struct reading *ret, const struct background *b, struct str label,
                      struct arena *keep)
 {
     char *spaced = arena_cstr(keep, label);
@@ -135,12 +170,12 @@ int classifier_train_on(struct classifier **ret, const struct background *backgr
     size_t all = n + o->classes;
     CLEANUP(classifier_freep) struct classifier *c = calloc(1, sizeof(*c));
     CLEANUP(arena_freep) struct arena *keep = arena_new(TRAINING_BYTES);
-    struct features *f = keep ? arena_array(keep, all, sizeof(*f)) : NULL;
+    struct reading *f = keep ? arena_array(keep, all, sizeof(*f)) : NULL;
     struct linear_example *e = keep ? arena_array(keep, all, sizeof(*e)) : NULL;
     if (!c || !f || !e || set_labels(c, labels, o->classes) < 0)
         return -ENOMEM;
     for (size_t i = 0; i < all; i++) {
-        e[i] = (struct linear_example){ &f[i], i < n ? examples[i].label : (uint32_t)(i - n) };
+        e[i] = (struct linear_example){ &f[i].f, i < n ? examples[i].label : (uint32_t)(i - n) };
         if (e[i].y >= o->classes)
             return -EINVAL;
         int r = i < n ? read_example(&f[i], background, examples[i].text, keep)
@@ -153,7 +188,7 @@ int classifier_train_on(struct classifier **ret, const struct background *backgr
     else if (set_rarity(c, f, n) < 0)
         return -ENOMEM;
     for (size_t i = 0; i < all && c->rarity; i++)
-        features_weigh(&f[i], c->rarity);
+        weigh(&f[i], c->rarity);
     c->temperature = 1;
     int r = linear_train(&c->linear, e, all, o);
     if (r < 0)
@@ -165,14 +200,12 @@ int classifier_train_on(struct classifier **ret, const struct background *backgr
 int classifier_scores(const struct classifier *c, struct str text, float *ret_scores,
                       struct arena *arena)
 {
-    struct features f = { 0 };
-    int r = c->rarity ? classifier_features(&f, text, arena)
-                      : classifier_read_text(&f, &c->background, text, arena);
-    if (r < 0)
-        return r;
+    struct reading r;
+    if (read_text(&r, c->rarity ? NULL : &c->background, text, arena, arena) < 0)
+        return -ENOMEM;
     if (c->rarity)
-        features_weigh(&f, c->rarity);
-    linear_scores(c->linear, &f, ret_scores);
+        weigh(&r, c->rarity);
+    linear_scores(c->linear, &r.f, ret_scores);
     return 0;
 }
 

@@ -18,13 +18,14 @@ struct classifier_example {
 /*
  * Learns from examples; `labels` are the names of the o->classes classes (copied), and each name,
  * its underscores as spaces, is one more example of its class. Rarity is counted over the
- * examples. 0, -ENOMEM, or -EINVAL for no examples or a label that is no class.
+ * examples; beside what is hashed stands what the words mean (router/vectors/words.h). 0, -ENOMEM,
+ * or -EINVAL for no examples or a label that is no class.
  */
 int classifier_train(struct classifier **ret, const struct str *labels,
                      const struct classifier_example *examples, size_t n,
                      const struct linear_options *o) MUST_USE;
-/* The same with a rarity that is known, so that the classifier reads vectors which others read
- * too; its bytes must outlive the classifier. */
+/* The same with a rarity that is known, so that the classifier
+ * reads vectors which others read too; its bytes must outlive the classifier. */
 int classifier_train_on(struct classifier **ret, const struct background *background,
                         const struct str *labels, const struct classifier_example *examples,
                         size_t n, const struct linear_options *o) MUST_USE;

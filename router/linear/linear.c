@@ -12,7 +12,7 @@ int linear_new(struct linear **ret, uint32_t classes)
     if (!l)
         return -ENOMEM;
     l->classes = classes;
-    l->row_of = calloc(FEATURE_BUCKETS, sizeof(*l->row_of));
+    l->row_of = calloc(LINEAR_IDS, sizeof(*l->row_of));
     l->bias = calloc(classes, sizeof(*l->bias));
     if (!l->row_of || !l->bias)
         return -ENOMEM;

@@ -5,11 +5,15 @@
 
 #include "router/linear/background.h"
 #include "router/linear/classifier.h"
+#include "router/vectors/words.h"
+
+/* Hashed features, then the dimensions of the words' meaning. */
+enum { LINEAR_IDS = FEATURE_BUCKETS + WORDS_WIDTH };
 
 struct linear {
     uint32_t classes;
     uint32_t n_rows;
-    uint32_t *row_of; /* by feature id, from 1; 0: the feature has no weights */
+    uint32_t *row_of; /* by feature id, below LINEAR_IDS, from 1; 0: the feature has no weights */
     float *rows;      /* n_rows of `classes` weights */
     float *bias;      /* a class */
 };
@@ -25,9 +29,10 @@ struct classifier {
     struct arena *arena; /* of the labels */
     struct str *labels;
 };
+
 /*
  * Fills the rows, which are 0, with naive Bayes' weights: the logarithm of how much likelier a
- * feature is inside a class than outside it (Rennie et al., "Tackling the Poor Assumptions of Naive
- * Bayes Text Classifiers", 2003).
+ * hashed feature is inside a class than outside it (Rennie et al., "Tackling the Poor Assumptions
+ * of Naive Bayes Text Classifiers", 2003).
  */
 void linear_naive_bayes(struct linear *l, const struct linear_example *examples, size_t n);

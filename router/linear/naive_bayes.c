@@ -26,9 +26,12 @@ void linear_naive_bayes(struct linear *l, const struct linear_example *examples,
     uint32_t k = l->classes;
     for (size_t e = 0; e < n; e++)
         for (uint32_t i = 0; i < examples[e].x->n; i++) {
+            if (examples[e].x->id[i] >= FEATURE_BUCKETS)
+                continue;
             uint32_t row = l->row_of[examples[e].x->id[i]] - 1;
-            l->rows[(size_t)row * k + examples[e].y] += examples[e].x->value[i];
+            l->rows[(size_t)row * k + examples[e].y] += fmaxf(0, examples[e].x->value[i]);
         }
-    for (uint32_t r = 0; r < l->n_rows; r++)
-        row_weights(l->rows + (size_t)r * k, k);
+    for (uint32_t id = 0; id < FEATURE_BUCKETS; id++)
+        if (l->row_of[id])
+            row_weights(l->rows + (size_t)(l->row_of[id] - 1) * k, k);
 }

@@ -263,9 +263,9 @@ static int number_rows(struct problem *p, struct linear *l)
             uint32_t *seen = &l->row_of[p->examples[e].x->id[i]];
             *seen += *seen < 2;
         }
-    for (uint32_t id = 0; id < FEATURE_BUCKETS; id++)
+    for (uint32_t id = 0; id < LINEAR_IDS; id++)
         p->shared += l->row_of[id] == 2;
-    for (uint32_t id = 0, shared = 0; id < FEATURE_BUCKETS; id++)
+    for (uint32_t id = 0, shared = 0; id < LINEAR_IDS; id++)
         if (l->row_of[id])
             l->row_of[id] = l->row_of[id] == 2 ? ++shared : p->shared + ++alone;
     l->n_rows = p->shared + alone;

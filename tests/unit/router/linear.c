@@ -362,6 +362,23 @@ static void a_classifier_learns_from_texts_and_from_the_names(void **state)
         assert_int_equal(best(c, rows[r].text), rows[r].label);
 }
 
+static void a_classifier_knows_words_of_the_same_meaning(void **state)
+{
+    static const struct {
+        struct str text; /* shares no word with an example or a name */
+        uint32_t label;
+    } rows[] = {
+        { STR("cash bank cheque"), 0 },
+        { STR("snowy, cloudy and cold"), 1 },
+        { STR("guitar concert album"), 2 },
+    };
+    CLEANUP(classifier_freep) struct classifier *c = NULL;
+    struct linear_options o = linear_options_for(ARRAY_LEN(labels), ARRAY_LEN(examples));
+    assert_int_equal(classifier_train(&c, labels, examples, ARRAY_LEN(examples), &o), 0);
+    for (size_t r = 0; r < ARRAY_LEN(rows); r++)
+        assert_int_equal(best(c, rows[r].text), rows[r].label);
+}
+
 static void a_classifier_refuses_a_label_that_is_no_class(void **state)
 {
     struct classifier *c = NULL;
@@ -387,6 +404,7 @@ int main(void)
         cmocka_unit_test(training_needs_examples_and_classes),
         cmocka_unit_test(softmax_is_a_distribution_at_any_temperature),
         cmocka_unit_test(a_classifier_learns_from_texts_and_from_the_names),
+        cmocka_unit_test(a_classifier_knows_words_of_the_same_meaning),
         cmocka_unit_test(a_classifier_refuses_a_label_that_is_no_class),
     };
     return TEST_RUN(tests);
