@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "router/selection/selection.h"
 
 #include <errno.h>
 #include <math.h>
@@ -13,19 +14,24 @@
 
 /* ---- tables ---- */
 
+static const char *const kernels[] = { "any", "rbf", "linear", NULL };
+
 static const struct option learned_options[] = {
     OPT_TEXT(struct learned_source, path, "pretrained_path", NULL, "the file of the selector"),
     OPT_UINT(struct learned_source, k, "k", 1, LEARNED_K_MAX, "5", "neighbours that vote"),
-    OPT_IGNORED("num_clusters", "the file has as many as it learned"),
-    OPT_IGNORED("n_clusters", "the file has as many as it learned"),
-    OPT_IGNORED("efficiency_weight", "speed is part of the scores that the file learned"),
-    OPT_IGNORED("kernel", "that of the file"),
-    OPT_IGNORED("gamma", "that of the file"),
-    OPT_IGNORED("device", "selectors run on the processor"),
+    OPT_UINT(struct learned_source, clusters, "num_clusters", 0, LEARNED_ROWS, "0",
+             "that the file should have; 0: any"),
+    OPT_UINT(struct learned_source, clusters, "n_clusters", 0, LEARNED_ROWS, NULL, "the same"),
+    OPT_FLOAT(struct learned_source, efficiency, "efficiency_weight", 0, 1, "0",
+              "of a low price against what was learned"),
+    OPT_WORD(struct learned_source, kernel, "kernel", kernels, "any", "that the file should have"),
+    OPT_FLOAT(struct learned_source, gamma, "gamma", 0, 1e6, "0", "likewise; 0: any"),
+    OPT_TEXT(struct learned_source, device, "device", NULL, "cpu"),
     OPT_END,
 };
 
 struct ml {
+    uint64_t width;
     struct str models_path;
     struct learned_source kinds[LEARNED_N];
 };
@@ -33,22 +39,40 @@ struct ml {
     OPT_SECTION(struct ml, kinds[LEARNED_##name], #name, learned_options, "a learned selector"),
 static const struct option ml_options[] = {
     OPT_TEXT(struct ml, models_path, "models_path", NULL, "folder of knn.select, kmeans.select, …"),
-    OPT_IGNORED("embedding_dim", "vectors have the width of their space"),
+    OPT_UINT(struct ml, width, "embedding_dim", 0, LEARNED_DIMS, "0",
+             "width of the vectors that files learned from; 0: any"),
     LEARNED_KINDS(ML_SECTION) OPT_END,
 };
 
+struct momentum {
+    bool enabled;
+    double attack, release, threshold;
+};
+static const struct option momentum_options[] = {
+    OPT_BOOL(struct momentum, enabled, "enabled", "false", "smooth a conversation's choices"),
+    OPT_FLOAT(struct momentum, attack, "attack", 0, 1, "0.7", "upwards"),
+    OPT_FLOAT(struct momentum, release, "release", 0, 1, "0.3", "downwards"),
+    OPT_FLOAT(struct momentum, threshold, "threshold", 0, 1, "0.6", "of a change"),
+    OPT_END,
+};
+
+#define ALGORITHM_INDEX(name) ALGORITHM_##name,
+enum { SELECTIONS(ALGORITHM_INDEX) ALGORITHM_N };
 struct section {
+    const struct node *blocks[ALGORITHM_N];
+    struct momentum momentum;
     bool enabled;
     const struct node *method;
     struct ml ml;
 };
+#define ALGORITHM_BLOCK(name)                                                                      \
+    OPT_NODE(struct section, blocks[ALGORITHM_##name], #name, "of decisions without a block"),
 static const struct option options[] = {
     OPT_BOOL(struct section, enabled, "enabled", "true", "whether the method and blocks count"),
     OPT_NODE(struct section, method, "method", "the algorithm of decisions that name none"),
     OPT_SECTION(struct section, ml, "ml", ml_options, "learned selectors"),
-    OPT_IGNORED("momentum", "a conversation is held by learning.protection, not smoothed"),
-    OPT_IGNORED("*", "of an algorithm: read where a decision uses it"),
-    OPT_END,
+    OPT_SECTION(struct section, momentum, "momentum", momentum_options, "of conversations"),
+    SELECTIONS(ALGORITHM_BLOCK) OPT_END,
 };
 
 /* ---- reading ---- */
@@ -92,8 +116,14 @@ int selection_defaults_read(struct selection_defaults *ret, const struct default
                                         .enabled = s.enabled && source->at,
                                         .method = -1,
                                         .folder = source->folder };
+    ret->width = s.ml.width;
+    if (s.momentum.enabled)
+        (void)node_problem(source->p, PROBLEM_warning, node_get(source->at, "momentum"),
+                           "global.router.model_selection.momentum",
+                           "choices are not smoothed by this version; "
+                           "global.router.learning.protection holds conversations");
     for (unsigned k = 0; k < LEARNED_N; k++) {
-        ret->learned[k].k = s.ml.kinds[k].k;
+        ret->learned[k] = s.ml.kinds[k];
         ret->learned[k].path = str_of(file_of(&s.ml, k, source));
         if (!ret->learned[k].path.p)
             return -ENOMEM;

@@ -8,15 +8,23 @@
 #include "router/selection/learned/learned.h"
 
 struct learned_source {
-    struct str path; /* of the file; empty: none is named */
-    uint64_t k;      /* of knn */
+    struct str path;   /* of the file; empty: none is named */
+    uint64_t k;        /* of knn */
+    double efficiency; /* of kmeans: weight of a low price against what was learned */
+    /* What the file should have learned with; 0: not said. */
+    uint64_t clusters;
+    unsigned kernel; /* enum learned_kernel */
+    double gamma;
+    struct str device;
 };
+enum learned_kernel { KERNEL_any, KERNEL_rbf, KERNEL_linear };
 
 struct selection_defaults {
     const struct node *node; /* NULL: nothing is said */
     bool enabled;
     int method; /* of names; -1: none is named */
     struct learned_source learned[LEARNED_N];
+    uint64_t width;     /* of the vectors a file should have learned from; 0: not said */
     const char *folder; /* against which paths are */
     /* Read when the first decision asks. */
     const struct learned *loaded[LEARNED_N];

@@ -9,9 +9,12 @@
 #include <errno.h>
 #include <math.h>
 
+#define GAMMA_APART 1e-4
+
 struct settings {
     uint64_t k;
     /* derived */
+    double efficiency;
     const struct learned *learned; /* NULL: no usable file */
     const struct classifier_file *domains;
     const int *models; /* of the file, by candidate; -1: it does not know it */
@@ -49,6 +52,31 @@ static int match(struct settings *s, const struct place *at, unsigned *ret_known
     return 0;
 }
 
+/* What the policy says of the file and the file says otherwise. */
+static void compare(const struct settings *s, const struct place *at, enum learned_kind kind)
+{
+    const struct selection_defaults *d = at->source->defaults;
+    const struct learned_source *said = &d->learned[kind];
+    const struct learned *l = s->learned;
+    const char *what = NULL;
+    if (d->width && d->width != l->width)
+        what = "embedding_dim";
+    else if (kind == LEARNED_kmeans && said->clusters && said->clusters != l->rows)
+        what = "kmeans.num_clusters";
+    else if (kind == LEARNED_svm && said->kernel && (said->kernel == KERNEL_rbf) != (l->gamma > 0))
+        what = "svm.kernel";
+    else if (kind == LEARNED_svm && said->gamma > 0 && l->gamma > 0 &&
+             fabs(said->gamma - (double)l->gamma) > GAMMA_APART)
+        what = "svm.gamma";
+    else if (said->device.n && !str_is(said->device, "cpu"))
+        what = "mlp.device";
+    if (what)
+        (void)node_problem(at->p, PROBLEM_warning, at->node, at->path,
+                           "global.router.model_selection.ml.%s is not what the file was trained "
+                           "with or what runs here: the file's own counts",
+                           what);
+}
+
 static int complete(struct settings *s, const struct place *at, enum learned_kind kind)
 {
     struct selection_defaults *d = at->source->defaults;
@@ -61,13 +89,16 @@ static int complete(struct settings *s, const struct place *at, enum learned_kin
     if (r < 0)
         return r;
     s->domains = d->domains;
+    s->efficiency = kind == LEARNED_kmeans ? d->learned[kind].efficiency : 0;
     if (s->k == 0)
         s->k = d->learned[kind].k ? d->learned[kind].k : LEARNED_K;
     if (s->learned && known == 0) {
         s->learned = NULL;
         why = "the file knows no candidate of the decision";
     }
-    if (!s->learned)
+    if (s->learned)
+        compare(s, at, kind);
+    else
         (void)node_problem(at->p, PROBLEM_warning, at->node, at->path,
                            "the first candidate is taken: %s; train one with `rootstock selection "
                            "train --kind %s` and set global.router.model_selection.ml.%s."
@@ -99,7 +130,9 @@ static int score(const struct pick_context *in, const struct settings *s, double
     learned_features(&of, s->domains, l->width, x);
     learned_scores(l, x, (unsigned)s->k, x + l->dims, all);
     for (size_t i = 0; i < in->decision->refs.n; i++)
-        ret[i] = s->models[i] >= 0 ? all[s->models[i]] : NAN;
+        ret[i] = s->models[i] < 0 ? NAN
+                                  : (1 - s->efficiency) * all[s->models[i]] +
+                                        s->efficiency * (1 - pick_cost_share(in, i));
     return 0;
 }
 

@@ -319,6 +319,33 @@ static void a_file_that_does_not_fit_is_named_and_the_first_answers(void **state
     }
 }
 
+static void what_the_policy_says_of_the_file_is_compared(void **state)
+{
+    (void)state;
+    char path[512], yaml[4096];
+    (void)snprintf(path, sizeof(path), "%s/selector", test_temp_dir());
+    struct learned_options kmeans = of_kind(LEARNED_kmeans, 0);
+    train_file(path, &kmeans, 0);
+    static const struct {
+        const char *settings, *problem; /* "": none */
+    } rows[] = { { "num_clusters: 2", "" },
+                 { "num_clusters: 8", "ml.kmeans.num_clusters is not what the file" },
+                 { "device: cuda", "ml.mlp.device" },
+                 { "num_clusters: 8.5", "num_clusters" },
+                 { "efficiency_weight: 2", "efficiency_weight" } };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char settings[1024];
+        int r = 0;
+        (void)snprintf(settings, sizeof(settings), "{ml: {kmeans: {pretrained_path: %s, %s}}}",
+                       path, rows[i].settings);
+        (void)snprintf(yaml, sizeof(yaml), POLICY, ", algorithm: {type: kmeans}", settings);
+        char *text = policy_problems(yaml, &r);
+        if (rows[i].problem[0] ? !strstr(text, rows[i].problem) : text[0] != '\0')
+            fail_msg("row %zu: %s", i, text);
+        free(text);
+    }
+}
+
 /* ---- what decisions inherit ---- */
 
 static void decisions_inherit_method_and_settings(void **state)
@@ -374,6 +401,7 @@ int main(void)
         cmocka_unit_test(a_damaged_file_is_refused),
         cmocka_unit_test(a_decision_asks_what_was_learned),
         cmocka_unit_test(a_file_that_does_not_fit_is_named_and_the_first_answers),
+        cmocka_unit_test(what_the_policy_says_of_the_file_is_compared),
         cmocka_unit_test(decisions_inherit_method_and_settings),
     };
     if (vector_space_lexical(&space) < 0)
