@@ -22,7 +22,19 @@ NEEDS = [
     "{Which|What} {company|country|scientist|team} {makes the iPhone|has the most people|discovered radium|won the Champions League in 2005}?",
 ]
 
+NEEDS += [
+    "{Is it|Is this|Was it} {really |actually |}true that {lightning never strikes twice|sugar feeds cancer|the moon landing was faked|cold weather causes colds|Vikings wore horned helmets|we swallow spiders in our sleep}?",
+    "{Cite|Find|List|Show me} {recent |peer-reviewed |}{studies|papers|research|sources|data} on {intermittent fasting|vitamin C|sleep and memory|screen time|the gender pay gap|microplastics}{.|}",
+    "{Check|Test|Validate} {this|the following|that} {statement|claim|figure|quote} {against|with} {reliable sources|the official data|the literature|the original text}{: |.}{rents rose by 12 percent|it was said by Gandhi|}",
+    "{How tall|How old|How deep|How far|How heavy|How long} is {the Burj Khalifa|the universe|the Mariana Trench|the Sun|a blue whale|the Nile}?",
+    "What was the {inflation rate|unemployment rate|population|score|death toll|budget} {in Germany in 2022|of Italy last year|of the 1966 final|of the earthquake|of the Apollo programme}?",
+    "{When|In which year} did {Nigeria|India|the Berlin Wall|the Titanic|Amazon|the first iPhone} {become independent|fall|sink|go public|come out|gain independence}?",
+    "{Which|What} {company|person|country|treaty|law} {acquired GitHub|signed the Magna Carta|owns YouTube|ended the Thirty Years' War|banned the product}?",
+    "{Did|Does|Is|Was} {Napoleon win at Austerlitz|the Sun a star|Pluto a planet|Edison invent the light bulb|milk good for bones|Mercury the hottest planet}{?|, according to historians?}",
+]
+
 NEEDS_FOREIGN = [
+    "¿{En qué año|Cuándo} {cayó el Muro de Berlín|se fundó Roma|murió Franco|llegó el hombre a la Luna}?", "¿{Cuántos habitantes tiene|Qué altura tiene|Cuánto mide} {Madrid|el Everest|el Teide|el Nilo}?", "{En quelle année|Quand} {est tombé le mur de Berlin|a été fondée Rome|est mort Napoléon} ?", "Combien {d'habitants compte|de kilomètres mesure|d'années a duré} {Lyon|la Loire|la guerre de Cent Ans} ?", "{In welchem Jahr|Wann} {fiel die Berliner Mauer|wurde Rom gegründet|starb Goethe}?", "Wer {war|ist|wurde} {der erste Bundeskanzler|der Autor des Faust|Präsident der USA 1960}?", "{珠穆朗玛峰|长江|埃菲尔铁塔}有多{高|长|重}？", "{哪一年|什么时候}{柏林墙倒塌|中国加入世贸组织|发明了互联网}？", "{富士山|東京タワー|ナイル川}の{高さ|長さ}は何メートルですか？", "{何年に|いつ}{ベルリンの壁は崩壊しました|明治維新は始まりました}か？", "Сколько {лет длилась Столетняя война|жителей в Москве|километров до Луны}?", "В каком году {пала Берлинская стена|основан Рим|родился Толстой}?",
     "¿{Quién|Cuándo|Dónde} {descubrió la penicilina|terminó la guerra|nació Cervantes|inventó el teléfono|está Machu Picchu}?", "¿Es {verdad|cierto} que {el café es malo|la Tierra es plana|Einstein era zurdo}?", "{Verifica|Comprueba} con fuentes {si la cifra es correcta|esta afirmación|la fecha del tratado}.", "¿Cuál es la {capital|población} de {Australia|Brasil|Canadá}?",
     "{Qui|Quand|Où} {a découvert la pénicilline|s'est terminée la guerre|est né Molière|a inventé le téléphone} ?", "Est-il vrai que {le café est mauvais|la Terre est plate|Einstein était gaucher} ?", "{Vérifie|Confirme} avec des sources {si ce chiffre est exact|cette affirmation|la date du traité}.", "Quelle est la {capitale|population} de {l'Australie|la Chine} ?",
     "{Wer|Wann|Wo} {hat das Penicillin entdeckt|endete der Krieg|wurde Goethe geboren|hat das Telefon erfunden}?", "Stimmt es, dass {Kaffee ungesund ist|die Erde flach ist|Einstein Linkshänder war}?", "{Prüfe|Überprüfe|Belege} mit Quellen, {ob die Zahl stimmt|diese Behauptung|wann der Vertrag unterzeichnet wurde}.", "Wie {hoch ist der Mount Everest|viele Einwohner hat Berlin|alt ist die Erde}?",

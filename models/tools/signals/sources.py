@@ -108,7 +108,7 @@ def fact_check(folder):
     rows += [row(r["question"], yes, "halueval_qa") for r in read(folder, "halueval_qa")]
     rows += [row(r["text"], yes, "tydiqa") for r in sample([r for r in suffix if r.get("source") == "tydiqa"], 610, rng)]
     topics = list(domain_topics.questions(rng))
-    rows += [row(text, no, "topics", topic) for text, _, topic in sample(topics, 800, rng)]
+    rows += [row(text, yes if asks_proof(text) else no, "topics", topic) for text, _, topic in sample(topics, 900, rng)]
     rows += made(fact_check_phrases.NEEDS, yes, 30, rng) + made(fact_check_phrases.NEEDS_FOREIGN, yes, 8, rng)
     for task in ("math", "code", "reasoning", "writing", "roleplay", "summarization", "translation"):
         rows += [row(r["text"], no, "task_route") for r in sample([r for r in tasks if r["label"] == task], 250, rng)]
@@ -123,6 +123,10 @@ FACTUAL_INTENTS = {"definition", "oos", "qa_factoid", "qa_definition", "exchange
                    "calories", "distance", "general_quirky", "qa_stock", "news_query", "international_fees",
                    "vaccines", "plug_type", "flight_status", "weather", "weather_query", "timezone", "interest_rate",
                    "qa_maths", "food_last", "international_visa", "travel_alert", "recommendation_events"}
+
+
+def asks_proof(text):
+    return "Cite" in text or "true" in text
 
 
 def asks_fact(r):
@@ -175,7 +179,7 @@ def modality(folder):
 SIGNALS = {
     "domain": (domain, 20, 2_000_000, "", 1),
     "jailbreak": (jailbreak, 20, 500_000, "jailbreak=3", 1),
-    "fact_check": (fact_check, 20, 500_000, "", 1),
+    "fact_check": (fact_check, 20, 500_000, "needs_fact_check=1.5", 0.85),
     "feedback": (feedback, 20, 700_000, "none=0.4", 0.75),
     "modality": (modality, 20, 500_000, "AR=0.5", 1),
 }
