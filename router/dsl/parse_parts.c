@@ -7,7 +7,7 @@
 #include <float.h>
 #include <stdio.h>
 
-enum { MAX_FIELDS = 4096 /* of one map: they are compared with each other */ };
+enum { MAX_FIELDS = 500 /* of one map: they are compared with each other */ };
 
 static const char *shown(const struct token *t, char ret[static DSL_SHOWN_BYTES + 8])
 {

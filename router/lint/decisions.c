@@ -148,11 +148,10 @@ static bool same_rank(const struct decision *a, const struct decision *b)
     return a->tier == b->tier && a->priority == b->priority;
 }
 
-/* Warns of the first decision of the same rank that can match together with decision i. */
-static void check_equals(struct facts *f, size_t i, uint64_t *left)
+/* A later decision of the same rank that can match together with decision i; SIZE_MAX: none. */
+static size_t find_equal(struct facts *f, size_t i, size_t end, uint64_t *left)
 {
-    const struct decision *d = f->policy->decisions;
-    for (size_t k = i + 1; k < f->policy->n_decisions && same_rank(&d[i], &d[k]) && *left; k++) {
+    for (size_t k = i + 1; k < end && *left; k++) {
         const struct formula *both[] = { f->formulas[i], f->formulas[k] };
         uint64_t given = *left < WORK_OF_ONE ? *left : WORK_OF_ONE;
         bool together = false;
@@ -161,14 +160,44 @@ static void check_equals(struct facts *f, size_t i, uint64_t *left)
         f->logic.work = given;
         (void)logic_terms(&f->logic, both, 2, show_any, &together);
         *left -= given - f->logic.work;
-        if (!together)
+        if (together)
+            return k;
+    }
+    return SIZE_MAX;
+}
+
+/* One warning for the decisions from `first` up to `end`, which have the same rank. */
+static void check_equals(struct facts *f, size_t first, size_t end, uint64_t *left)
+{
+    const struct decision *d = f->policy->decisions;
+    size_t one = SIZE_MAX, other = SIZE_MAX, more = 0;
+    for (size_t i = first; i + 1 < end && *left; i++) {
+        size_t k = find_equal(f, i, end, left);
+        if (k == SIZE_MAX)
             continue;
-        report(f, i,
-               "'%.*s' and '%.*s' have the same %s %" PRId64 " and can match together: the more "
-               "confident one wins, else the name decides; give them different priorities",
-               STR_ARG(d[i].name), STR_ARG(d[k].name),
-               d[i].tier ? "tier and the same priority" : "priority", d[i].priority);
+        more += one != SIZE_MAX;
+        other = one == SIZE_MAX ? k : other;
+        one = one == SIZE_MAX ? i : one;
+    }
+    if (one == SIZE_MAX)
         return;
+    char others[64] = "";
+    if (more)
+        (void)snprintf(others, sizeof(others), " (and %zu more pairs of it)", more);
+    report(f, one,
+           "'%.*s' and '%.*s' have the same %s %" PRId64 " and can match together%s: the more "
+           "confident one wins, else the name decides; give them different priorities",
+           STR_ARG(d[one].name), STR_ARG(d[other].name),
+           d[one].tier ? "tier and the same priority" : "priority", d[one].priority, others);
+}
+
+static void check_ranks(struct facts *f, uint64_t *left)
+{
+    const struct policy *p = f->policy;
+    for (size_t i = 0, end; i < p->n_decisions && *left; i = end) {
+        for (end = i + 1; end < p->n_decisions && same_rank(&p->decisions[i], &p->decisions[end]);)
+            end++;
+        check_equals(f, i, end, left);
     }
 }
 
@@ -179,8 +208,8 @@ int lint_decisions(struct facts *f)
     uint64_t left = WORK;
     for (size_t i = 0; i < p->n_decisions && left; i++)
         check_one(f, i, &left, &unfinished);
-    for (size_t i = 0; i < p->n_decisions && left && !p->by_confidence; i++)
-        check_equals(f, i, &left);
+    if (!p->by_confidence)
+        check_ranks(f, &left);
     if ((left == 0 || unfinished) && p->n_decisions)
         (void)node_problem(
             f->p, PROBLEM_warning, f->decisions[0], f->path,

@@ -360,6 +360,23 @@ static void nesting_is_bounded(void **state)
     }
 }
 
+static void the_fields_of_a_block_are_bounded(void **state)
+{
+    for (int n = 500; n <= 501; n++) {
+        struct buf b = BUF_INIT(MIB);
+        bool ok;
+        buf_adds(&b, "SIGNAL keyword a {");
+        for (int i = 0; i < n; i++)
+            buf_addf(&b, " f%d: 1", i);
+        buf_adds(&b, " }");
+        char *text = compiled(b.p, &ok);
+        assert_int_equal(ok, n == 500);
+        assert_true(ok || strstr(text, "more than 500 fields in one block"));
+        free(text);
+        buf_done(&b);
+    }
+}
+
 /* ---- layout ---- */
 
 static const struct {
@@ -687,6 +704,7 @@ int main(void)
         cmocka_unit_test(a_mistake_is_named_with_its_place_and_what_is_right),
         cmocka_unit_test(a_broken_block_does_not_hide_the_next_mistake),
         cmocka_unit_test(nesting_is_bounded),
+        cmocka_unit_test(the_fields_of_a_block_are_bounded),
         cmocka_unit_test(the_layout_is_canonical),
         cmocka_unit_test(formatting_again_changes_nothing),
         cmocka_unit_test(formatting_keeps_what_a_source_says),

@@ -149,7 +149,11 @@ static const struct {
     /* equals */
     { HEAD KEYWORDS DECISIONS RANK("x", "priority: 5", K("a")) RANK("y", "priority: 5", K("b"))
           RANK("z", "priority: 4", K("c")),
-      { "routing.decisions[0]: 'x' and 'y' have the same priority 5 and can match together" } },
+      { "routing.decisions[0]: 'x' and 'y' have the same priority 5 and can match together: " } },
+    { HEAD KEYWORDS DECISIONS RANK("x", "priority: 5", K("a")) RANK("y", "priority: 5", K("b"))
+          RANK("z", "priority: 5", K("c")),
+      { "routing.decisions[0]: 'x' and 'y' have the same priority 5 and can match together (and 1 "
+        "more" } },
     { HEAD KEYWORDS DECISIONS RANK("x", "priority: 5", AND(K("a") "," K("b")))
           RANK("y", "priority: 5", AND(K("c") "," NOT(K("b")))),
       { NULL } },
