@@ -517,6 +517,31 @@ static const struct option endpoint_options[] = {
     OPT_END,
 };
 
+static const struct option prototype_options[] = {
+    OPT_KNOWN_FLAG("enabled"),
+    OPT_KNOWN_REAL("cluster_similarity_threshold", 0, 1),
+    OPT_KNOWN_NUMBER("max_prototypes", MANY),
+    OPT_KNOWN_REAL("best_weight", 0, 1),
+    OPT_KNOWN_NUMBER("top_m", MANY),
+    OPT_KNOWN_REAL("margin_threshold", 0, 2),
+    OPT_END,
+};
+
+/* Read by the family of embeddings, as the settings of classifiers below by theirs, where the
+ * policy uses them: here they are checked where it does not. */
+static const struct option embedding_options[] = {
+    OPT_KNOWN_TEXT("backend"),
+    OPT_KNOWN_TEXT("model_type"),
+    OPT_KNOWN_FLAG("preload_embeddings"),
+    OPT_KNOWN_NUMBER("target_dimension", MANY),
+    OPT_KNOWN_NUMBER("target_layer", MANY),
+    OPT_KNOWN_FLAG("enable_soft_matching"),
+    OPT_KNOWN_NUMBER("top_k", MANY),
+    OPT_KNOWN_REAL("min_score_threshold", 0, 1),
+    OPT_KNOWN_MAP("prototype_scoring", prototype_options),
+    OPT_END,
+};
+
 static const struct option semantic_options[] = {
     OPT_IGNORED("qwen3_model_path", own_models),
     OPT_IGNORED("gemma_model_path", own_models),
@@ -524,7 +549,7 @@ static const struct option semantic_options[] = {
     OPT_IGNORED("multimodal_model_path", own_models),
     OPT_IGNORED("bert_model_path", own_models),
     OPT_IGNORED("use_cpu", own_models),
-    OPT_KNOWN_ANY("embedding_config"), /* read by the family of embeddings */
+    OPT_KNOWN_MAP("embedding_config", embedding_options),
     OPT_UNSERVED_MAP("endpoint", endpoint_options, "vectors from another server"),
     OPT_END,
 };
@@ -595,12 +620,61 @@ static const struct option mcp_options[] = {
     OPT_END,
 };
 
+static const struct option model_options[] = {
+    /* of any one classifier */
+    OPT_KNOWN_FLAG("enabled"),
+    OPT_KNOWN_TEXT("model_ref"),
+    OPT_KNOWN_TEXT("model_id"),
+    OPT_KNOWN_REAL("threshold", 0, 1),
+    OPT_KNOWN_FLAG("use_cpu"),
+    OPT_KNOWN_FLAG("use_modernbert"),
+    OPT_KNOWN_FLAG("use_mmbert_32k"),
+    OPT_KNOWN_TEXT("variant"),
+    OPT_KNOWN_TEXT("category_mapping_path"),
+    OPT_KNOWN_TEXT("fallback_category"),
+    OPT_KNOWN_TEXT("pii_mapping_path"),
+    OPT_KNOWN_TEXT("jailbreak_mapping_path"),
+    OPT_KNOWN_TEXT("feedback_mapping_path"),
+    OPT_KNOWN_TEXTS("positive_labels"),
+    OPT_KNOWN_TEXT("on_error"),
+    OPT_END,
+};
+
+static const struct option preference_options[] = {
+    OPT_KNOWN_FLAG("use_contrastive"),
+    OPT_KNOWN_TEXT("embedding_model"),
+    OPT_KNOWN_MAP("prototype_scoring", prototype_options),
+    OPT_END,
+};
+
+static const struct option complexity_options[] = {
+    OPT_KNOWN_MAP("prototype_scoring", prototype_options),
+    OPT_END,
+};
+
+static const struct option modality_model_options[] = {
+    OPT_KNOWN_TEXT("model_path"),
+    OPT_KNOWN_FLAG("use_cpu"),
+    OPT_END,
+};
+
+static const struct option modality_options[] = {
+    OPT_KNOWN_FLAG("enabled"),
+    OPT_KNOWN_TEXTS("prompt_prefixes"),
+    OPT_KNOWN_TEXT("method"),
+    OPT_KNOWN_MAP("classifier", modality_model_options),
+    OPT_KNOWN_TEXTS("keywords"),
+    OPT_KNOWN_TEXTS("both_keywords"),
+    OPT_KNOWN_REAL("confidence_threshold", 0, 1),
+    OPT_KNOWN_REAL("lower_threshold_ratio", 0, 1),
+    OPT_END,
+};
+
 static const struct option classifier_options[] = {
-    /* the rest is read by its families */
-    OPT_KNOWN_ANY("domain"),
+    OPT_KNOWN_MAP("domain", model_options),
     OPT_UNSERVED_MAP("mcp", mcp_options, "a classifier of another program"),
-    OPT_KNOWN_ANY("pii"),
-    OPT_KNOWN_ANY("preference"),
+    OPT_KNOWN_MAP("pii", model_options),
+    OPT_KNOWN_MAP("preference", preference_options),
     OPT_END,
 };
 
@@ -625,7 +699,7 @@ static const char no_halu[] = "answers are not checked against their sources";
 static const struct option hallucination_options[] = {
     OPT_KNOWN_FLAG("enabled"),
     OPT_UNSERVED("on_hallucination_detected", no_halu),
-    OPT_KNOWN_ANY("fact_check"), /* read by its family */
+    OPT_KNOWN_MAP("fact_check", model_options),
     OPT_UNSERVED_MAP("detector", detector_options, no_halu),
     OPT_UNSERVED_MAP("explainer", detector_options, no_halu),
     OPT_END,
@@ -634,12 +708,12 @@ static const struct option hallucination_options[] = {
 static const struct option module_options[] = {
     OPT_IGNORED_MAP("prompt_compression", compression_options,
                     "signals read the whole text, which costs microseconds"),
-    OPT_KNOWN_ANY("prompt_guard"),
+    OPT_KNOWN_MAP("prompt_guard", model_options),
     OPT_KNOWN_MAP("classifier", classifier_options),
-    OPT_KNOWN_ANY("complexity"),
+    OPT_KNOWN_MAP("complexity", complexity_options),
     OPT_KNOWN_MAP("hallucination_mitigation", hallucination_options),
-    OPT_KNOWN_ANY("feedback_detector"),
-    OPT_KNOWN_ANY("modality_detector"),
+    OPT_KNOWN_MAP("feedback_detector", model_options),
+    OPT_KNOWN_MAP("modality_detector", modality_options),
     OPT_END,
 };
 

@@ -155,6 +155,7 @@ struct load {
     const struct node *at; /* the base's node */
     const char *path;
     struct base_config config;
+    struct bank_options prototypes;
 };
 
 static int wrong(const struct load *l, const struct node *at, const char *what, struct str name)
@@ -165,20 +166,16 @@ static int wrong(const struct load *l, const struct node *at, const char *what, 
 static int load_labels(struct load *l, const struct kb_manifest *m)
 {
     struct knowledge *k = l->k;
-    struct bank_options o;
-    char path[PATH_BYTES];
     struct fail fail = { 0 };
-    (void)snprintf(path, sizeof(path), "%s.prototype_scoring", l->path);
-    int e = bank_options_read(&o, l->config.prototypes, path, l->s->arena, l->s->p);
-    if (e < 0)
-        return e;
+    int e = 0;
     k->labels = arena_array(k->arena, m->n + 1, sizeof(*k->labels));
     if (!k->labels)
         return -ENOMEM;
     for (size_t i = 0; i < m->n && e == 0; i++) {
         struct label *label = &k->labels[k->n_labels++];
         *label = (struct label){ m->labels[i].name, l->config.threshold, NULL };
-        e = bank_new(&label->bank, l->s->space, m->labels[i].exemplars, m->labels[i].n, &o, &fail);
+        e = bank_new(&label->bank, l->s->space, m->labels[i].exemplars, m->labels[i].n,
+                     &l->prototypes, &fail);
     }
     if (e > 0)
         return node_problem(l->s->p, PROBLEM_error, l->at, l->path, "%s", fail.message);
@@ -280,6 +277,10 @@ static int load_base(struct load *l)
     (void)snprintf(path, sizeof(path), "%s.source", l->path);
     if (e == 0)
         e = schema_read(&source, source_options, l->config.source, path, l->s->arena, l->s->p);
+    (void)snprintf(path, sizeof(path), "%s.prototype_scoring", l->path);
+    if (e == 0)
+        e = bank_options_read(&l->prototypes, l->config.prototypes, path, l->s->arena, l->s->p);
+    (void)snprintf(path, sizeof(path), "%s.source", l->path);
     if (e < 0)
         return e;
     const struct kb_manifest_source where = { l->s->config,     source.path, source.manifest,
