@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/cpu.h"
 #include "router/signals/unicode.h"
 
 enum {
@@ -38,9 +39,9 @@ static uint32_t bucket(uint32_t h)
     return (h ^ h >> 16) >> (32 - FEATURE_BITS);
 }
 
-static inline void block_add(struct block *b, uint32_t hash, uint32_t times)
+static inline void block_add(struct block *b, uint32_t id, uint32_t times)
 {
-    uint32_t id = bucket(hash), before = counts[id], sum = before + times;
+    uint32_t before = counts[id], sum = before + times;
     b->id[b->n] = id; /* without a branch: whether a feature is new cannot be foretold */
     b->n += before == 0;
     counts[id] = (uint8_t)(sum < UINT8_MAX ? sum : UINT8_MAX);
@@ -53,12 +54,16 @@ static int block_init(struct block *b, uint32_t most, struct arena *arena)
     return b->id ? 0 : -ENOMEM;
 }
 
+/* 1 + ln(count) of the common ones. */
+enum { LOGS = 4 };
+static const float logs[LOGS + 1] = { 0, 1, 1.6931472F, 2.0986123F, 2.3862944F };
+
 static void block_value(const struct block *b, float *ret)
 {
     for (uint32_t i = 0; i < b->n; i++) {
         uint32_t times = counts[b->id[i]];
         counts[b->id[i]] = 0;
-        ret[i] = times == 1 ? 1 : 1 + logf((float)times);
+        ret[i] = times <= LOGS ? logs[times] : 1 + logf((float)times);
     }
 }
 
@@ -104,9 +109,9 @@ static void add_words(struct block *b, const int *cp, uint32_t n)
         bool runs = unicode_word(cp[i]) && !unicode_dense(cp[i]);
         for (i++; runs && i < n && unicode_word(cp[i]) && !unicode_dense(cp[i]); i++)
             h = mix(h, (uint32_t)cp[i]);
-        block_add(b, h, 1);
+        block_add(b, bucket(h), 1);
         if (before)
-            block_add(b, mix(mix(SEED_PAIR, before), h), 1);
+            block_add(b, bucket(mix(mix(SEED_PAIR, before), h)), 1);
         before = h;
     }
 }
@@ -157,28 +162,66 @@ static int cut_chunks(struct chunks *ret, const int *cp, uint32_t n, struct aren
     return 0;
 }
 
-static uint32_t count_runs(const struct chunks *c)
+/* All chunks in a row, each between its edges, so that the runs of many are hashed side by side. */
+struct line {
+    uint32_t *cp;
+    uint8_t *left;   /* characters from here to the end of the chunk, RUN_MAX at most */
+    uint32_t *times; /* of the chunk */
+    uint32_t n;
+};
+
+enum { TILE = 64, KINDS = RUN_MAX - RUN_MIN + 1 };
+
+static int line_up(struct line *ret, const struct chunks *c, const int *cp, struct arena *arena)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < c->n; i++)
-        for (uint32_t k = RUN_MIN; k <= RUN_MAX && k <= c->items[i].n + 2; k++)
-            n += c->items[i].n + 2 - k + 1;
-    return n;
+        n += c->items[i].n + 2;
+    *ret = (struct line){ .cp = arena_array(arena, (size_t)n + TILE + RUN_MAX, sizeof(*ret->cp)),
+                          .left = arena_array(arena, (size_t)n + 1, sizeof(*ret->left)),
+                          .times = arena_array(arena, (size_t)n + 1, sizeof(*ret->times)) };
+    if (!ret->cp || !ret->left || !ret->times)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < c->n; i++) {
+        const struct chunk *it = &c->items[i];
+        uint32_t length = it->n + 2, begin = ret->n;
+        for (uint32_t k = 0; k < length; k++) {
+            bool edge = k == 0 || k == length - 1;
+            uint32_t left = length - k;
+            ret->cp[begin + k] = edge ? SPACE : (uint32_t)cp[it->begin + k - 1];
+            ret->left[begin + k] = (uint8_t)(left < RUN_MAX ? left : RUN_MAX);
+            ret->times[begin + k] = it->times;
+        }
+        ret->n += length;
+    }
+    return 0;
+}
+
+/* The buckets of the runs of each length that begin at each of TILE characters. */
+EACH_CPU static void hash_tile(const uint32_t *cp, uint32_t id[KINDS][TILE])
+{
+    enum { SEED_RUN = 0x9e3779u };
+    uint32_t h[TILE];
+    for (uint32_t i = 0; i < TILE; i++)
+        h[i] = SEED_RUN;
+    for (uint32_t k = 0; k < RUN_MAX; k++) {
+        for (uint32_t i = 0; i < TILE; i++)
+            h[i] = mix(h[i], cp[i + k]);
+        for (uint32_t i = 0; k + 1 >= RUN_MIN && i < TILE; i++)
+            id[k + 1 - RUN_MIN][i] = bucket(mix(h[i], k));
+    }
 }
 
 /* Runs of RUN_MIN to RUN_MAX characters of each word between spaces, the edges included. */
-static void add_runs(struct block *b, const int *cp, const struct chunk *c)
+static void add_runs(struct block *b, const struct line *l)
 {
-    enum { SEED_RUN = 0x9e3779u };
-    uint32_t length = c->n + 2; /* with both edges */
-    for (uint32_t i = 0; i + RUN_MIN <= length; i++) {
-        uint32_t h = SEED_RUN;
-        for (uint32_t k = 0; k < RUN_MAX && i + k < length; k++) {
-            uint32_t at = i + k;
-            h = mix(h, at == 0 || at == length - 1 ? SPACE : (uint32_t)cp[c->begin + at - 1]);
-            if (k + 1 >= RUN_MIN)
-                block_add(b, mix(h, k), c->times);
-        }
+    uint32_t id[KINDS][TILE];
+    for (uint32_t begin = 0; begin < l->n; begin += TILE) {
+        uint32_t n = l->n - begin < TILE ? l->n - begin : TILE;
+        hash_tile(l->cp + begin, id);
+        for (uint32_t i = 0; i < n; i++)
+            for (uint32_t k = RUN_MIN; k <= l->left[begin + i]; k++)
+                block_add(b, id[k - RUN_MIN][i], l->times[begin + i]);
     }
 }
 
@@ -188,17 +231,18 @@ int features_of(struct features *ret, struct str folded, struct arena *arena)
     uint32_t n;
     struct block b; /* of both, one behind the other */
     struct chunks chunks;
-    if (read_text(folded, &cp, &n, arena) < 0 || cut_chunks(&chunks, cp, n, arena) < 0)
+    struct line line;
+    if (read_text(folded, &cp, &n, arena) < 0 || cut_chunks(&chunks, cp, n, arena) < 0 ||
+        line_up(&line, &chunks, cp, arena) < 0)
         return -ENOMEM;
-    uint32_t most = 2 * n + count_runs(&chunks);
+    uint32_t most = 2 * n + KINDS * line.n;
     float *value = arena_array(arena, (size_t)most + 1, sizeof(*value));
     if (!value || block_init(&b, most, arena) < 0)
         return -ENOMEM;
     add_words(&b, cp, n);
     block_value(&b, value);
     struct block runs = { .id = b.id + b.n };
-    for (uint32_t i = 0; i < chunks.n; i++)
-        add_runs(&runs, cp, &chunks.items[i]);
+    add_runs(&runs, &line);
     block_value(&runs, value + b.n);
     *ret = (struct features){ b.n + runs.n, b.n, b.id, value };
     return 0;
