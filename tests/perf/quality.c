@@ -2,6 +2,7 @@
  * How good the lexical classifiers of router/linear are on labelled texts.
  *
  *     quality [OPTION]… TRAIN.jsonl [TEST.jsonl]
+ *     quality --difficulty PROMPTS.jsonl
  *
  * A line is an object with "text" and "label". With a test set: learns from one, scores the other.
  * Without: five-fold cross-validation, learning from 4/5 and scoring 1/5; the folds and shots
@@ -10,8 +11,12 @@
  * those of --also FILE, which are learnt from besides, are left out where such a text is scored.
  * Beside the accuracy stand what the commonest class of the training texts gets (majority), and the
  * best that one constant answer could (constant). With --oos LABEL the texts of that label are
- * never learnt from: the AUROC says how well the highest score tells them apart (any constant gets
- * 0.5).
+ * never learnt from (and without it those of "oos" or "out_of_scope"): the AUROC says how well the
+ * highest score tells them apart (any constant gets 0.5). Of two classes without such texts it says
+ * how well the scores tell the second, in order of the alphabet, from the first, and beside it
+ * stands how much of the second is found where 1 % and 5 % of the first are mistaken for it. A
+ * label of the test set that the training set lacks counts as wrong. With --encoder the classifier
+ * reads the vectors of that model, computed once, in place of words.
  */
 #include "tests/support/test.h"
 
@@ -26,17 +31,28 @@
 
 #include "base/arena.h"
 #include "base/num.h"
+#include "engine/engine.h"
 #include "router/linear/classifier.h"
 #include "router/signals/unicode.h"
+#include "tests/perf/difficulty.h"
+#include "tests/perf/encode.h"
 
-enum { FOLDS = 5, MAX_TEXTS = 1 << 20, LABEL_BYTES = 256, KEY_UNITS = 64, NO_CLASS = -1 };
+enum {
+    FOLDS = 5,
+    MAX_TEXTS = 1 << 20,
+    LABEL_BYTES = 256,
+    KEY_UNITS = 64,
+    NO_CLASS = -1,
+    UNSEEN = -2
+};
 
 struct text {
     json_t *row; /* owned; text and label point into it */
     struct str text, label;
     uint64_t hash; /* of the first letters and digits */
-    int y;         /* class; NO_CLASS: out of scope */
+    int y;         /* class; NO_CLASS: out of scope; UNSEEN: not of the training set */
     unsigned fold;
+    struct features vector; /* with an encoder; owned */
 };
 
 struct set {
@@ -45,13 +61,19 @@ struct set {
 };
 
 struct plan {
-    const char *label_key, *oos, *also;
+    const char *label_key, *oos, *also, *encoder, *difficulty;
     uint64_t shots;     /* of a class; 0: all */
     const char *loss;   /* NULL: what suits the examples */
     double cost, prior; /* negative: likewise */
     unsigned folds;     /* to run */
     struct str *labels; /* of the classes, in order */
     uint32_t n_labels;
+    struct text *names; /* with an encoder: the labels as texts */
+};
+
+struct learnt { /* one of them */
+    struct classifier *classifier;
+    struct linear *linear;
 };
 
 struct sets {
@@ -64,7 +86,8 @@ struct counts { /* of one class: examples, and what became of the scored texts *
 
 struct tally { /* sums over folds */
     size_t folds, texts, right, majority, constant, oos;
-    double f1, auroc, train_s, read_us;
+    size_t unseen;
+    double f1, auroc, train_s, read_us, recall_1, recall_5;
 };
 
 static void die(const char *what, const char *which)
@@ -128,9 +151,22 @@ static void read_set(struct set *ret, const char *path, const struct plan *p)
 
 static void set_done(struct set *s)
 {
-    for (size_t i = 0; i < s->n; i++)
+    for (size_t i = 0; i < s->n; i++) {
         json_decref(s->texts[i].row);
+        free(s->texts[i].vector.id);
+        free(s->texts[i].vector.value);
+    }
     free(s->texts);
+}
+
+/* What is called so is out of scope where nothing else is said. */
+static void find_scope(struct plan *p, const struct set *train)
+{
+    static const char *const names[] = { "oos", "out_of_scope" };
+    for (size_t i = 0; i < train->n && !p->oos; i++)
+        for (size_t k = 0; k < ARRAY_LEN(names); k++)
+            if (str_is(train->texts[i].label, names[k]))
+                p->oos = names[k];
 }
 
 static int by_label(const void *a, const void *b)
@@ -160,30 +196,30 @@ static void find_classes(struct plan *p, const struct set *train)
             p->labels[p->n_labels++] = p->labels[i];
 }
 
-static void number_classes(const struct plan *p, struct set *s, const char *path)
+static void number_classes(const struct plan *p, struct set *s)
 {
     for (size_t i = 0; i < s->n; i++) {
         const struct str *at =
             bsearch(&s->texts[i].label, p->labels, p->n_labels, sizeof(*p->labels), by_label);
         if (at)
             s->texts[i].y = (int)(at - p->labels);
-        else if (!p->oos || !str_is(s->texts[i].label, p->oos))
-            die("has a label that the training set lacks", path);
+        else
+            s->texts[i].y = p->oos && str_is(s->texts[i].label, p->oos) ? NO_CLASS : UNSEEN;
     }
 }
 
 /* Sorts by hash and deals each class, and what is out of scope, over the folds in turn. */
-static void deal_folds(const struct plan *p, struct set *s, const char *path)
+static void deal_folds(const struct plan *p, struct set *s)
 {
     CLEANUP(own_free) unsigned *dealt = calloc(p->n_labels + 1, sizeof(*dealt));
     if (!dealt)
         die("no memory", "folds");
-    number_classes(p, s, path);
+    number_classes(p, s);
     qsort(s->texts, s->n, sizeof(*s->texts), by_hash);
     for (size_t i = 0; i < s->n; i++) {
         struct text *t = &s->texts[i];
         bool again = i && t->hash == t[-1].hash;
-        t->fold = again ? t[-1].fold : dealt[t->y + 1]++ % FOLDS;
+        t->fold = again ? t[-1].fold : dealt[t->y < 0 ? 0 : t->y + 1]++ % FOLDS;
     }
 }
 
@@ -204,36 +240,61 @@ static struct linear_options options_for(const struct plan *p, size_t n)
     }
     o.cost = p->cost < 0 ? o.cost : p->cost;
     o.prior = p->prior < 0 ? o.prior : p->prior;
+    if (p->encoder)
+        o.prior = 0; /* parts of vectors are no counts */
     return o;
 }
 
-/* Learns from the texts of `train` outside `fold` (FOLDS: all), and those besides. */
-static struct classifier *learn(const struct plan *p, const struct sets *s, unsigned fold,
-                                struct counts *counts)
+/* Learns from n texts; with an encoder, from their vectors and those of the names. */
+static struct learnt learn_from(const struct plan *p, const struct text *const *texts, size_t n)
 {
-    struct classifier *c = NULL;
+    struct learnt ret = { 0 };
+    struct linear_options o = options_for(p, n);
+    size_t most = n + p->n_labels;
+    CLEANUP(own_free) struct classifier_example *e = calloc(most, sizeof(*e));
+    CLEANUP(own_free) struct linear_example *v = calloc(most, sizeof(*v));
+    if (!e || !v)
+        die("no memory", "training");
+    for (size_t i = 0; i < n; i++) {
+        e[i] = (struct classifier_example){ texts[i]->text, (uint32_t)texts[i]->y };
+        v[i] = (struct linear_example){ &texts[i]->vector, (uint32_t)texts[i]->y };
+    }
+    for (uint32_t k = 0; p->encoder && k < p->n_labels; k++)
+        v[n + k] = (struct linear_example){ &p->names[k].vector, k };
+    int r = p->encoder ? linear_train(&ret.linear, v, most, &o)
+                       : classifier_train(&ret.classifier, p->labels, e, n, &o);
+    if (r < 0)
+        die(strerror(-r), "training");
+    return ret;
+}
+
+static void learnt_done(struct learnt *l)
+{
+    (void)classifier_free(l->classifier);
+    (void)linear_free(l->linear);
+}
+
+/* Learns from the texts of `train` outside `fold` (FOLDS: all), and those besides. */
+static struct learnt learn(const struct plan *p, const struct sets *s, unsigned fold,
+                           struct counts *counts)
+{
     const struct set *test = s->test.n ? &s->test : &s->train;
-    CLEANUP(own_free) struct classifier_example *e = calloc(s->train.n + s->also.n + 1, sizeof(*e));
+    CLEANUP(own_free)
+    const struct text **e = calloc(s->train.n + s->also.n + 1, sizeof(*e));
     size_t n = 0;
     if (!e)
         die("no memory", "training");
     for (size_t i = 0; i < s->train.n; i++) {
         const struct text *t = &s->train.texts[i];
-        if (t->y == NO_CLASS || t->fold == fold || (p->shots && counts[t->y].trained >= p->shots))
+        if (t->y < 0 || t->fold == fold || (p->shots && counts[t->y].trained >= p->shots))
             continue;
         counts[t->y].trained++;
-        e[n++] = (struct classifier_example){ t->text, (uint32_t)t->y };
+        e[n++] = t;
     }
-    for (size_t i = 0; i < s->also.n; i++) {
-        const struct text *t = &s->also.texts[i];
-        if (t->y != NO_CLASS && !is_scored(t, test, fold))
-            e[n++] = (struct classifier_example){ t->text, (uint32_t)t->y };
-    }
-    struct linear_options o = options_for(p, n);
-    int r = classifier_train(&c, p->labels, e, n, &o);
-    if (r < 0)
-        die(strerror(-r), "training");
-    return c;
+    for (size_t i = 0; i < s->also.n; i++)
+        if (s->also.texts[i].y >= 0 && !is_scored(&s->also.texts[i], test, fold))
+            e[n++] = &s->also.texts[i];
+    return learn_from(p, e, n);
 }
 
 struct scored {
@@ -265,6 +326,23 @@ static double auroc(struct scored *s, size_t n)
     return sum / (in * out);
 }
 
+/* The share of what is in scope above the score that `rate` of the rest reaches; sorted. */
+static double recall_at(const struct scored *s, size_t n, double rate)
+{
+    size_t in = 0, found = 0, out = 0, mistaken = 0;
+    for (size_t i = 0; i < n; i++) {
+        in += s[i].in_scope;
+        out += !s[i].in_scope;
+    }
+    for (size_t i = n; i-- > 0;) {
+        mistaken += !s[i].in_scope;
+        if ((double)mistaken > rate * (double)out)
+            break;
+        found += s[i].in_scope;
+    }
+    return (double)found / (double)in;
+}
+
 /* Adds what the counts of one fold amount to. */
 static void add_fold(struct tally *t, const struct counts *c, uint32_t n)
 {
@@ -288,36 +366,57 @@ static void add_fold(struct tally *t, const struct counts *c, uint32_t n)
     t->folds++;
 }
 
+static void read_one(const struct learnt *l, const struct text *x, float *scores)
+{
+    CLEANUP(arena_freep) struct arena *a = arena_new((size_t)64 << 20);
+    if (l->linear)
+        linear_scores(l->linear, &x->vector, scores);
+    else if (!a || classifier_scores(l->classifier, x->text, scores, a) < 0)
+        die("no memory", "scoring");
+}
+
+static void count_text(struct counts *counts, const struct text *x, uint32_t said)
+{
+    if (x->y < 0)
+        return;
+    counts[x->y].truth++;
+    counts[x->y].right += (int)said == x->y;
+    counts[said].said++;
+}
+
 /* Classifies the texts of `fold` (FOLDS: all). */
-static void score(const struct plan *p, const struct classifier *c, const struct set *s,
-                  unsigned fold, struct counts *counts, struct tally *t)
+static void score(const struct plan *p, const struct learnt *l, const struct set *s, unsigned fold,
+                  struct counts *counts, struct tally *t)
 {
     CLEANUP(own_free) float *scores = calloc(p->n_labels, sizeof(*scores));
     CLEANUP(own_free) struct scored *best = calloc(s->n + 1, sizeof(*best));
-    size_t n = 0, oos = 0;
+    size_t n = 0, positive = 0;
+    bool binary = p->n_labels == 2 && !p->oos;
     if (!scores || !best)
         die("no memory", "scoring");
     for (size_t i = 0; i < s->n; i++) {
         const struct text *x = &s->texts[i];
-        CLEANUP(arena_freep) struct arena *a = arena_new((size_t)64 << 20);
         uint32_t k = 0;
         if (fold != FOLDS && x->fold != fold)
             continue;
-        if (!a || classifier_scores(c, x->text, scores, a) < 0)
-            die("no memory", "scoring");
+        read_one(l, x, scores);
         for (uint32_t j = 1; j < p->n_labels; j++)
             if (scores[j] > scores[k])
                 k = j;
-        best[n++] = (struct scored){ (double)scores[k], x->y != NO_CLASS };
-        oos += x->y == NO_CLASS;
-        if (x->y == NO_CLASS)
+        count_text(counts, x, k);
+        t->unseen += x->y == UNSEEN;
+        t->oos += x->y == NO_CLASS;
+        if (x->y == UNSEEN)
             continue;
-        counts[x->y].truth++;
-        counts[x->y].right += (int)k == x->y;
-        counts[k].said++;
+        best[n] = binary ? (struct scored){ (double)(scores[1] - scores[0]), x->y == 1 }
+                         : (struct scored){ (double)scores[k], x->y != NO_CLASS };
+        positive += best[n++].in_scope;
     }
-    t->oos += oos;
-    t->auroc += oos && oos < n ? auroc(best, n) : 0;
+    if (positive && positive < n) {
+        t->auroc += auroc(best, n);
+        t->recall_1 += recall_at(best, n, 0.01);
+        t->recall_5 += recall_at(best, n, 0.05);
+    }
 }
 
 /* One fold, or the whole test set. */
@@ -327,29 +426,63 @@ static void run_fold(const struct plan *p, const struct sets *s, unsigned fold, 
     if (!counts)
         die("no memory", "a fold");
     double from = seconds();
-    CLEANUP(classifier_freep) struct classifier *c = learn(p, s, fold, counts);
+    CLEANUP(learnt_done) struct learnt l = learn(p, s, fold, counts);
     t->train_s += seconds() - from;
     from = seconds();
-    score(p, c, fold == FOLDS ? &s->test : &s->train, fold, counts, t);
+    score(p, &l, fold == FOLDS ? &s->test : &s->train, fold, counts, t);
     t->read_us += (seconds() - from) * 1e6;
     add_fold(t, counts, p->n_labels);
 }
 
 static void report(const struct plan *p, const struct tally *t)
 {
-    double n = (double)t->texts, folds = (double)t->folds;
+    double n = (double)(t->texts + t->unseen), folds = (double)t->folds;
     (void)printf("classes %u  shots ", p->n_labels);
     (void)(p->shots ? printf("%u", (unsigned)p->shots) : printf("all"));
-    (void)printf("  scored %zu\n", t->texts);
+    (void)printf("  scored %zu\n", t->texts + t->unseen);
+    if (t->unseen)
+        (void)printf("of these, with a label never trained: %zu, all wrong\n", t->unseen);
     (void)printf("accuracy %.2f %%  macro-F1 %.2f %%\n", 100 * (double)t->right / n,
                  100 * t->f1 / folds);
     (void)printf("majority %.2f %%  constant %.2f %%\n", 100 * (double)t->majority / n,
                  100 * (double)t->constant / n);
     if (t->oos)
         (void)printf("out of scope %zu  AUROC %.4f  constant 0.5000\n", t->oos, t->auroc / folds);
-    (void)printf("training %.2f s a fold  reading %.1f us a text (processor time)\n",
-                 t->train_s / folds, t->read_us / (n + (double)t->oos));
+    else if (p->n_labels == 2)
+        (void)printf("'" STR_FMT "'  AUROC %.4f  constant 0.5000  recall %.1f %% at 1 %%, %.1f %% "
+                     "at 5 %% false alarms\n",
+                     STR_ARG(p->labels[1]), t->auroc / folds, 100 * t->recall_1 / folds,
+                     100 * t->recall_5 / folds);
+    (void)printf("training %.2f s a fold  reading %.1f us a text (processor time%s)\n",
+                 t->train_s / folds, t->read_us / (n + (double)t->oos),
+                 p->encoder ? ", without the model's forward" : "");
 }
+
+/* ---- vectors of an encoder ---- */
+
+/* Every text once, and the names of the classes, their underscores as spaces. */
+static void encode_all(struct plan *p, struct sets *s)
+{
+    CLEANUP(engine_freep) struct engine *e = encode_open(p->encoder);
+    struct set *const all[] = { &s->train, &s->test, &s->also };
+    double from = seconds();
+    size_t n = 0;
+    for (size_t k = 0; k < ARRAY_LEN(all); k++)
+        for (size_t i = 0; i < all[k]->n; i++, n++)
+            encode_text(e, all[k]->texts[i].text, &all[k]->texts[i].vector);
+    p->names = calloc(p->n_labels, sizeof(*p->names));
+    for (uint32_t k = 0; k < p->n_labels; k++) {
+        CLEANUP(own_free) char *name = str_dup(p->labels[k]);
+        if (!p->names || !name)
+            die("no memory", "the names");
+        for (char *c = name; *c; c++)
+            *c = (char)(*c == '_' ? ' ' : *c);
+        encode_text(e, str_of(name), &p->names[k].vector);
+    }
+    (void)printf("encoder %.2f ms a text (processor time)\n", (seconds() - from) * 1e3 / (double)n);
+}
+
+/* ---- the command ---- */
 
 static double number(const char *s, double min, double max)
 {
@@ -362,7 +495,9 @@ static double number(const char *s, double min, double max)
 static int usage(void)
 {
     (void)fputs("usage: quality [--shots N] [--loss softmax|hinge] [--cost C] [--prior P] "
-                "[--folds N] [--oos LABEL] [--label KEY] [--also FILE] TRAIN.jsonl [TEST.jsonl]\n",
+                "[--folds N] [--oos LABEL] [--label KEY] [--also FILE] [--encoder MODEL.gguf]\n"
+                "               TRAIN.jsonl [TEST.jsonl]\n"
+                "       quality --difficulty PROMPTS.jsonl\n",
                 stderr);
     return 2;
 }
@@ -377,6 +512,8 @@ static bool read_options(struct plan *p, int argc, char **argv)
                                              { "oos", required_argument, NULL, 'o' },
                                              { "label", required_argument, NULL, 'k' },
                                              { "also", required_argument, NULL, 'a' },
+                                             { "encoder", required_argument, NULL, 'e' },
+                                             { "difficulty", required_argument, NULL, 'd' },
                                              { 0 } };
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (o == 's')
@@ -393,12 +530,16 @@ static bool read_options(struct plan *p, int argc, char **argv)
             p->oos = optarg;
         else if (o == 'a')
             p->also = optarg;
+        else if (o == 'e')
+            p->encoder = optarg;
+        else if (o == 'd')
+            p->difficulty = optarg;
         else if (o == 'k')
             p->label_key = optarg;
         else
             return false;
     }
-    return optind < argc && argc - optind <= 2;
+    return p->difficulty ? optind == argc : optind < argc && argc - optind <= 2;
 }
 
 int main(int argc, char **argv)
@@ -408,27 +549,38 @@ int main(int argc, char **argv)
     struct tally t = { 0 };
     if (!read_options(&p, argc, argv))
         return usage();
+    if (p.difficulty)
+        return difficulty_report(p.difficulty);
     const char *train_path = argv[optind], *test_path = argv[optind + 1];
     read_set(&s.train, train_path, &p);
+    find_scope(&p, &s.train);
     find_classes(&p, &s.train);
     if (!p.n_labels)
         die("has no labelled text", train_path);
-    deal_folds(&p, &s.train, train_path);
+    deal_folds(&p, &s.train);
     if (p.also) {
         read_set(&s.also, p.also, &p);
-        deal_folds(&p, &s.also, p.also);
+        deal_folds(&p, &s.also);
     }
     if (test_path) {
         read_set(&s.test, test_path, &p);
-        deal_folds(&p, &s.test, test_path);
-        run_fold(&p, &s, FOLDS, &t);
+        deal_folds(&p, &s.test);
     }
+    if (p.encoder)
+        encode_all(&p, &s);
+    if (test_path)
+        run_fold(&p, &s, FOLDS, &t);
     for (unsigned fold = 0; !test_path && fold < p.folds; fold++)
         run_fold(&p, &s, fold, &t);
     report(&p, &t);
     set_done(&s.train);
     set_done(&s.test);
     set_done(&s.also);
+    for (uint32_t k = 0; p.names && k < p.n_labels; k++) {
+        free(p.names[k].vector.id);
+        free(p.names[k].vector.value);
+    }
+    free(p.names);
     free(p.labels);
     return 0;
 }

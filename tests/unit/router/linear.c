@@ -1,11 +1,14 @@
 #include "router/linear/linear.h"
 #include "router/linear/classifier.h"
+#include "router/linear/difficulty.h"
 
 #include "router/signals/unicode.h"
 #include "tests/support/test.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -379,6 +382,108 @@ static void a_classifier_knows_words_of_the_same_meaning(void **state)
         assert_int_equal(best(c, rows[r].text), rows[r].label);
 }
 
+/* ---- how hard a prompt looks ---- */
+
+static void difficulty_grows_with_words_and_falls_with_their_length(void **state)
+{
+    static const struct {
+        const char *easier, *harder;
+    } rows[] = {
+        { "", "hi" },
+        { "...", "a" },
+        { "How much is it?",
+          "How much is it if 3 of 12 are lost and each of the rest is worth 4?" },
+        { "international organisations", "if x is 3" },
+        { "天气", "今天北京的天气怎么样" },
+        { "\xff\xfe", "one" },
+    };
+    for (size_t r = 0; r < ARRAY_LEN(rows); r++) {
+        float easier = difficulty_of(str_of(rows[r].easier));
+        float harder = difficulty_of(str_of(rows[r].harder));
+        assert_true(easier >= 0 && easier < harder && harder < 1);
+    }
+    assert_true(difficulty_of(STR(" \n?")) == 0);
+}
+
+/* ---- texts of others ---- */
+
+enum { SHOTS = 10, SCORED = 1500, MOST_LABELS = 100, MOST_ROWS = 10000 };
+
+struct rows {
+    json_t *row[MOST_ROWS]; /* owned */
+    size_t n;
+    struct str labels[MOST_LABELS];
+    uint32_t n_labels, count[MOST_LABELS];
+};
+
+static uint32_t number(struct rows *r, const json_t *row)
+{
+    struct str label = str_of(json_string_value(json_object_get(row, "label")));
+    for (uint32_t k = 0; k < r->n_labels; k++)
+        if (str_eq(r->labels[k], label))
+            return k;
+    assert_true(r->n_labels < MOST_LABELS);
+    r->labels[r->n_labels] = label;
+    return r->n_labels++;
+}
+
+static struct str text_of(const json_t *row)
+{
+    return str_of(json_string_value(json_object_get(row, "text")));
+}
+
+/* Learns from the first SHOTS rows of each class; returns the share it gets right of the next. */
+static double learn_and_score(struct rows *r)
+{
+    struct classifier_example e[MOST_LABELS * SHOTS];
+    CLEANUP(classifier_freep) struct classifier *c = NULL;
+    size_t n = 0, scored = 0, right = 0;
+    for (size_t i = 0; i < r->n; i++)
+        (void)number(r, r->row[i]);
+    for (int pass = 0; pass < 2; pass++) {
+        struct linear_options o = linear_options_for(r->n_labels, n);
+        if (pass)
+            assert_int_equal(classifier_train(&c, r->labels, e, n, &o), 0);
+        memset(r->count, 0, sizeof(r->count));
+        for (size_t i = 0; i < r->n && scored < SCORED; i++) {
+            uint32_t k = number(r, r->row[i]);
+            bool learnt = r->count[k]++ < SHOTS;
+            if (!pass && learnt)
+                e[n++] = (struct classifier_example){ text_of(r->row[i]), k };
+            if (!pass || learnt)
+                continue;
+            CLEANUP(arena_freep) struct arena *a = arena_new(ARENA_BYTES);
+            float s[MOST_LABELS];
+            uint32_t at = 0;
+            assert_int_equal(classifier_scores(c, text_of(r->row[i]), s, a), 0);
+            for (uint32_t j = 1; j < r->n_labels; j++)
+                at = s[j] > s[at] ? j : at;
+            right += at == k;
+            scored++;
+        }
+    }
+    return (double)right / (double)scored;
+}
+
+static void ten_examples_a_class_tell_most_intents(void **state)
+{
+    TEST_SHARED(path, "data/banking77.dev.jsonl");
+    static struct rows rows;
+    CLEANUP(own_fclose) FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    while (rows.n < MOST_ROWS) {
+        json_t *row = json_loadf(f, JSON_DISABLE_EOF_CHECK, NULL);
+        if (!row)
+            break;
+        rows.row[rows.n++] = row;
+    }
+    double accuracy = learn_and_score(&rows);
+    for (size_t i = 0; i < rows.n; i++)
+        json_decref(rows.row[i]);
+    if (!(accuracy >= 0.7))
+        fail_msg("right in %.1f %%, want 70 %%", 100 * accuracy);
+}
+
 static void a_classifier_refuses_a_label_that_is_no_class(void **state)
 {
     struct classifier *c = NULL;
@@ -405,6 +510,8 @@ int main(void)
         cmocka_unit_test(softmax_is_a_distribution_at_any_temperature),
         cmocka_unit_test(a_classifier_learns_from_texts_and_from_the_names),
         cmocka_unit_test(a_classifier_knows_words_of_the_same_meaning),
+        cmocka_unit_test(difficulty_grows_with_words_and_falls_with_their_length),
+        cmocka_unit_test(ten_examples_a_class_tell_most_intents),
         cmocka_unit_test(a_classifier_refuses_a_label_that_is_no_class),
     };
     return TEST_RUN(tests);
