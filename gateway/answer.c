@@ -577,10 +577,8 @@ static enum next acquire(struct answer *a)
 static int spell_prompts(struct answer *a)
 {
     struct request *r = a->request;
-    const struct core *c = r->state->core;
-    if (!router_is_auto(r->state->router, a->chats[0].model) || c->n_models == 0)
-        return 0;
-    return spell(a, c->models[0].engine);
+    struct engine *e = core_counter(r->state->core);
+    return e && router_is_auto(r->state->router, a->chats[0].model) ? spell(a, e) : 0;
 }
 
 static int resolve(struct answer *a, struct fail *reterr)

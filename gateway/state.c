@@ -26,6 +26,12 @@ struct engine *core_encoder(const struct core *c)
     return has ? c->models[c->n_models - 1].engine : NULL;
 }
 
+struct engine *core_counter(const struct core *c)
+{
+    size_t encoders = core_encoder(c) ? 1 : 0;
+    return c->n_models > encoders ? c->models[0].engine : NULL;
+}
+
 static int load_adapter(void *ctx, struct str base, const char *folder, void **ret,
                         size_t *ret_bytes, struct fail *reterr)
 {

@@ -35,6 +35,8 @@ struct core *core_free(struct core *c); /* after all requests ended; NULL is fin
 DEFINE_CLEANUP(struct core *, core_free);
 const struct core_model *core_model(const struct core *c, struct str name); /* NULL: unknown */
 struct engine *core_encoder(const struct core *c); /* that of engine.embedding; NULL: none */
+/* Whose tokens measure a prompt: the first model's, never the encoder's; NULL: there is none. */
+struct engine *core_counter(const struct core *c);
 /* Engines and catalog cannot change while running: what differs is named; NULL: nothing. */
 const char *core_differs(const struct core *c, const struct config *other);
 

@@ -114,7 +114,7 @@ int target_resolve(const struct state *s, const struct route_request *like, stru
 {
     if (!router_is_auto(s->router, like->chat->model))
         return target_parse(s->core, like->chat->model, ret, reterr);
-    struct engine *e = s->core->n_models ? s->core->models[0].engine : NULL;
+    struct engine *e = core_counter(s->core);
     struct candidates candidates = { .core = s->core, .arena = arena };
     struct route_request q = *like;
     q.count_tokens = e ? count_tokens : NULL;

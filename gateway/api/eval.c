@@ -59,6 +59,7 @@ static int evaluate(struct request *r, const json_t *body, struct fail *reterr)
     if (err != 0)
         return err;
     const struct core *c = r->state->core;
+    struct engine *counter = core_counter(c);
     const struct router *router = r->state->router;
     if (!router_is_auto(router, chat.model))
         return fail_param(reterr, FAIL_invalid_request, "model",
@@ -70,8 +71,8 @@ static int evaluate(struct request *r, const json_t *body, struct fail *reterr)
         .chat = &chat,
         .candidate = candidates_tell,
         .candidate_ctx = &candidates,
-        .count_tokens = c->n_models ? count_tokens : NULL,
-        .count_ctx = c->n_models ? c->models[0].engine : NULL,
+        .count_tokens = counter ? count_tokens : NULL,
+        .count_ctx = counter,
         .trace = true,
         .every_family = o.every,
         .preview = true,

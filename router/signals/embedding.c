@@ -107,7 +107,7 @@ static int compile_rule(struct compiled_rule *ret, const struct signal_rules *ru
 static int compile(void **ret, const struct signal_rules *rules)
 {
     CLEANUP(freep) struct embedding_state *s = calloc(1, sizeof(*s) + rules->n * sizeof(*s->rules));
-    struct bank_options o;
+    struct bank_options o = { 0 };
     if (!s)
         return -ENOMEM;
     int e = schema_read(&s->settings, settings_options, signal_setting(rules, SETTINGS_PATH),

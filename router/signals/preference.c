@@ -77,8 +77,8 @@ static int compile(void **ret, const struct signal_rules *rules)
     CLEANUP(freep)
     struct preference_state *s = calloc(1, sizeof(*s) + rules->n * sizeof(*s->banks));
     const struct node *at = signal_setting(rules, SETTINGS_PATH);
-    struct preference_settings settings;
-    struct bank_options o;
+    struct preference_settings settings = { 0 };
+    struct bank_options o = { 0 };
     if (!s)
         return -ENOMEM;
     s->rules = rules->items;
