@@ -283,9 +283,12 @@ static int load_base(struct load *l)
     (void)snprintf(path, sizeof(path), "%s.source", l->path);
     if (e < 0)
         return e;
-    const struct kb_manifest_source where = { l->s->config,     source.path, source.manifest,
-                                              l->config.source, path,        l->k->arena,
-                                              l->s->p };
+    while (source.path.n > 1 && source.path.p[source.path.n - 1] == '/')
+        source.path.n--;
+    const struct node *at = l->k->built_in ? l->s->at : l->config.source;
+    const char *at_path = l->k->built_in ? l->s->at_path : path;
+    const struct kb_manifest_source where = { l->s->config, source.path, source.manifest, at,
+                                              at_path,      l->k->arena, l->s->p };
     int (*const steps[])(struct load *) = { load_thresholds, load_groups, load_metrics };
     e = kb_manifest_load(&m, &where);
     if (e == 0)

@@ -16,6 +16,8 @@ struct knowledge_source {
     const struct vector_space *space; /* borrowed; outlives the base */
     struct arena *arena;              /* the router's */
     struct problems *p;
+    const struct node *at; /* who asks, with the next: for messages about a base not declared */
+    const char *at_path;
 };
 
 /*

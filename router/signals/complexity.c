@@ -1,8 +1,10 @@
 /*
  * Complexity: whether the user's turn is hard, medium or easy, by examples of both
  * (semantic-router.md 2.1). A rule has three signals, of which one matches: name:hard, name:medium,
- * name:easy. A composer, which must hold as well, is asked by whoever evaluates the policy.
+ * name:easy. A composer, which must hold as well, is asked by whoever evaluates the policy. A rule
+ * without any example goes by how hard the text looks.
  */
+#include "router/linear/difficulty.h"
 #include "router/signals/signals.h"
 #include "router/vectors/bank.h"
 
@@ -63,6 +65,7 @@ static const struct option settings_options[] = {
 struct compiled {
     struct bank *hard, *easy; /* owned */
     double threshold;
+    bool no_examples;
 };
 
 struct state {
@@ -99,7 +102,8 @@ static int compile_rule(struct compiled *ret, const struct signal_rules *rules, 
                         const struct bank_options *o)
 {
     const struct complexity_rule *r = (const struct complexity_rule *)rules->items + i;
-    *ret = (struct compiled){ NULL, NULL, r->threshold };
+    *ret = (struct compiled){ NULL, NULL, r->threshold,
+                              r->hard.candidates.n + r->easy.candidates.n == 0 };
     if (r->hard.image_candidates.n || r->easy.image_candidates.n)
         signal_rule_warning(rules, i, NULL,
                             "images are not compared by this version: the texts alone decide");
@@ -150,6 +154,12 @@ static double margin_of(const struct state *s, const struct compiled *c,
     return (hard - easy) * (s->lexical ? fmin(fmax(likeness, 0), 1) : 1);
 }
 
+/* From -1, as short as can be, over 0 at some forty words to 1. */
+static double margin_of_looks(struct str text)
+{
+    return 2 * (double)difficulty_of(text) - 1;
+}
+
 static int evaluate(const void *state, struct signal_view *v, struct signal_value *values)
 {
     const struct state *s = state;
@@ -157,7 +167,8 @@ static int evaluate(const void *state, struct signal_view *v, struct signal_valu
     int e = signal_vector(v, v->text, &turn);
     for (size_t i = 0; i < s->n && e == 0; i++) {
         const struct compiled *c = &s->rules[i];
-        set_levels(values + i * LEVEL_N, margin_of(s, c, turn), c->threshold);
+        double margin = c->no_examples ? margin_of_looks(v->text) : margin_of(s, c, turn);
+        set_levels(values + i * LEVEL_N, margin, c->threshold);
     }
     return e;
 }

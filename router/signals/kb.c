@@ -154,7 +154,14 @@ static int find_base(struct state *s, const struct signal_rules *rules, size_t i
         if (str_eq(s->bases[*ret].name, r->kb))
             return 0;
     struct base *b = &s->bases[s->n_bases++];
-    const struct knowledge_source source = { rules->config, rules->space, rules->arena, rules->p };
+    char path[256];
+    (void)snprintf(path, sizeof(path), "%s[%zu].kb", rules->path, i);
+    const struct knowledge_source source = { rules->config,
+                                             rules->space,
+                                             rules->arena,
+                                             rules->p,
+                                             r->at ? r->at : node_at(rules->list, i),
+                                             r->at ? r->at_path : path };
     *b = (struct base){ r->kb, NULL };
     int e = knowledge_load(&b->knowledge, r->kb, &source);
     if (e == -ENOENT)

@@ -212,6 +212,11 @@ static void a_text_has_one_level_unless_the_composer_withholds_it(void **state)
         { gated, "write a helper function now", "easy" },
         { LEVELS(", composer: {operator: NOT, conditions: [{type: keyword, name: now}]}"),
           "write a helper function now", "" },
+        { "providers: {defaults: {default_model: m}, models: [{name: m}]}\n"
+          "routing: {signals: {complexity: [{name: work}]}, decisions: ["
+          "{name: hard, rules: {type: complexity, name: 'work:hard'}},"
+          " {name: easy, rules: {type: complexity, name: 'work:easy'}}]}\n",
+          "hello", "easy" }, /* without examples a short text looks easy */
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct config *c = NULL;
