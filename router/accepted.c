@@ -211,7 +211,8 @@ static const struct option credential_options[] = {
 };
 
 static const struct option authz_options[] = {
-    OPT_KNOWN_FLAG("fail_open"),
+    OPT_UNSERVED("fail_open",
+                 "a caller whom nobody names has no role; it is never refused for that"),
     OPT_KNOWN_MAP("identity", identity_options),
     OPT_UNSERVED_MAP("providers", credential_options,
                      "credentials for models behind, which are not served either"),
