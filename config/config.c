@@ -289,6 +289,7 @@ static struct str stem(struct str path)
 static int read_embedding(struct config *c, const struct raw_embedding *raw, const struct node *n,
                           struct problems *p)
 {
+    enum { CALLS = 1024 }; /* at once: requests whose signals or inputs it embeds */
     static const char path[] = "engine.embedding";
     struct config_model *m = &c->engine.embedding;
     const struct config_model *models = c->engine.models.items;
@@ -300,7 +301,7 @@ static int read_embedding(struct config *c, const struct raw_embedding *raw, con
     *m = (struct config_model){ .name = raw->name.n ? raw->name : stem(raw->path),
                                 .path = raw->path,
                                 .slots = 1,
-                                .queue = 1,
+                                .queue = CALLS,
                                 .batch = LIMIT_BATCH_ROWS };
     int r = 0;
     if (!name_ok(m->name))

@@ -25,7 +25,7 @@ struct config_model {
 
 struct config_engine {
     struct item_list models; /* struct config_model */
-    /* Of engine.embedding: path empty without one. Slots, queue and cache do not matter to it. */
+    /* Of engine.embedding: path empty without one. Slots and cache do not matter to it. */
     struct config_model embedding;
     struct str knowledge_bases; /* folder of their manifests; resolved; empty: none is named */
 };

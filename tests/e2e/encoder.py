@@ -1,5 +1,6 @@
 """An encoder of its own beside the base model: engine.embedding, over HTTP and by `rootstock embed`."""
 import base64
+import concurrent.futures
 import json
 import pathlib
 import re
@@ -119,6 +120,14 @@ class Routing(unittest.TestCase):
         status, headers, data = self.server.request("POST", "/v1/chat/completions", {**body, "model": "demo"})
         self.assertEqual(status, 200, data[:500])
         self.assertNotIn("x-vsr-selected-decision", headers)
+
+    def test_many_at_once_all_wait_for_it(self):
+        body = {"model": "auto", "messages": [{"role": "user", "content": "hello world"}]}
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(lambda _: self.server.request("POST", "/api/v1/eval", body), range(120)))
+        for status, _, data in answers:
+            self.assertEqual(status, 200, data[:500])
+            self.assertEqual(json.loads(data)["decision_result"]["decision_name"], "greeting")
 
     def test_the_command_line_routes_with_it(self):
         ran = self.server.cli("route", text='{"text": "hello world"}\n')
