@@ -147,7 +147,7 @@ int classifier_file_write(const struct classifier *c, size_t max_bytes, struct b
         h.label_bytes += (uint32_t)c->labels[i].n + 1;
     if (file_bytes(&h) > max_bytes)
         return -E2BIG;
-    CLEANUP(own_free) float *scale = calloc(c->n, sizeof(*scale));
+    CLEANUP(own_free) float *scale = calloc((size_t)c->n + 1, sizeof(*scale));
     CLEANUP(own_free)
     struct strength *s = strongest(l, (max_bytes - file_bytes(&h)) / c->n, &h.rows);
     if (!scale || !s)
@@ -368,7 +368,7 @@ add_wide_rows(const struct classifier_file *c, const struct features *x, float *
         for (uint32_t j = 0; j < b.n; j++) {
             int8_t last[2 * LANES] = { 0 };
             const int8_t *row = b.row[j];
-            if (end - row < 2 * LANES) {
+            if (end - row < (ptrdiff_t)2 * LANES) {
                 memcpy(last, row, c->classes);
                 row = last;
             }

@@ -94,19 +94,23 @@ static void freep(struct state **s)
     (void)state_free(*s);
 }
 
-/* The class of that name; blanks, '-' and '_' are alike, case does not matter. -1: none. */
+/* Blanks, '-' and '_' are alike, case does not matter. */
+static bool same_name(struct str label, struct str name)
+{
+    size_t i = 0;
+    while (i < label.n && label.n == name.n &&
+           (tolower((unsigned char)name.p[i]) == label.p[i] ||
+            (label.p[i] == ' ' && (name.p[i] == '_' || name.p[i] == '-'))))
+        i++;
+    return i == label.n && i == name.n;
+}
+
+/* The class of that name; -1: none. */
 static int class_of(const struct state *s, struct str name)
 {
-    for (uint32_t c = 0; c < classifier_file_classes(s->model); c++) {
-        struct str label = classifier_file_label(s->model, c);
-        size_t i = 0;
-        while (i < label.n && label.n == name.n &&
-               (tolower((unsigned char)name.p[i]) == label.p[i] ||
-                (label.p[i] == ' ' && (name.p[i] == '_' || name.p[i] == '-'))))
-            i++;
-        if (i == label.n && i == name.n)
+    for (uint32_t c = 0; c < classifier_file_classes(s->model); c++)
+        if (same_name(classifier_file_label(s->model, c), name))
             return (int)c;
-    }
     return -1;
 }
 

@@ -158,18 +158,22 @@ static bool has_word(struct str text, struct str begin)
     return false;
 }
 
-/* "needs_fact_check" inside "our-needs-fact-check-rule": marks between words are alike. */
+/* Marks between words are alike, case does not matter. */
+static bool label_at(const char *at, const char *label, size_t n)
+{
+    for (size_t k = 0; k < n; k++)
+        if (tolower((unsigned char)at[k]) != label[k] && (letter(at[k]) || letter(label[k])))
+            return false;
+    return true;
+}
+
+/* "needs_fact_check" inside "our-needs-fact-check-rule" */
 static bool has_label(struct str name, const char *label)
 {
     size_t n = strlen(label);
-    for (size_t i = 0; i + n <= name.n; i++) {
-        size_t k = 0;
-        while (k < n && (tolower((unsigned char)name.p[i + k]) == label[k] ||
-                         (!letter(name.p[i + k]) && !letter(label[k]))))
-            k++;
-        if (k == n)
+    for (size_t i = 0; i + n <= name.n; i++)
+        if (label_at(name.p + i, label, n))
             return true;
-    }
     return false;
 }
 

@@ -177,7 +177,7 @@ def modality(folder):
 # name of the model: (rows, cost of an error, bytes at most, how much likelier a class is than among the rows
 # or "", what the temperature is multiplied by)
 SIGNALS = {
-    "domain": (domain, 20, 2_000_000, "", 1),
+    "domain": (domain, 20, 2_000_000, "other=0.5", 1),
     "jailbreak": (jailbreak, 20, 500_000, "jailbreak=3", 1),
     "fact_check": (fact_check, 20, 500_000, "needs_fact_check=1.5", 0.85),
     "feedback": (feedback, 20, 700_000, "none=0.4", 0.75),
