@@ -106,14 +106,20 @@ static bool read_object(struct reading *r, const json_t *o)
         arena_str(r->m->arena, (struct str){ json_string_value(text), json_string_length(text) });
     if (!copy.p)
         return complain(r, "no memory");
-    if (model && json_is_string(model) && !add(r, copy, str_of(json_string_value(model)), o))
+    if (json_is_string(model) && !add(r, copy, str_of(json_string_value(model)), o))
         return false;
-    json_object_foreach((json_t *)(uintptr_t)models, key,
-                        value) if (!add(r, copy, str_of(key), value)) return false;
-    json_object_foreach((json_t *)(uintptr_t)o, key,
-                        value) if (str_ends(str_of(key), suffix) && json_is_boolean(value) &&
-                                   !add(r, copy, str_head(str_of(key), strlen(key) - suffix.n),
-                                        value)) return false;
+    json_object_foreach((json_t *)(uintptr_t)models, key, value)
+    {
+        if (!add(r, copy, str_of(key), value))
+            return false;
+    }
+    json_object_foreach((json_t *)(uintptr_t)o, key, value)
+    {
+        struct str name = str_of(key);
+        if (str_ends(name, suffix) && json_is_boolean(value) &&
+            !add(r, copy, str_head(name, name.n - suffix.n), value))
+            return false;
+    }
     return r->n > before ||
            complain(r, "names no model: \"model\" and \"score\", \"models\", or \"NAME_correct\"");
 }
@@ -234,15 +240,16 @@ bool measured_read(struct measured *ret, char *const *files, int n, double speed
     return good;
 }
 
-static int features_at(struct learned_text *of, const struct classifier_file *domains, size_t width,
-                       struct arena *arena, float *ret)
+static int features_at(struct str text, const struct text_vector *v,
+                       const struct classifier_file *domains, size_t width, struct arena *arena,
+                       float *ret)
 {
     struct features weighed;
-    int r = learned_text(of->text, arena, &weighed);
+    int r = learned_text(text, arena, &weighed);
     if (r == -ENOMEM)
         return r;
-    of->weighed = r == 0 ? &weighed : NULL;
-    learned_features(of, domains, width, ret);
+    struct learned_text of = { text, v, r == 0 ? &weighed : NULL };
+    learned_features(&of, domains, width, ret);
     return 0;
 }
 
@@ -265,8 +272,7 @@ bool measured_features(struct measured *m, const struct vector_space *space)
         cli_progress("vectors", i, m->n);
         r = scratch ? vectors_of(space, m->texts + i, n, scratch, v, &fail) : -ENOMEM;
         for (size_t k = 0; r == 0 && k < n; k++)
-            r = features_at(&(struct learned_text){ m->texts[i + k], v[k], NULL }, domains, width,
-                            scratch, x + (i + k) * dims);
+            r = features_at(m->texts[i + k], v[k], domains, width, scratch, x + (i + k) * dims);
     }
     cli_progress_done();
     if (r != 0 || !x) {
