@@ -83,9 +83,11 @@ static const struct option render_options[] = {
     OPT_END,
 };
 
+enum { MAX_SOURCES = ARRAY_LEN(sources) };
+
 static const struct option extract_options[] = {
     OPT_WORD(struct extract, mode, "mode", extract_modes, "exact", "how the answer is found"),
-    OPT_TEXTS(struct extract, sources, "sources", ARRAY_LEN(sources), "where"),
+    OPT_TEXTS(struct extract, sources, "sources", MAX_SOURCES, "where"),
     OPT_END,
 };
 

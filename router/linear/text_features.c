@@ -76,7 +76,8 @@ static int read_text(struct str text, int **ret, uint32_t *ret_n, struct arena *
         return -ENOMEM;
     uint32_t n = 0;
     for (size_t pos = 0; pos < text.n;) {
-        int c = str_utf8_next(text, &pos);
+        bool ascii = text.p[pos] >= 0;
+        int c = ascii ? text.p[pos++] : str_utf8_next(text, &pos);
         bool space = c <= SPACE || c == 0xa0 || c == 0x3000;
         if (!space)
             cp[n++] = c;
@@ -94,6 +95,15 @@ static int read_text(struct str text, int **ret, uint32_t *ret_n, struct arena *
     return 0;
 }
 
+/* Whether a character goes on with the word before it. */
+static inline bool joins(int c)
+{
+    if (c < 0x80)
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' ||
+               (c >= 'A' && c <= 'Z');
+    return unicode_word(c) && !unicode_dense(c);
+}
+
 /* Words are runs of letters and digits; any other character, and each of a script that glues words
  * together, is one by itself. */
 static void add_words(struct block *b, const int *cp, uint32_t n)
@@ -106,8 +116,8 @@ static void add_words(struct block *b, const int *cp, uint32_t n)
             continue;
         }
         uint32_t h = mix(SEED_WORD, (uint32_t)cp[i]);
-        bool runs = unicode_word(cp[i]) && !unicode_dense(cp[i]);
-        for (i++; runs && i < n && unicode_word(cp[i]) && !unicode_dense(cp[i]); i++)
+        bool runs = joins(cp[i]);
+        for (i++; runs && i < n && joins(cp[i]); i++)
             h = mix(h, (uint32_t)cp[i]);
         block_add(b, bucket(h), 1);
         if (before)
