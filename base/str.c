@@ -1,5 +1,6 @@
 #include "base/str.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -129,6 +130,8 @@ int str_utf8_next(struct str s, size_t *pos)
 {
     if (*pos >= s.n)
         return -1;
+    if ((unsigned char)s.p[*pos] < 0x80) /* most text */
+        return s.p[(*pos)++];
     unsigned len = 1;
     int cp = utf8_at(s, *pos, &len);
     *pos += len;
@@ -170,10 +173,26 @@ size_t str_utf8_whole(struct str s)
     return s.n;
 }
 
+/* Where the ASCII that stands at `pos` ends, or up to 7 bytes before. */
+static size_t past_ascii(struct str s, size_t pos)
+{
+    const uint64_t high = UINT64_C(0x8080808080808080);
+    for (uint64_t eight; s.n - pos >= sizeof(eight); pos += sizeof(eight)) {
+        memcpy(&eight, s.p + pos, sizeof(eight));
+        if (eight & high)
+            break;
+    }
+    return pos;
+}
+
 bool str_utf8_valid(struct str s)
 {
-    for (size_t pos = 0; pos < s.n;) {
+    for (size_t pos = past_ascii(s, 0); pos < s.n;) {
         unsigned len = 1;
+        if ((unsigned char)s.p[pos] < 0x80) {
+            pos = past_ascii(s, pos + 1);
+            continue;
+        }
         if (utf8_at(s, pos, &len) < 0)
             return false;
         pos += len;

@@ -79,7 +79,7 @@ void background_weigh(const struct background *b, struct features *f)
 }
 
 int background_features(const struct background *b, const struct features *hashed,
-                        struct str folded, struct arena *arena, struct features *ret)
+                        const float words[], struct arena *arena, struct features *ret)
 {
     uint32_t n = hashed->n;
     struct features f = *hashed;
@@ -92,10 +92,9 @@ int background_features(const struct background *b, const struct features *hashe
         memcpy(f.value, hashed->value, n * sizeof(*f.value));
     }
     background_weigh(b, &f);
-    words_vector(folded, f.value + n);
     for (uint32_t k = 0; k < WORDS_WIDTH; k++) {
         f.id[n + k] = FEATURE_BUCKETS - WORDS_WIDTH + k;
-        f.value[n + k] *= DENSE;
+        f.value[n + k] = DENSE * words[k];
     }
     f.n += WORDS_WIDTH;
     *ret = f;

@@ -29,11 +29,11 @@ void background_weigh(const struct background *b, struct features *f);
 
 /*
  * What a classifier reads of a text: `hashed` (as features_of gives them, unchanged) weighed, and
- * the vector of its words (router/vectors/words.h), of length DENSE, under the last ids. Memory is
- * the arena's. 0 or -ENOMEM.
+ * the vector of its words (words_vector), of length DENSE, under the last ids. Memory is the
+ * arena's. 0 or -ENOMEM.
  */
 int background_features(const struct background *b, const struct features *hashed,
-                        struct str folded, struct arena *arena, struct features *ret) MUST_USE;
+                        const float words[], struct arena *arena, struct features *ret) MUST_USE;
 
 /*
  * What identifies the way from a text to its features: files made with another one are refused.

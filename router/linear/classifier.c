@@ -50,9 +50,11 @@ int classifier_read_text(struct features *ret, const struct background *b, struc
 {
     struct str folded = fold(text, arena);
     struct features f = { 0 };
+    float words[WORDS_WIDTH];
     if (!folded.p || features_of(&f, folded, arena) < 0)
         return -ENOMEM;
-    return background_features(b, &f, folded, arena, ret);
+    words_vector(folded, words);
+    return background_features(b, &f, words, arena, ret);
 }
 
 /* A text as read: over a background; else what is hashed, not yet weighed, and what it means. */
@@ -66,8 +68,10 @@ static int read_text(struct reading *ret, const struct background *b, struct str
 {
     struct features f = { 0 };
     struct str folded = fold(text, scratch);
-    if (!folded.p || features_of(&f, folded, scratch) < 0 ||
-        (b && background_features(b, &f, folded, scratch, &f) < 0))
+    if (!folded.p || features_of(&f, folded, scratch) < 0)
+        return -ENOMEM;
+    words_vector(folded, ret->words);
+    if (b && background_features(b, &f, ret->words, scratch, &f) < 0)
         return -ENOMEM;
     size_t room = (size_t)f.n + WORDS_WIDTH;
     ret->f = f;
@@ -75,8 +79,6 @@ static int read_text(struct reading *ret, const struct background *b, struct str
     ret->f.value = arena_array(keep, room, sizeof(*f.value));
     if (!ret->f.id || !ret->f.value)
         return -ENOMEM;
-    if (!b)
-        words_vector(folded, ret->words);
     if (!f.n)
         return 0;
     memcpy(ret->f.id, f.id, f.n * sizeof(*f.id));

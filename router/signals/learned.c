@@ -2,6 +2,8 @@
 
 #include "router/models/shipped.h"
 #include "router/signals/unicode.h"
+#include "router/vectors/vectors.h"
+#include "router/vectors/words.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -35,17 +37,39 @@ static int background(struct background *ret)
     return background_open(ret, "rarity.bin", shipped_rarity(), &why) == 0 ? 0 : -EINVAL;
 }
 
+/* The words of the turn: those of its lexical vector, which whoever compares asks for as well. */
+static int turn_words(struct signal_view *v, float ret[WORDS_WIDTH])
+{
+    const struct text_vector *shared;
+    if (!v->space || vector_space_blocks(v->space)) {
+        words_vector(v->folded, ret);
+        return 0;
+    }
+    int e = signal_vector(v, v->text, &shared);
+    if (e < 0)
+        return e;
+    float *values = arena_array(v->arena, vector_width(shared) + WORDS_WIDTH, sizeof(*values));
+    if (!values)
+        return -ENOMEM;
+    vector_values(shared, values); /* a lexical vector begins with them */
+    memcpy(ret, values, WORDS_WIDTH * sizeof(*ret));
+    return 0;
+}
+
 int learned_turn(struct signal_view *v, const struct features **ret)
 {
     if (!v->weighed) {
         const struct features *shared;
         struct background b;
         struct features *f = arena_alloc(v->arena, sizeof(*f));
+        float words[WORDS_WIDTH];
         if (!f || signal_features(v, &shared) < 0)
             return -ENOMEM;
         int e = background(&b);
         if (e == 0)
-            e = background_features(&b, shared, v->folded, v->arena, f);
+            e = turn_words(v, words);
+        if (e == 0)
+            e = background_features(&b, shared, words, v->arena, f);
         if (e < 0)
             return e;
         v->weighed = f;
@@ -66,10 +90,14 @@ static int read_folded(struct str folded, struct arena *arena, struct features *
 {
     struct features f = { 0 };
     struct background b;
+    float words[WORDS_WIDTH];
     int e = background(&b);
     if (e == 0)
         e = features_of(&f, folded, arena);
-    return e == 0 ? background_features(&b, &f, folded, arena, ret) : e;
+    if (e < 0)
+        return e;
+    words_vector(folded, words);
+    return background_features(&b, &f, words, arena, ret);
 }
 
 static double probability(const struct classifier_file *c, uint32_t k, const struct features *f)

@@ -354,13 +354,12 @@ static bool search(struct str text, struct str what, bool bounded)
     return false;
 }
 
-static int scan_database(struct scanner *s, struct str text, bool *found)
+static int scan_database(struct scanner *s, struct hits *h)
 {
     struct scratch *x = borrow(s);
     if (!x)
         return -ENOMEM;
-    struct hits h = { s->items, text, found };
-    hs_error_t e = hs_scan(s->db, text.p, (unsigned)text.n, 0, x->hs, hit, &h);
+    hs_error_t e = hs_scan(s->db, h->text.p, (unsigned)h->text.n, 0, x->hs, hit, h);
     give_back(s, x);
     return e == HS_SUCCESS ? 0 : e == HS_NOMEM ? -ENOMEM : -EIO;
 }
@@ -380,7 +379,8 @@ static void complete(const struct entry *e, const struct scan_text *text, bool s
 int scanner_scan(struct scanner *s, const struct scan_text *text, bool *found)
 {
     bool scanned = s->db && text->folded.n > 0 && text->folded.n <= UINT_MAX;
-    int e = scanned ? scan_database(s, text->folded, found) : 0;
+    struct hits hits = { s->items, text->folded, found };
+    int e = scanned ? scan_database(s, &hits) : 0;
     for (size_t i = 0; e == 0 && !scanned && i < s->n; i++)
         complete(&s->items[i], text, scanned, &found[i]);
     for (size_t i = 0; e == 0 && scanned && i < s->n_special; i++)

@@ -11,6 +11,7 @@
 #include "router/linear/classifier_file.h"
 #include "router/models/shipped.h"
 #include "router/signals/unicode.h"
+#include "router/vectors/words.h"
 
 static const char text[] =
     "We run a small online shop for garden tools and our customers have started to complain that "
@@ -47,7 +48,9 @@ static struct features read_once(const struct background *b, struct arena *a, st
     if (!folded.p || features_of(&hashed, folded, a) < 0)
         abort();
     double then = now_us();
-    if (background_features(b, &hashed, folded, a, &f) < 0)
+    float words[WORDS_WIDTH];
+    words_vector(folded, words);
+    if (background_features(b, &hashed, words, a, &f) < 0)
         abort();
     double end = now_us();
     l->folding = at - from < l->folding ? at - from : l->folding;

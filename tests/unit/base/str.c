@@ -64,6 +64,21 @@ static void utf8_is_read_and_written(void **state)
     }
 }
 
+static void a_bad_byte_is_seen_wherever_it_stands(void **state)
+{
+    for (size_t at = 0; at < 40; at++) {
+        char text[40];
+        memset(text, 'a', sizeof(text));
+        text[at] = (char)0xff;
+        assert_false(str_utf8_valid((struct str){ text, sizeof(text) }));
+        text[at] = (char)0xc3;
+        bool whole = at + 1 < sizeof(text);
+        if (whole)
+            text[at + 1] = (char)0xa9;
+        assert_int_equal(str_utf8_valid((struct str){ text, sizeof(text) }), whole);
+    }
+}
+
 static void an_unfinished_character_is_left_out(void **state)
 {
     (void)state;
@@ -89,6 +104,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(views_compare_and_cut),
         cmocka_unit_test(utf8_is_read_and_written),
+        cmocka_unit_test(a_bad_byte_is_seen_wherever_it_stands),
         cmocka_unit_test(an_unfinished_character_is_left_out),
         cmocka_unit_test(a_misspelt_word_gets_its_neighbour),
     };
