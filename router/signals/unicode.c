@@ -109,6 +109,22 @@ static bool other_case(int cp, int folded) /* one is the other in another case, 
     return cp == folded || unicode_alnum(folded);
 }
 
+/* Folds the ASCII at `at`, eight characters at a time, but for the last ones; how many. */
+static size_t fold_eights(struct str s, size_t at, char *out)
+{
+    const uint64_t high = UINT64_C(0x8080808080808080), each = UINT64_C(0x0101010101010101);
+    size_t n = 0;
+    for (uint64_t x; s.n - at - n > sizeof(x); n += sizeof(x)) {
+        memcpy(&x, s.p + at + n, sizeof(x));
+        if (x & high)
+            break;
+        uint64_t from_a = x + each * (0x80 - 'A'), past_z = x + each * (0x7f - 'Z');
+        x |= (from_a & ~past_z & high) >> 2; /* the bit that makes a capital small */
+        memcpy(out + n, &x, sizeof(x));
+    }
+    return n;
+}
+
 struct str unicode_fold_text_noting(struct str s, struct arena *arena, bool *ret_only_case)
 {
     /* a malformed byte becomes three; folding lengthens a two-byte sequence by one at most */
@@ -119,6 +135,13 @@ struct str unicode_fold_text_noting(struct str s, struct arena *arena, bool *ret
     int last = -1;
     *ret_only_case = true;
     for (size_t at = 0; at < s.n;) {
+        size_t run = fold_eights(s, at, out + n);
+        at += run;
+        n += run;
+        if (run) {
+            last_at = n - 1;
+            last = out[last_at];
+        }
         unsigned char c = (unsigned char)s.p[at];
         if (c < 0x80) {
             last_at = n;

@@ -402,26 +402,25 @@ int schema_count(struct json_schema *s, const json_t *schema, const char *keywor
     return 0;
 }
 
-void schema_number_text(const json_t *number, char ret[static 32])
+void schema_number_text(const json_t *number, char ret[static SCHEMA_NUMBER_BYTES])
 {
-    if (json_is_integer(number)) {
-        (void)snprintf(ret, 32, "%" JSON_INTEGER_FORMAT, json_integer_value(number));
-        return;
-    }
+    char text[SCHEMA_NUMBER_BYTES] = "";
+    double d = json_real_value(number), back = 0;
+    if (json_is_integer(number))
+        (void)snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT, json_integer_value(number));
     /* The shortest decimal that reads back as the same double. */
-    double d = json_real_value(number);
-    for (int digits = 15; digits <= 17; digits++) {
-        (void)snprintf(ret, 32, "%.*g", digits, d);
-        double back = 0;
-        if (num_parse_double(&back, str_of(ret), -INFINITY, INFINITY) == 0 && back == d)
-            return;
+    for (int digits = 15; !json_is_integer(number) && digits <= 17; digits++) {
+        (void)snprintf(text, sizeof(text), "%.*g", digits, d);
+        if (num_parse_double(&back, str_of(text), -INFINITY, INFINITY) == 0 && back == d)
+            break;
     }
+    memcpy(ret, text, sizeof(text));
 }
 
 int schema_decimal(struct json_schema *s, const json_t *schema, const char *keyword,
                    const json_t *number, struct decimal *ret)
 {
-    char text[32];
+    char text[SCHEMA_NUMBER_BYTES];
     if (!json_is_number(number))
         return schema_refuse(s, schema, keyword, "must be a number");
     schema_number_text(number, text);

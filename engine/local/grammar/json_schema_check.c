@@ -230,7 +230,7 @@ static int check_multiple(const struct check *c, const json_t *arg, bool *ret)
 {
     struct json_range range = { 0 };
     struct decimal step;
-    char text[32];
+    char text[SCHEMA_NUMBER_BYTES];
     if (!json_is_number(c->v))
         return 0;
     int r = schema_decimal(c->s, c->schema, "multipleOf", arg, &step);

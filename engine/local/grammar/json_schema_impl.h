@@ -115,7 +115,8 @@ struct str schema_str(const json_t *string); /* borrowed */
 int schema_count(struct json_schema *s, const json_t *schema, const char *keyword, size_t *ret);
 int schema_decimal(struct json_schema *s, const json_t *schema, const char *keyword,
                    const json_t *number, struct decimal *ret);
-void schema_number_text(const json_t *number, char ret[static 32]);
+enum { SCHEMA_NUMBER_BYTES = 32 };
+void schema_number_text(const json_t *number, char ret[static SCHEMA_NUMBER_BYTES]);
 /* Refuses what cannot be honoured, once a schema. */
 int schema_check_keywords(struct json_schema *s, const json_t *schema);
 

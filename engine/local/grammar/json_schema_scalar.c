@@ -119,7 +119,7 @@ int schema_range(struct json_schema *s, const struct branch *b, struct json_rang
 /* Excludes a number however its fraction is written. */
 static int exclude_number(struct lang *l, const json_t *v)
 {
-    char text[32];
+    char text[SCHEMA_NUMBER_BYTES];
     struct decimal d;
     CLEANUP(buf_done) struct buf p = BUF_INIT(KIB);
     schema_number_text(v, text);
@@ -385,7 +385,7 @@ static grammar_expr literal_object(struct json_schema *s, const json_t *v)
 
 grammar_expr schema_literal(struct json_schema *s, const json_t *v)
 {
-    char text[32];
+    char text[SCHEMA_NUMBER_BYTES];
     switch (json_typeof(v)) {
     case JSON_OBJECT:
         return literal_object(s, v);

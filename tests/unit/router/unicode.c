@@ -184,6 +184,33 @@ static bool stands_anywhere(struct str text, struct str what, bool bounded)
     return false;
 }
 
+/* Reference: one code point after the other, as the tables say. */
+static void folding_goes_by_the_tables_wherever_it_begins(void **state)
+{
+    static const char *const letters[] = { "A", "z", "Q", "[",  "@",       "Z",
+                                           "`", "É", "ß", "中", "\xcc\x81" };
+    struct arena *a = arena_new(64 * MIB);
+    uint64_t seed = 13;
+    for (unsigned round = 0; round < 3000; round++) {
+        char raw[160] = "", want[160] = "";
+        size_t n = 0;
+        int last = -1;
+        for (size_t k = 0, all = test_random(&seed) % 40; k < all; k++)
+            strncat(raw, letters[test_random(&seed) % (test_random(&seed) % 3 ? 7 : 11)], 4);
+        size_t from = 0;
+        for (size_t pos = 0; pos < strlen(raw);) {
+            int cp = unicode_fold(str_utf8_next(str_of(raw), &pos)),
+                whole = unicode_compose(last, cp);
+            from = whole < 0 ? n : from;
+            last = whole < 0 ? cp : whole;
+            n = from + str_utf8_put(want + from, (unsigned)last);
+        }
+        want[n] = '\0';
+        assert_true(str_is(unicode_fold_text(str_of(raw), a), want));
+    }
+    arena_free(a);
+}
+
 static void random_literals_are_found_as_one_by_one(void **state)
 {
     struct arena *a = arena_new(64 * MIB);
@@ -325,6 +352,7 @@ int main(void)
         cmocka_unit_test(units_count_characters_of_cjk_and_words_of_the_rest),
         cmocka_unit_test(stems_are_those_of_porter),
         cmocka_unit_test(units_are_counted_as_they_are_cut),
+        cmocka_unit_test(folding_goes_by_the_tables_wherever_it_begins),
         cmocka_unit_test(random_literals_are_found_as_one_by_one),
         cmocka_unit_test(a_filter_never_rules_out_a_match),
         cmocka_unit_test(hostile_patterns_end_within_their_budget),
