@@ -284,9 +284,11 @@ float rarity_of(const struct rarity *r, uint32_t id)
 
 static void scale(float *v, uint32_t n, double length)
 {
-    double sum = 0;
+    enum { LANES = 4 }; /* sums that do not wait for each other */
+    double sums[LANES] = { 0 };
     for (uint32_t i = 0; i < n; i++)
-        sum += (double)v[i] * (double)v[i];
+        sums[i % LANES] += (double)v[i] * (double)v[i];
+    double sum = sums[0] + sums[1] + sums[2] + sums[3];
     float by = sum > 0 ? (float)(length / sqrt(sum)) : 0;
     for (uint32_t i = 0; i < n; i++)
         v[i] *= by;

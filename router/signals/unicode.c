@@ -140,7 +140,7 @@ struct str unicode_fold_text_noting(struct str s, struct arena *arena, bool *ret
         n += run;
         if (run) {
             last_at = n - 1;
-            last = out[last_at];
+            last = (unsigned char)out[last_at];
         }
         unsigned char c = (unsigned char)s.p[at];
         if (c < 0x80) {

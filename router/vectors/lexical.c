@@ -92,31 +92,77 @@ static size_t read_word(struct str word, int *cp)
     return n;
 }
 
+/* Words of a text, and how often each comes: the common ones come back every few words. */
+enum { TALLY_WORDS = 512, TALLY_SLOTS = 1024 };
+
+struct tally {
+    struct str word[TALLY_WORDS];
+    float times[TALLY_WORDS];
+    uint16_t slot[TALLY_SLOTS]; /* place in the list, from 1; 0: free */
+    uint32_t n;
+};
+
+/* False: it is full, and the word is not in it. */
+static bool tally_add(struct tally *t, struct str word)
+{
+    uint32_t at = 0;
+    for (size_t i = 0; i < word.n; i++)
+        at = mix(at, (unsigned char)word.p[i]);
+    for (uint32_t i; (i = t->slot[at % TALLY_SLOTS]); at++)
+        if (str_eq(t->word[i - 1], word)) {
+            t->times[i - 1]++;
+            return true;
+        }
+    if (t->n == TALLY_WORDS)
+        return false;
+    t->word[t->n] = word;
+    t->times[t->n] = 1;
+    t->slot[at % TALLY_SLOTS] = (uint16_t)++t->n;
+    return true;
+}
+
+struct sums {
+    float words[WORDS_WIDTH], marks[MARKS_WIDTH];
+    float all, known; /* how much the words say, and those that are known */
+};
+
+static inline void add_text_word(const struct vector_space *s, struct str word, float times,
+                                 struct sums *to)
+{
+    int cp[WORD_CODE_POINTS + 3];
+    float says;
+    float share = words_add(&s->words, word, times, to->words, &says);
+    add_word(to->marks, cp, read_word(word, cp), says * times);
+    to->all += says * times;
+    to->known += says * times * share;
+}
+
 EACH_CPU int lexical_vector(const struct vector_space *s, struct str text, struct arena *arena,
                             struct text_vector *ret)
 {
     struct str folded = unicode_fold_text(text, arena), word;
-    float words[WORDS_WIDTH] = { 0 }, marks[MARKS_WIDTH] = { 0 };
-    float all = 0, known = 0;
+    struct sums sums = { .all = 0 };
+    struct tally tally;
     int before = 0; /* the last character, of a dense script */
     if (!folded.p)
         return -ENOMEM;
+    memset(tally.slot, 0, sizeof(tally.slot));
+    tally.n = 0;
     for (size_t pos = 0; next_word(folded, &pos, &word);) {
-        int cp[WORD_CODE_POINTS + 3];
-        float says;
-        float share = words_add(&s->words, word, words, &says);
-        size_t n = read_word(word, cp);
-        add_word(marks, cp, n, says);
-        bool dense = n == 3 && unicode_cjk(cp[1]);
+        size_t first = 0;
+        int cp = word.p[0] < 0 ? str_utf8_next(word, &first) : 0; /* the ASCII are not dense */
+        bool dense = cp && first == word.n && unicode_cjk(cp);
         if (dense && before)
-            add_mark(marks, mix((uint32_t)before, (uint32_t)cp[1]), OF_PAIR);
-        before = dense ? cp[1] : 0;
-        all += says;
-        known += says * share;
+            add_mark(sums.marks, mix((uint32_t)before, (uint32_t)cp), OF_PAIR);
+        before = dense ? cp : 0;
+        if (!tally_add(&tally, word))
+            add_text_word(s, word, 1, &sums);
     }
-    ret->known = all > 0 ? known / all : 0;
-    vector_round(words, WORDS_WIDTH, ret->v);
-    vector_round(marks, MARKS_WIDTH, ret->v + WORDS_WIDTH);
+    for (uint32_t i = 0; i < tally.n; i++)
+        add_text_word(s, tally.word[i], tally.times[i], &sums);
+    ret->known = sums.all > 0 ? sums.known / sums.all : 0;
+    vector_round(sums.words, WORDS_WIDTH, ret->v);
+    vector_round(sums.marks, MARKS_WIDTH, ret->v + WORDS_WIDTH);
     return 0;
 }
 

@@ -153,16 +153,16 @@ static size_t longest(const struct words *w, struct str text, bool continues, ui
     return 0;
 }
 
-static inline void add_row(const struct words *w, uint32_t item, float *sum)
+static inline void add_row(const struct words *w, uint32_t item, float times, float *sum)
 {
     const signed char *row = (const signed char *)w->rows + (size_t)item * WORDS_WIDTH;
-    float scale = (float)get16(w->scales + (size_t)2 * item) * w->unit;
+    float scale = (float)get16(w->scales + (size_t)2 * item) * w->unit * times;
     for (size_t i = 0; i < WORDS_WIDTH; i++)
         sum[i] += (float)row[i] * scale;
 }
 
-EACH_CPU float words_add(const struct words *w, struct str word, float sum[WORDS_WIDTH],
-                         float *ret_says)
+EACH_CPU float words_add(const struct words *w, struct str word, float times,
+                         float sum[WORDS_WIDTH], float *ret_says)
 {
     size_t at = 0, known = 0;
     *ret_says = 1;
@@ -174,7 +174,7 @@ EACH_CPU float words_add(const struct words *w, struct str word, float sum[WORDS
             (void)str_utf8_next(word, &at);
             continue;
         }
-        add_row(w, item, sum);
+        add_row(w, item, times, sum);
         if (n == word.n)
             *ret_says = (float)w->says[item] / 255;
         known += n;
@@ -200,6 +200,6 @@ void words_vector(struct str folded, float ret[WORDS_WIDTH])
     struct str word;
     memset(ret, 0, WORDS_WIDTH * sizeof(*ret));
     for (size_t pos = 0; unicode_next_unit(folded, &pos, &word);)
-        (void)words_add(&w, word, ret, &says);
+        (void)words_add(&w, word, /* times= */ 1, ret, &says);
     vector_unit(ret, WORDS_WIDTH);
 }

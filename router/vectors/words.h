@@ -31,11 +31,12 @@ int words_open(struct words *ret, const void *bytes, size_t n) MUST_USE;
 struct words words_shipped(void); /* the one in the program */
 
 /*
- * Adds the vector of a case-folded word to `sum`, its length being how much it says, and returns
- * the share of the word that is known (0 … 1). *ret_says: how much such a word says, 0 (the, of)
- * to 1 (rare or unknown).
+ * Adds the vector of a case-folded word that comes `times` to `sum`, its length being how much it
+ * says, and returns the share of the word that is known (0 … 1). *ret_says: how much such a word
+ * says, 0 (the, of) to 1 (rare or unknown).
  */
-float words_add(const struct words *w, struct str word, float sum[WORDS_WIDTH], float *ret_says);
+float words_add(const struct words *w, struct str word, float times, float sum[WORDS_WIDTH],
+                float *ret_says);
 
 /* Scales v to length 1; zeros stay zeros. */
 void vector_unit(float *v, size_t n);
