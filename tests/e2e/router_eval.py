@@ -230,6 +230,10 @@ class Eval(unittest.TestCase):
                  {"messages": [{"role": "user", "name": "eve", "content": text}], "max_tokens": 5,
                   "max_completion_tokens": 6, "response_format": {"type": "json_object"}, "metadata": {}}]
         answers = [self.ask(form) for form in forms]
+        sizes = [answer["signal_values"].pop("context:long") for answer in answers]
+        plain = math.ceil(len("user" + text) / 4) + 4  # a message's own, by the reference's estimate
+        named = math.ceil(len("user" + "eve" + text) / 4) + 4 + 6  # and what is reserved for the answer
+        self.assertEqual(sizes, [plain] * 5 + [named])
         for answer in answers:
             self.assertEqual(answer["original_text"], text)
             for key in ("decision_result", "eval_trace", "signal_values", "signal_confidences", "selected_model"):
