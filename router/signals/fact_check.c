@@ -80,8 +80,8 @@ static int compile(void **ret, const struct signal_rules *rules)
     if (e < 0 || !s->model)
         return e;
     int needed = classifier_file_find(s->model, str_of(labels[FACT_needed].label));
-    if (needed < 0)
-        return 0;
+    if (needed < 0 || classifier_file_classes(s->model) != FACT_N)
+        return 0; /* another model than ours: evaluate() has room for these two */
     s->needed = (uint32_t)needed;
     s->n = rules->n;
     for (size_t i = 0; i < s->n; i++) {
@@ -99,7 +99,7 @@ static int evaluate(const void *state, struct signal_view *v, struct signal_valu
 {
     const struct state *s = state;
     const struct features *f;
-    float p[2];
+    float p[FACT_N];
     int e = learned_turn(v, &f);
     if (e < 0)
         return e;
