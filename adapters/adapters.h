@@ -29,6 +29,17 @@ struct adapter_loader {
     int (*load)(void *ctx, struct str base, const char *folder, void **ret, size_t *ret_bytes,
                 struct fail *reterr);
     void (*unload)(void *ctx, void *resident);
+    /*
+     * The packed form, built once a revision and base; the three may be NULL: each load reads the
+     * revision's files. pack writes `to` whole from `folder`. map makes the resident of such a
+     * file, without a copy: the file's pages are the weights. -ESTALE: of another layout or base,
+     * to be packed anew.
+     */
+    int (*pack)(void *ctx, struct str base, const char *folder, const char *to,
+                struct fail *reterr);
+    int (*map)(void *ctx, struct str base, const char *packed, void **ret, size_t *ret_bytes,
+               struct fail *reterr);
+    uint64_t (*base_id)(void *ctx, struct str base); /* of the served base's file; 0: unknown */
     void *ctx;
 };
 
@@ -51,10 +62,19 @@ struct adapter_name adapter_name_split(struct str text);
 
 /* "sql", "sql@prod", "sql@sha256-prefix" (at least 8 hex digits after "sha256:" or "sha256-", or
  * bare hex ≥ 12). */
+/*
+ * An adapter of a tenant is called "tenant/name". A viewer sees the adapters without a tenant and
+ * its own, its own also by the bare name, which comes before a shared one of that name; those of
+ * others do not exist for it.
+ */
 struct adapter_name {
     struct str base; /* p NULL: any base, when the adapter's name is unique */
     struct str adapter;
-    struct str selector; /* alias or digest prefix; empty: `prod`, else the newest revision */
+    struct str selector; /* alias or digest prefix; empty: `prod` (or its canary), else the newest
+                            revision */
+    struct str viewer;   /* the tenant who asks; p NULL: the operator, who sees all */
+    uint64_t sticky; /* hash of user, session or key: chooses between `prod` and `canary` when there
+                        is no selector, alike on every gateway. 0: `prod` */
 };
 
 enum residency { RESIDENCY_hit, RESIDENCY_disk, RESIDENCY_cold };
@@ -68,6 +88,8 @@ struct adapter_revision {
     uint64_t ordinal;           /* 1 for the first published */
     uint64_t created_s;
     uint64_t bytes; /* of its files */
+    uint64_t epoch; /* of the head that this was read from: its ETag; 0 in a folder */
+    bool canary;    /* chosen by the canary's weight, in place of `prod` */
 };
 
 /*
@@ -181,6 +203,78 @@ int adapters_alias(struct adapters *a, struct str base, struct str adapter, stru
 /* Swaps the alias back to what it named before its last move. */
 int adapters_rollback(struct adapters *a, struct str base, struct str adapter, struct str alias,
                       struct str who, struct adapter_revision *ret, struct fail *reterr) MUST_USE;
+
+/*
+ * Every change of what exists or of what a name means, each atomic, audited and idempotent by
+ * `key`. adapters_alias and adapters_rollback are the short forms.
+ *
+ * promote: an alias names a ready revision; a move of `prod` leaves the former in `prev`.
+ * rollback: the alias and its former place change places (of `prod`: with `prev`).
+ * canary: `weight` of 10,000 requests that ask for `prod` go to the revision, by their sticky hash.
+ * abort: takes the canary back. shadow: the revision is sent a copy of `weight` of 10,000 requests
+ * and its answers go nowhere; weight 0 takes it back. retire: a revision that no alias names leaves
+ * the catalog, or, with an empty selector, the whole adapter does.
+ */
+enum adapter_op {
+    ADAPTER_OP_promote,
+    ADAPTER_OP_rollback,
+    ADAPTER_OP_canary,
+    ADAPTER_OP_abort,
+    ADAPTER_OP_shadow,
+    ADAPTER_OP_retire,
+    ADAPTER_OPS
+};
+const char *adapter_op_word(enum adapter_op op);
+
+#define CANARY_WHOLE 10000
+
+struct adapter_change { /* all borrowed */
+    enum adapter_op op;
+    struct str base, adapter;
+    struct str alias;    /* of promote and rollback; empty: `prod` */
+    struct str selector; /* alias, digest prefix or ordinal */
+    uint32_t weight;     /* of canary and shadow */
+    struct str expected; /* the alias names this digest (64 hex digits), or empty */
+    uint64_t if_match;   /* the head's epoch; 0: whatever it is */
+    struct str key;      /* idempotency key, kept for a day; empty: none */
+    struct str who;      /* for the history */
+    uint64_t fleet_ms;   /* wait as long until every live gateway has applied it; 0: do not */
+};
+
+struct adapter_changed {
+    struct adapter_revision revision; /* what the alias (or `prod`) names now */
+    uint64_t epoch;                   /* the ETag from now on */
+    bool repeated;                    /* the key was seen before: nothing was done anew */
+    bool durable;                     /* a replica of Redis has it too, or the disk */
+    unsigned behind;                  /* live gateways that had not applied it in time */
+    struct str laggards;              /* their ids, in the caller's arena */
+};
+
+/* FAILED: precondition_failed with the epoch in its message (and in ret->epoch), conflict,
+ * model_not_found, catalog_unavailable. */
+int adapters_change(struct adapters *a, const struct adapter_change *change, struct arena *arena,
+                    struct adapter_changed *ret, struct fail *reterr) MUST_USE;
+/* The same for many at once, pipelined; changed[i] and fails[i] belong to changes[i]; fails[i].code
+ * is 0 where it succeeded. Waits for the fleet once. Negative errno, or FAILED when the catalog
+ * does not answer. */
+int adapters_change_many(struct adapters *a, const struct adapter_change *changes, size_t n,
+                         struct arena *arena, struct adapter_changed *changed, struct fail *fails,
+                         struct fail *reterr) MUST_USE;
+
+/* Heads without files behind them here: names of revisions whose blobs are in the store already.
+ * Names that exist are left alone unless `replace`. *ret_written counts. */
+struct adapter_import {
+    struct str base, adapter, description;
+    struct sha256 digest;
+    uint64_t bytes;
+};
+int adapters_import(struct adapters *a, const struct adapter_import *rows, size_t n, bool replace,
+                    size_t *ret_written, struct fail *reterr) MUST_USE;
+
+/* The epoch up to which this process has applied the shard of an adapter; read-your-writes: waits
+ * `wait_ms` at most until it is `epoch`. FAILED: timeout with retry_after_s. May block. */
+int adapters_wait_epoch(struct adapters *a, struct str base, struct str adapter, uint64_t epoch,
+                        uint64_t wait_ms, struct fail *reterr) MUST_USE;
 
 struct adapters_state {
     bool connected;

@@ -11,10 +11,14 @@
 
 #define ALIAS_PROD "prod" /* what a name without a selector means */
 #define ALIAS_PREV "prev" /* where `prod` stood before its last move */
+#define ALIAS_CANARY "canary"
+#define ALIAS_SHADOW "shadow"
 
 struct head_revision {
     struct sha256 digest;
     uint64_t ordinal, created_s, bytes;
+    uint64_t base_id; /* of the base it was checked against (adapter_loader.base_id); 0: unknown */
+    uint32_t rank;    /* the largest; 0: unknown */
 };
 
 struct head_alias {
@@ -28,7 +32,9 @@ struct head {
     _Atomic unsigned refs;
     uint64_t
         epoch; /* of the catalog, when this head was last changed; 0: the catalog counts none */
-    struct str base, adapter, description; /* NUL-terminated */
+    struct str base, adapter, description; /* NUL-terminated; adapter: "name" or "tenant/name" */
+    uint32_t canary_weight, shadow_weight; /* of CANARY_WHOLE; 0: none */
+    uint64_t canary_salt; /* the epoch at which the canary began: mixes the sticky hash */
     struct str *examples;
     size_t n_examples;
     struct head_revision *revisions; /* by ordinal */

@@ -93,7 +93,7 @@ int core_new(struct core **ret, struct config *config, struct fail *reterr)
     if (r != 0)
         return r;
     /* Opening copies the loader; its context, the core, outlives the adapters. */
-    struct adapter_loader loader = { load_adapter, unload_adapter, c };
+    struct adapter_loader loader = { .load = load_adapter, .unload = unload_adapter, .ctx = c };
     r = adapters_open(&c->adapters, config, &loader, reterr);
     if (r != 0)
         return r;

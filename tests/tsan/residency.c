@@ -143,7 +143,7 @@ static void *run(void *arg)
 
 int main(void)
 {
-    struct adapter_loader loader = { load, unload, NULL };
+    struct adapter_loader loader = { .load = load, .unload = unload };
     struct stager stager = { stage, unstage, NULL };
     pthread_t threads[THREADS];
     if (residency_new(&residents, 100, 3, &loader, &stager) < 0)

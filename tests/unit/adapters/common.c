@@ -115,7 +115,7 @@ static void fake_unload(void *ctx, void *resident)
 
 struct adapter_loader loader_of(struct fake_loader *f)
 {
-    return (struct adapter_loader){ fake_load, fake_unload, f };
+    return (struct adapter_loader){ .load = fake_load, .unload = fake_unload, .ctx = f };
 }
 
 /* ---- waiting ---- */

@@ -76,7 +76,7 @@ static void fake_unload(void *ctx, void *resident)
 static void start(struct fake *f, uint64_t max_bytes, uint64_t max_loads)
 {
     memset(f, 0, sizeof(*f));
-    struct adapter_loader loader = { fake_load, fake_unload, f };
+    struct adapter_loader loader = { .load = fake_load, .unload = fake_unload, .ctx = f };
     struct stager stager = { fake_stage, fake_unstage, f };
     assert_int_equal(residency_new(&f->r, max_bytes, max_loads, &loader, &stager), 0);
 }
