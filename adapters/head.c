@@ -67,7 +67,11 @@ struct head *head_new(const struct head *d)
     if (!h)
         return NULL;
     char *at = (char *)(h + 1);
-    *h = (struct head){ .epoch = d->epoch,
+    *h = (struct head){ .more = d->more,
+                        .epoch = d->epoch,
+                        .canary_weight = d->canary_weight,
+                        .shadow_weight = d->shadow_weight,
+                        .canary_salt = d->canary_salt,
                         .n_examples = d->n_examples,
                         .n_revisions = d->n_revisions,
                         .n_aliases = d->n_aliases };
@@ -242,6 +246,37 @@ int head_select(const struct head *h, struct str selector, bool ordinals,
     return no_such(h, selector, reterr);
 }
 
+static uint64_t mix(uint64_t x) /* the finalizer of splitmix64: Steele, Lea, Flood 2014 */
+{
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
+    return x ^ (x >> 31);
+}
+
+bool head_in_canary(const struct head *h, uint64_t sticky)
+{
+    return sticky && h->canary_weight && head_alias(h, STR(ALIAS_CANARY)) &&
+           mix(sticky ^ mix(h->canary_salt + 1)) % CANARY_WHOLE < h->canary_weight;
+}
+
+int head_choose(const struct head *h, struct str selector, uint64_t sticky, bool ordinals,
+                struct adapter_revision *ret, struct fail *reterr)
+{
+    const struct head_revision *r;
+    struct str alias;
+    const struct head_alias *canary = head_alias(h, STR(ALIAS_CANARY));
+    if (selector.n == 0 && canary && head_in_canary(h, sticky) &&
+        (r = head_revision(h, &canary->digest))) {
+        head_describe(h, r, canary->name, ret);
+        ret->canary = true;
+        return 0;
+    }
+    int k = head_select(h, selector, ordinals, &r, &alias, reterr);
+    if (k == 0)
+        head_describe(h, r, alias, ret);
+    return k;
+}
+
 int alias_expect(const struct head_alias *a, struct str expected, struct fail *reterr)
 {
     struct sha256 want;
@@ -272,6 +307,8 @@ void head_describe(const struct head *h, const struct head_revision *r, struct s
     ret->ordinal = r->ordinal;
     ret->created_s = r->created_s;
     ret->bytes = r->bytes;
+    ret->epoch = h->epoch;
+    ret->canary = false;
 }
 
 /* ---- names ---- */
@@ -287,12 +324,21 @@ static bool is_word(struct str s)
     return s.n > 0 && s.n <= LIMIT_NAME;
 }
 
+struct str adapter_tenant(struct str name)
+{
+    struct str tenant, rest;
+    return str_cut(name, '/', &tenant, &rest) ? tenant : STR("");
+}
+
 int adapter_name_check(struct str name, struct fail *reterr)
 {
-    if (is_word(name))
+    struct str tenant, own = name;
+    bool ok = name.n <= LIMIT_NAME && (!str_cut(name, '/', &tenant, &own) || is_word(tenant));
+    if (ok && is_word(own))
         return 0;
     return fail_param(reterr, FAIL_invalid_request, "name",
-                      "'%.*s' is no adapter name: letters, digits, '.', '_' and '-', at most %d",
+                      "'%.*s' is no adapter name: 'name' or 'tenant/name' of letters, digits, '.', "
+                      "'_' and '-', at most %d",
                       STR_ARG(str_head(name, 80)), LIMIT_NAME);
 }
 

@@ -28,8 +28,12 @@ struct head_alias {
     bool moved;
 };
 
+/* What the catalog has of an adapter and this head leaves out (head_codec.h). */
+enum head_more { HEAD_MORE_revisions = 1, HEAD_MORE_aliases = 2, HEAD_MORE_about = 4 };
+
 struct head {
     _Atomic unsigned refs;
+    unsigned more; /* HEAD_MORE_… bits */
     uint64_t
         epoch; /* of the catalog, when this head was last changed; 0: the catalog counts none */
     struct str base, adapter, description; /* NUL-terminated; adapter: "name" or "tenant/name" */
@@ -62,6 +66,14 @@ int head_select(const struct head *h, struct str selector, bool ordinals,
                 const struct head_revision **ret, struct str *ret_alias,
                 struct fail *reterr) MUST_USE;
 
+/* A request with this sticky hash is of the canary's share: alike on every gateway, and drawn anew
+ * with each canary (its salt). 0 never is. */
+bool head_in_canary(const struct head *h, uint64_t sticky);
+/* What a request means: the canary for its share of the requests without a selector, else
+ * head_select. */
+int head_choose(const struct head *h, struct str selector, uint64_t sticky, bool ordinals,
+                struct adapter_revision *ret, struct fail *reterr) MUST_USE;
+
 /* The alias (NULL: none) names `expected`, 64 hex digits, or nothing is expected. FAILED:
  * precondition_failed. */
 int alias_expect(const struct head_alias *a, struct str expected, struct fail *reterr) MUST_USE;
@@ -71,8 +83,10 @@ void head_describe(const struct head *h, const struct head_revision *r, struct s
 
 /* ---- names ---- */
 
-/* Letters, digits, '.', '_' and '-', not beginning with '.' or '-'. FAILED: invalid_request. */
+struct str adapter_tenant(struct str name); /* before the '/', or empty; borrowed */
+/* "name" or "tenant/name" of letters, digits, '.', '_' and '-', neither beginning with '.' or '-'.
+ * FAILED: invalid_request. */
 int adapter_name_check(struct str name, struct fail *reterr) MUST_USE;
-/* The same, and neither a number nor what a selector would read as a digest. */
+/* One word of these, and neither a number nor what a selector would read as a digest. */
 int alias_name_check(struct str name, struct fail *reterr) MUST_USE;
 int base_name_check(struct str name, struct fail *reterr) MUST_USE; /* printable, no blanks */
