@@ -170,8 +170,8 @@ static int unavailable(struct fail *reterr, const char *why)
 static int exchange(struct redis_link *l, const struct str *argv, size_t n, redisReply **ret,
                     struct fail *reterr)
 {
-    const char *p[REDIS_SCRIPT_ARGS + 4];
-    size_t len[REDIS_SCRIPT_ARGS + 4];
+    const char *p[6 + 2 * REDIS_STREAMS];
+    size_t len[6 + 2 * REDIS_STREAMS];
     void *reply = NULL;
     assert(n <= ARRAY_LEN(p));
     for (size_t i = 0; i < n; i++) {
@@ -316,10 +316,9 @@ static int raw_call(struct redis_link *l, const struct str *argv, size_t n, redi
 /* An error reply says what is wrong with the catalog's keys or with the server's state. */
 static int refuse_error(redisReply **ret, struct fail *reterr)
 {
-    if ((*ret)->type != REDIS_REPLY_ERROR)
-        return 0;
-    int r = unavailable(reterr, (*ret)->str);
-    redis_reply_free(ret);
+    int r = redis_error(*ret, reterr);
+    if (r != 0)
+        redis_reply_free(ret);
     return r;
 }
 
@@ -328,6 +327,26 @@ int redis_call(struct redis_link *l, const struct str *argv, size_t n, redisRepl
 {
     int r = raw_call(l, argv, n, ret, reterr);
     return r == 0 ? refuse_error(ret, reterr) : r;
+}
+
+int redis_call_key(struct redis_link *l, struct str key, const struct str *argv, size_t n,
+                   redisReply **ret, struct fail *reterr)
+{
+    (void)key; /* one server holds all */
+    return redis_call(l, argv, n, ret, reterr);
+}
+
+int redis_call_many(struct redis_link *l, const struct redis_command *commands, size_t n,
+                    redisReply **ret, struct fail *reterr)
+{
+    int r = 0;
+    size_t done = 0;
+    memset(ret, 0, n * sizeof(redisReply *));
+    for (; r == 0 && done < n; done++)
+        r = raw_call(l, commands[done].argv, commands[done].n, &ret[done], reterr);
+    for (size_t i = 0; r != 0 && i < n; i++)
+        redis_reply_free(&ret[i]);
+    return r;
 }
 
 static void script_digest(const char *text, char ret[static 41]) /* SHA-1, as Redis names scripts */
@@ -423,13 +442,79 @@ int redis_run_many(struct redis_link *l, const struct redis_script *s, const str
     return r;
 }
 
+/* ---- streams ---- */
+
+/* The entries of one element of a reply to XREAD, moved to the stream of its name. */
+static bool take_entries(redisReply *stream, const struct str *keys, size_t n, redisReply **ret)
+{
+    if (stream->type != REDIS_REPLY_ARRAY || stream->elements != 2 ||
+        stream->element[1]->type != REDIS_REPLY_ARRAY)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (ret[i] || !str_eq(redis_text(stream->element[0]), keys[i]))
+            continue;
+        ret[i] = TAKE(stream->element[1]);
+        return true;
+    }
+    return false;
+}
+
+int redis_read_streams(struct redis_link *l, const struct str *keys, const struct str *ids,
+                       size_t n, unsigned block_ms, unsigned count, redisReply **ret,
+                       struct fail *reterr)
+{
+    struct str argv[6 + 2 * REDIS_STREAMS];
+    char block_text[16], count_text[16];
+    CLEANUP(redis_reply_free) redisReply *reply = NULL;
+    (void)snprintf(block_text, sizeof(block_text), "%u", block_ms);
+    (void)snprintf(count_text, sizeof(count_text), "%u", count);
+    struct str head[] = { STR("XREAD"), STR("COUNT"),       str_of(count_text),
+                          STR("BLOCK"), str_of(block_text), STR("STREAMS") };
+    assert(n > 0 && n <= REDIS_STREAMS && block_ms > 0 && count > 0);
+    memset(ret, 0, n * sizeof(redisReply *));
+    memcpy(argv, head, sizeof(head));
+    memcpy(argv + ARRAY_LEN(head), keys, n * sizeof(*keys));
+    memcpy(argv + ARRAY_LEN(head) + n, ids, n * sizeof(*ids));
+    int r = redis_call(l, argv, ARRAY_LEN(head) + 2 * n, &reply, reterr);
+    if (r != 0 || reply->type == REDIS_REPLY_NIL)
+        return r;
+    r = redis_check(reply, REDIS_REPLY_ARRAY, reterr);
+    for (size_t i = 0; r == 0 && i < reply->elements; i++)
+        if (!take_entries(reply->element[i], keys, n, ret))
+            r = redis_check(NULL, REDIS_REPLY_ARRAY, reterr);
+    for (size_t i = 0; r != 0 && i < n; i++)
+        redis_reply_free(&ret[i]);
+    return r;
+}
+
+/* ---- where keys are: on the one server ---- */
+
+bool redis_same_slot(struct redis_link *l, struct str a, struct str b)
+{
+    (void)l;
+    (void)a;
+    (void)b;
+    return true;
+}
+
+bool redis_same_node(struct redis_link *l, struct str a, struct str b)
+{
+    return redis_same_slot(l, a, b);
+}
+
+uint64_t redis_link_generation(struct redis_link *l)
+{
+    (void)l;
+    return 0;
+}
+
 int redis_check(const redisReply *r, int type, struct fail *reterr)
 {
     if (r && r->type == type)
         return 0;
-    return unavailable(reterr, r && r->type == REDIS_REPLY_ERROR
-                                   ? r->str
-                                   : "a reply of an unexpected type; are its keys damaged?");
+    if (redis_error(r, reterr) != 0)
+        return FAILED;
+    return unavailable(reterr, "a reply of an unexpected type; are its keys damaged?");
 }
 
 struct str redis_text(const redisReply *r)
@@ -458,6 +543,16 @@ int redis_link_new(struct redis_link **ret, struct str url, unsigned timeout_ms,
     }
     *ret = l;
     return 0;
+}
+
+struct redis_options redis_options_of(const struct config_adapters *c, unsigned timeout_ms)
+{
+    return (struct redis_options){ .url = c->catalog_url, .timeout_ms = timeout_ms };
+}
+
+int redis_link_open(struct redis_link **ret, const struct redis_options *o, struct fail *reterr)
+{
+    return redis_link_new(ret, o->url, o->timeout_ms, reterr);
 }
 
 struct redis_link *redis_link_free(struct redis_link *l)
