@@ -246,7 +246,7 @@ int head_select(const struct head *h, struct str selector, bool ordinals,
     return no_such(h, selector, reterr);
 }
 
-static uint64_t mix(uint64_t x) /* the finalizer of splitmix64: Steele, Lea, Flood 2014 */
+uint64_t head_mix(uint64_t x)
 {
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
@@ -256,7 +256,7 @@ static uint64_t mix(uint64_t x) /* the finalizer of splitmix64: Steele, Lea, Flo
 bool head_in_canary(const struct head *h, uint64_t sticky)
 {
     return sticky && h->canary_weight && head_alias(h, STR(ALIAS_CANARY)) &&
-           mix(sticky ^ mix(h->canary_salt + 1)) % CANARY_WHOLE < h->canary_weight;
+           head_mix(sticky ^ head_mix(h->canary_salt + 1)) % CANARY_WHOLE < h->canary_weight;
 }
 
 int head_choose(const struct head *h, struct str selector, uint64_t sticky, bool ordinals,

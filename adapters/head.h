@@ -66,6 +66,8 @@ int head_select(const struct head *h, struct str selector, bool ordinals,
                 const struct head_revision **ret, struct str *ret_alias,
                 struct fail *reterr) MUST_USE;
 
+/* Spreads a number over 64 bits: the finalizer of splitmix64 (Steele, Lea, Flood 2014). */
+uint64_t head_mix(uint64_t x);
 /* A request with this sticky hash is of the canary's share: alike on every gateway, and drawn anew
  * with each canary (its salt). 0 never is. */
 bool head_in_canary(const struct head *h, uint64_t sticky);

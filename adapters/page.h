@@ -1,12 +1,14 @@
 /*
- * The local page: the heads this process knows, by adapter name and base.
+ * The local page: the heads this process knows, by adapter name and base; ten millions of them.
  *
- * Any thread; one lock, held for a look-up or a swap of one pointer. An adapter's name finds the
- * adapters of all bases that have one of that name.
+ * Any thread. A head is kept as packed bytes (head_codec.h) behind an eight-byte slot, in one of
+ * many stripes, each with a lock that is held for one look-up or one change. An adapter's name
+ * finds the adapters of all bases that have one of that name.
  */
 #pragma once
 
 #include "adapters/head.h"
+#include "base/buf.h"
 
 struct page;
 
@@ -16,22 +18,67 @@ DEFINE_CLEANUP(struct page *, page_free);
 
 /*
  * Enters or replaces a head (moved: the page owns it even on failure). An older epoch than the one
- * there is dropped, so that two readers of the catalog cannot turn the page back. 0 or -ENOMEM.
+ * there is dropped, so that two readers of the catalog cannot turn the page back; so is the same
+ * epoch with less said. 0, -ENOMEM, or -EMSGSIZE, -EBADMSG for what head_codec.h cannot hold.
  */
 int page_put(struct page *p, struct head *h) MUST_USE;
+/* The same from packed bytes, which are checked: -EBADMSG. Nothing is unpacked. */
+int page_put_packed(struct page *p, struct str base, struct str adapter,
+                    struct str packed) MUST_USE;
 void page_remove(struct page *p, struct str base, struct str adapter);
-void page_forget_epochs(struct page *p); /* the catalog began to count anew: accept what it says */
+/* Removes a head that is not newer than `epoch`. */
+void page_remove_until(struct page *p, struct str base, struct str adapter, uint64_t epoch);
+
+/* A part of all names: those whose head_hash (head_codec.h) has these bits. {0, 0}: all of them. */
+struct page_part {
+    uint64_t mask, value;
+};
+/* The catalog began to count anew: accept what it says. */
+void page_forget_epochs(struct page *p);
+void page_forget_epochs_of(struct page *p, struct page_part part);
+/*
+ * A part is read anew: each head that is put from now on is marked as seen, also one that is
+ * dropped for its epoch; afterwards those that were not are removed. Returns how many. Readers find
+ * everything throughout. One reading at a time for any one name.
+ */
+void page_unsee(struct page *p, struct page_part part);
+size_t page_remove_unseen(struct page *p, struct page_part part);
 
 /*
  * The head of a name; base empty: the only one of that adapter name. 0: *ret is a new reference, or
- * NULL when the page has none. FAILED: conflict, several bases have it.
+ * NULL when the page has none. FAILED: conflict, several bases have it. -ENOMEM.
  */
 int page_find(struct page *p, struct str base, struct str adapter, struct head **ret,
               struct fail *reterr) MUST_USE;
 
-/* At most `max` (0: all) heads in order of adapter name, then base, after the adapter name `after`;
- * new references. */
+struct page_query {
+    struct str after;      /* adapter name; empty: from the first */
+    struct str after_base; /* with `after`: behind this base's; empty: behind all of that name */
+    struct str prefix;     /* of the adapter's name, tenant and all */
+    struct str viewer;     /* a tenant: sees shared adapters and its own; p NULL: the operator */
+    size_t max;            /* 0: all */
+};
+/* Heads in order of adapter name, then base; new references. The first call after many changes
+ * sorts the names (half a second for a million), later ones find their place. */
+int page_query(struct page *p, const struct page_query *q, struct head ***ret,
+               size_t *ret_n) MUST_USE;
+/* At most `max` (0: all) heads after the adapter name `after`. */
 int page_list(struct page *p, struct str after, size_t max, struct head ***ret,
               size_t *ret_n) MUST_USE;
 void page_list_free(struct head **heads, size_t n);
+/* Sorts the names now, so that no later query has to. */
+int page_sort(struct page *p) MUST_USE;
+
 size_t page_len(struct page *p);
+uint64_t page_changes(struct page *p); /* counts up with every change */
+uint64_t page_bytes(struct page *p);   /* of memory behind the heads */
+
+/*
+ * For the snapshot: the heads of one of PAGE_STRIPES stripes, as they are at one moment, appended
+ * as base number u16, length of the name u16, length of the packed head u32 (little-endian), name,
+ * packed head. Errors are the buffer's. A base's number stays what it is.
+ */
+enum { PAGE_STRIPES = 256 };
+void page_export(struct page *p, unsigned stripe, struct buf *to, size_t *ret_n);
+size_t page_n_bases(struct page *p);
+struct str page_base(struct page *p, size_t number); /* NUL-terminated, borrowed */

@@ -1,6 +1,5 @@
 #include "adapters/head.h"
 
-#include "adapters/page.h"
 #include "tests/unit/adapters/common.h"
 
 /* Two revisions whose digests share their first eight digits, and one apart. */
@@ -188,60 +187,6 @@ static void a_new_canary_draws_other_requests(void **state)
     assert_in_range(both, 850, 1150); /* a quarter: the two draws know nothing of each other */
 }
 
-static struct head *named(const char *base, const char *adapter, uint64_t epoch)
-{
-    struct head draft = { .base = str_of(base), .adapter = str_of(adapter), .epoch = epoch };
-    return head_new(&draft);
-}
-
-static void the_page_keeps_the_newest_head_of_every_name(void **state)
-{
-    struct page *p;
-    struct head *h = NULL, **list;
-    struct fail f;
-    size_t n;
-    char name[32];
-    (void)state;
-    assert_int_equal(page_new(&p), 0);
-    for (unsigned i = 0; i < 5000; i++) {
-        (void)snprintf(name, sizeof(name), "a%u", (i * 7919) % 5000);
-        assert_int_equal(page_put(p, named("demo", name, 5)), 0);
-    }
-    assert_int_equal(page_len(p), 5000);
-    assert_int_equal(page_put(p, named("demo", "a17", 4)), 0); /* older: dropped */
-    assert_int_equal(page_find(p, STR("demo"), STR("a17"), &h, &f), 0);
-    assert_int_equal(h->epoch, 5);
-    h = head_unref(h);
-    assert_int_equal(page_put(p, named("demo", "a17", 6)), 0);
-    assert_int_equal(page_find(p, STR_NULL, STR("a17"), &h, &f), 0);
-    assert_int_equal(h->epoch, 6);
-    h = head_unref(h);
-    page_forget_epochs(p);
-    assert_int_equal(page_put(p, named("demo", "a17", 1)), 0); /* the catalog counts anew */
-    assert_int_equal(page_find(p, STR_NULL, STR("a17"), &h, &f), 0);
-    assert_int_equal(h->epoch, 1);
-    h = head_unref(h);
-    assert_int_equal(page_put(p, named("other", "a17", 1)), 0);
-    assert_int_equal(page_find(p, STR_NULL, STR("a17"), &h, &f), FAILED);
-    assert_int_equal(f.code, FAIL_conflict);
-    assert_int_equal(page_list(p, STR(""), 0, &list, &n), 0);
-    assert_int_equal(n, 5001);
-    for (size_t i = 1; i < n; i++)
-        assert_true(str_cmp(list[i - 1]->adapter, list[i]->adapter) <= 0);
-    page_list_free(list, n);
-    assert_int_equal(page_list(p, STR("a4999"), 3, &list, &n), 0);
-    assert_int_equal(n, 3);
-    assert_string_equal(list[0]->adapter.p, "a5");
-    page_list_free(list, n);
-    page_remove(p, STR("demo"), STR("a17"));
-    assert_int_equal(page_find(p, STR_NULL, STR("a17"), &h, &f), 0);
-    assert_string_equal(h->base.p, "other");
-    h = head_unref(h);
-    assert_int_equal(page_find(p, STR("demo"), STR("a17"), &h, &f), 0);
-    assert_null(h);
-    assert_null(page_free(p));
-}
-
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -250,7 +195,6 @@ int main(void)
         cmocka_unit_test(names_are_words),
         cmocka_unit_test(a_canary_gets_its_share_of_requests_without_a_selector),
         cmocka_unit_test(a_new_canary_draws_other_requests),
-        cmocka_unit_test(the_page_keeps_the_newest_head_of_every_name),
     };
     return TEST_RUN(tests);
 }
