@@ -276,6 +276,84 @@ int adapters_import(struct adapters *a, const struct adapter_import *rows, size_
 int adapters_wait_epoch(struct adapters *a, struct str base, struct str adapter, uint64_t epoch,
                         uint64_t wait_ms, struct fail *reterr) MUST_USE;
 
+/* ---- files: stores and cache ---- */
+
+/* Told how far long work is; `total` may grow while it is being found out. May be NULL. */
+typedef void (*adapters_progress)(void *ctx, uint64_t done, uint64_t total);
+
+/*
+ * Brings the files of the revision that the name means into the local blob cache and, with a
+ * `folder`, into that folder under their own names (it is made where it is absent; files of these
+ * names are replaced). Verified. Progress counts bytes. FAILED: model_not_found, conflict,
+ * catalog_unavailable, unprocessable_adapter (a file is missing or damaged), or the store's
+ * failure. A pull that broke off goes on where it was. Blocks.
+ */
+struct adapter_pull {
+    struct adapter_name name;
+    const char *folder; /* NULL: only into the cache */
+    adapters_progress progress;
+    void *progress_ctx;
+};
+int adapters_pull(struct adapters *a, const struct adapter_pull *pull, struct adapter_revision *ret,
+                  struct fail *reterr) MUST_USE;
+
+/*
+ * Removes, from the stores that can be listed and written and from the local cache, what no
+ * revision of the catalog names and what is older than the grace period: in a store since it was
+ * put, in the cache since its last use. What is held by a process of this host stays. In a
+ * directory catalog only the cache is swept. Progress counts revisions read, then files looked at.
+ * FAILED: catalog_unavailable or a store's failure while the references were collected: nothing was
+ * removed then. Blocks.
+ */
+#define ADAPTERS_GC_GRACE_S 86400 /* longer than any push takes */
+struct adapter_gc {
+    bool dry_run; /* only counts */
+    uint64_t grace_s;
+    adapters_progress progress;
+    void *progress_ctx;
+};
+struct adapter_gc_part {
+    uint64_t kept, kept_bytes;       /* named by a revision, young or held */
+    uint64_t removed, removed_bytes; /* or what would be, of a dry run */
+};
+struct adapter_gc_report {
+    uint64_t revisions; /* of the catalog */
+    uint64_t missing;   /* of them: their manifest is in no store */
+    struct adapter_gc_part stores, cache;
+};
+int adapters_gc(struct adapters *a, const struct adapter_gc *gc, struct adapter_gc_report *ret,
+                struct fail *reterr) MUST_USE;
+
+/*
+ * Hashes every file of one adapter's revisions, or of all of them, in every store and in the cache
+ * (of a directory catalog: in its folder). Each fault is told once, by name. Progress counts bytes.
+ * 0 also when there are faults. Blocks.
+ */
+enum adapter_fault_kind { ADAPTER_FAULT_missing, ADAPTER_FAULT_damaged, ADAPTER_FAULT_unreadable };
+const char *adapter_fault_word(enum adapter_fault_kind kind); /* "missing" */
+struct adapter_fault {                                        /* borrowed */
+    const struct adapter_revision *revision;                  /* one that names the file */
+    const char *file;                                         /* its name, or "manifest" */
+    struct sha256 digest;
+    const char *where; /* a store, by its name for people, "the cache", or "every store" */
+    enum adapter_fault_kind kind;
+    const char *why; /* of unreadable, else "" */
+};
+struct adapter_verify {
+    struct str base, adapter;                                /* adapter empty: all */
+    struct str selector;                                     /* empty: all its revisions */
+    void (*fault)(void *ctx, const struct adapter_fault *f); /* may be NULL */
+    adapters_progress progress;
+    void *ctx; /* of both */
+};
+struct adapter_verify_report {
+    uint64_t revisions, files, bytes; /* looked at; a file that several revisions share counts once,
+                                         its bytes once for each place */
+    uint64_t missing, damaged, unreadable;
+};
+int adapters_verify(struct adapters *a, const struct adapter_verify *verify,
+                    struct adapter_verify_report *ret, struct fail *reterr) MUST_USE;
+
 struct adapters_state {
     bool connected;
     uint64_t lag_ms; /* since the catalog's last word; 0 for a directory */

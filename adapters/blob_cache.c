@@ -1,211 +1,433 @@
-#include "adapters/blob_cache.h"
+#include "adapters/blob_cache_files.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "adapters/folder.h"
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/thread.h"
 
-#define LEFTOVER_S 3600 /* a temporary file of this age belongs to nobody */
+#define MAX_ENTRIES 65536 /* what was verified and is not held may be forgotten beyond it */
 
-struct blob {
-    struct blob *next;          /* of the bucket */
-    struct blob *older, *newer; /* order of use */
-    struct sha256 digest;
-    uint64_t bytes;
-    int64_t used_ns; /* at the scan, for its order */
-    unsigned held;
-    bool verified;
-};
+/* ---- names ---- */
 
-enum { N_BUCKETS = 4096 };
-
-struct blob_cache {
-    char folder[PATH_MAX];
-    uint64_t max_bytes;
-    pthread_mutex_t lock;
-    struct blob *buckets[N_BUCKETS];
-    struct blob *oldest, *newest;
-    uint64_t bytes;
-};
-
-/* ---- index (under the lock) ---- */
-
-static struct blob **bucket_of(struct blob_cache *c, const struct sha256 *d)
+int blob_name_in(const char *folder, char ret[static PATH_MAX], const char *name)
 {
-    return &c->buckets[(d->b[0] << 4 | d->b[1] >> 4) & (N_BUCKETS - 1)];
+    int n = snprintf(ret, PATH_MAX, "%s/%s", folder, name);
+    return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
-static struct blob *find(struct blob_cache *c, const struct sha256 *d)
+int blob_new_name(struct blob_cache *c, char ret[static PATH_MAX], const char *kind)
 {
-    struct blob *b = *bucket_of(c, d);
-    while (b && !sha256_eq(&b->digest, d))
-        b = b->next;
-    return b;
+    char name[64];
+    (void)snprintf(name, sizeof(name), "%s-%u", kind, atomic_fetch_add(&c->n_names, 1));
+    return blob_name_in(c->mine, ret, name);
 }
 
-static void unlink_use(struct blob_cache *c, struct blob *b)
+int blob_item_path(const struct blob_cache *c, const struct blob_item *item,
+                   char ret[static PATH_MAX])
 {
-    *(b->older ? &b->older->newer : &c->oldest) = b->newer;
-    *(b->newer ? &b->newer->older : &c->newest) = b->older;
-    b->older = b->newer = NULL;
+    char hex[SHA256_HEX + 1];
+    sha256_hex(hex, &item->digest);
+    int n = item->group[0] ? snprintf(ret, PATH_MAX, "%s/packed/%s/%s", c->folder, item->group, hex)
+                           : snprintf(ret, PATH_MAX, "%s/sha256/%.2s/%s", c->folder, hex, hex);
+    return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
-static void append_use(struct blob_cache *c, struct blob *b)
+int blob_item_of_group(struct blob_item *ret, const char *group, const struct sha256 *digest)
 {
-    b->older = c->newest;
-    b->newer = NULL;
-    *(c->newest ? &c->newest->newer : &c->oldest) = b;
-    c->newest = b;
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                  "._-";
+    size_t n = strlen(group);
+    if (n == 0 || n > BLOB_GROUP_MAX || group[0] == '.' || strspn(group, letters) != n)
+        return -EINVAL;
+    *ret = (struct blob_item){ .digest = *digest };
+    memcpy(ret->group, group, n);
+    return 0;
 }
 
-static struct blob *enter(struct blob_cache *c, const struct sha256 *d, uint64_t bytes)
+static int hold_path(const struct blob_cache *c, const struct blob_item *item,
+                     char ret[static PATH_MAX])
 {
-    struct blob *b = calloc(1, sizeof(*b)), **at = bucket_of(c, d);
-    if (!b)
-        return NULL;
-    b->digest = *d;
-    b->bytes = bytes;
-    b->next = *at;
-    *at = b;
-    append_use(c, b);
-    c->bytes += bytes;
-    return b;
-}
-
-static void forget(struct blob_cache *c, struct blob *b)
-{
-    struct blob **at = bucket_of(c, &b->digest);
-    while (*at != b)
-        at = &(*at)->next;
-    *at = b->next;
-    unlink_use(c, b);
-    c->bytes -= b->bytes;
-    free(b);
+    char hex[SHA256_HEX + 1], name[8 + BLOB_GROUP_MAX + SHA256_HEX];
+    sha256_hex(hex, &item->digest);
+    (void)snprintf(name, sizeof(name), "hold-%s%s", item->group, hex);
+    return blob_name_in(c->mine, ret, name);
 }
 
 int blob_cache_path(const struct blob_cache *c, const struct sha256 *digest,
                     char ret[static PATH_MAX])
 {
-    char hex[SHA256_HEX + 1];
-    sha256_hex(hex, digest);
-    int n = snprintf(ret, PATH_MAX, "%s/sha256/%.2s/%s", c->folder, hex, hex);
-    return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
+    struct blob_item item = { .digest = *digest };
+    return blob_item_path(c, &item, ret);
 }
 
-/* Removal is one unlink, so it may happen under the lock: nobody can take a hold in between. */
-static void trim(struct blob_cache *c)
+/* ---- entries (under the lock) ---- */
+
+static struct blob_entry **entry_at(struct blob_cache *c, const struct blob_item *item)
 {
-    for (struct blob *b = c->oldest, *newer; b && c->bytes > c->max_bytes; b = newer) {
-        char path[PATH_MAX];
-        newer = b->newer;
-        if (b->held)
-            continue;
-        if (blob_cache_path(c, &b->digest, path) == 0)
-            (void)unlink(path);
-        forget(c, b);
+    unsigned h = (unsigned)item->digest.b[0] << 8 | item->digest.b[1];
+    struct blob_entry **at = &c->buckets[h % BLOB_BUCKETS];
+    while (*at && (!sha256_eq(&(*at)->item.digest, &item->digest) ||
+                   strcmp((*at)->item.group, item->group) != 0))
+        at = &(*at)->next;
+    return at;
+}
+
+struct blob_entry *blob_entry_find(struct blob_cache *c, const struct blob_item *item)
+{
+    return *entry_at(c, item);
+}
+
+static void drop_entry(struct blob_cache *c, struct blob_entry **at)
+{
+    struct blob_entry *e = *at;
+    *at = e->next;
+    c->n_entries--;
+    free(e);
+}
+
+static struct blob_entry *get_entry(struct blob_cache *c, const struct blob_item *item)
+{
+    struct blob_entry **at = entry_at(c, item);
+    if (*at)
+        return *at;
+    for (size_t i = 0; c->n_entries >= MAX_ENTRIES && i < BLOB_BUCKETS; i++)
+        for (struct blob_entry **old = &c->buckets[i]; *old;)
+            if ((*old)->held)
+                old = &(*old)->next;
+            else
+                drop_entry(c, old);
+    at = entry_at(c, item);
+    if ((*at = calloc(1, sizeof(**at)))) {
+        (*at)->item = *item;
+        c->n_entries++;
     }
+    return *at;
 }
 
-/* ---- opening ---- */
+/* ---- holding ---- */
 
-static int by_use(const void *a, const void *b)
+/* The time of use is the file's, so that the order survives and is shared; the kernel's own stamps
+ * are too coarse to order by. */
+static void touch(const char *path)
 {
-    const struct blob *x = *(struct blob *const *)a, *y = *(struct blob *const *)b;
-    return (x->used_ns > y->used_ns) - (x->used_ns < y->used_ns);
+    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+    (void)clock_gettime(CLOCK_REALTIME, &times[1]);
+    (void)utimensat(AT_FDCWD, path, times, 0);
 }
 
-static int order_by_use(struct blob_cache *c)
+/* Links the file for the eyes of other processes. Where there are no such links, or not to the
+ * files of another user, only this process knows of its holds. */
+static int link_hold(struct blob_cache *c, struct blob_entry *e, const char *path, struct stat *st)
 {
-    size_t n = 0;
-    for (struct blob *b = c->oldest; b; b = b->newer)
-        n++;
-    CLEANUP(own_free) struct blob **all = malloc((n ? n : 1) * sizeof(struct blob *));
-    if (!all)
-        return -ENOMEM;
-    n = 0;
-    for (struct blob *b = c->oldest; b; b = b->newer)
-        all[n++] = b;
-    qsort(all, n, sizeof(struct blob *), by_use);
-    c->oldest = c->newest = NULL;
-    for (size_t i = 0; i < n; i++)
-        append_use(c, all[i]);
-    return 0;
-}
-
-static int scan_folder(struct blob_cache *c, int shard)
-{
-    char path[PATH_MAX];
-    int n = snprintf(path, sizeof(path), "%s/sha256/%02x", c->folder, (unsigned)shard);
-    if (n >= (int)sizeof(path))
-        return -ENAMETOOLONG;
-    DIR *d = opendir(path);
-    int r = d || errno == ENOENT ? 0 : -errno;
-    for (struct dirent *e; d && r == 0 && (e = readdir(d));) {
-        struct sha256 digest;
-        struct stat st;
-        if (sha256_parse(&digest, str_of(e->d_name)) < 0 ||
-            fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
-            continue;
-        struct blob *b = enter(c, &digest, (uint64_t)st.st_size);
-        if (b)
-            b->used_ns = st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-        else
-            r = -ENOMEM;
-    }
-    if (d)
-        (void)closedir(d);
+    char mine[PATH_MAX];
+    int r = hold_path(c, &e->item, mine);
+    if (r < 0)
+        return r;
+    (void)flock(c->lock_file, LOCK_SH);
+    e->linked = link(path, mine) == 0;
+    r = stat(path, st) < 0 ? -errno : 0;
+    (void)flock(c->lock_file, LOCK_UN);
+    if (r < 0 && e->linked)
+        (void)unlink(mine);
     return r;
 }
 
-static void remove_leftovers(const char *folder)
+static void unlink_hold(struct blob_cache *c, struct blob_entry *e)
 {
-    DIR *d = opendir(folder);
-    uint64_t now_s = clock_wall_s();
-    for (struct dirent *e; d && (e = readdir(d));) {
-        struct stat st;
-        char path[PATH_MAX];
-        int n = snprintf(path, sizeof(path), "%s/%s", folder, e->d_name);
-        if (e->d_name[0] == '.' || n >= (int)sizeof(path) || lstat(path, &st) < 0 ||
-            (uint64_t)st.st_mtime + LEFTOVER_S > now_s)
-            continue;
-        if (S_ISDIR(st.st_mode))
-            folder_remove(path);
-        else
-            (void)unlink(path);
+    char mine[PATH_MAX];
+    if (e->linked && hold_path(c, &e->item, mine) == 0)
+        (void)unlink(mine);
+    e->linked = false;
+}
+
+/* A hold on the file that has the name now; *ret_verified: it needs no look into it. */
+static int take_hold(struct blob_cache *c, const struct blob_item *item, const char *path,
+                     bool *ret_verified)
+{
+    struct stat st;
+    LOCKED(&c->lock); /* held over a link and a stat: two that hold one file must agree */
+    struct blob_entry *e = get_entry(c, item);
+    if (!e)
+        return -ENOMEM;
+    int r = e->held ? (stat(path, &st) < 0 ? -errno : 0) : link_hold(c, e, path, &st);
+    if (r < 0) {
+        if (!e->held)
+            drop_entry(c, entry_at(c, item));
+        return r;
     }
-    if (d)
-        (void)closedir(d);
+    if (e->inode != (uint64_t)st.st_ino || e->bytes != (uint64_t)st.st_size) {
+        e->verified = false; /* replaced behind our back */
+        e->inode = (uint64_t)st.st_ino;
+        e->bytes = (uint64_t)st.st_size;
+    }
+    e->held++;
+    *ret_verified = e->verified;
+    return 0;
+}
+
+static void let_go(struct blob_cache *c, const struct blob_item *item)
+{
+    {
+        LOCKED(&c->lock);
+        struct blob_entry *e = blob_entry_find(c, item);
+        assert(e && e->held);
+        if (--e->held)
+            return;
+        unlink_hold(c, e);
+    }
+    atomic_store(&c->stuck_at, 0);
+    blob_cache_trim(c);
+}
+
+static void set_verified(struct blob_cache *c, const struct blob_item *item)
+{
+    LOCKED(&c->lock);
+    blob_entry_find(c, item)->verified = true;
+}
+
+int blob_cache_hold(struct blob_cache *c, const struct sha256 *digest)
+{
+    struct blob_item item = { .digest = *digest };
+    char path[PATH_MAX];
+    struct sha256 is;
+    bool verified;
+    int r = blob_item_path(c, &item, path);
+    if (r < 0 || (r = take_hold(c, &item, path, &verified)) < 0)
+        return r;
+    if (!verified) {
+        r = sha256_file(&is, path);
+        if (r < 0 || !sha256_eq(&is, digest)) {
+            struct stat st;
+            if (r == 0 && stat(path, &st) == 0 && unlink(path) == 0)
+                atomic_fetch_sub(c->used, (int64_t)st.st_size);
+            let_go(c, &item);
+            return -ENOENT;
+        }
+        set_verified(c, &item);
+    }
+    touch(path);
+    return 0;
+}
+
+void blob_cache_release(struct blob_cache *c, const struct sha256 *digest)
+{
+    struct blob_item item = { .digest = *digest };
+    let_go(c, &item);
+}
+
+/* ---- packed revisions ---- */
+
+int blob_cache_packed_hold(struct blob_cache *c, const char *group, const struct sha256 *digest,
+                           char ret[static PATH_MAX])
+{
+    struct blob_item item;
+    bool verified;
+    int r = blob_item_of_group(&item, group, digest);
+    if (r == 0)
+        r = blob_item_path(c, &item, ret);
+    if (r == 0)
+        r = take_hold(c, &item, ret, &verified);
+    if (r == 0)
+        touch(ret);
+    return r;
+}
+
+void blob_cache_packed_release(struct blob_cache *c, const char *group, const struct sha256 *digest)
+{
+    struct blob_item item;
+    int r = blob_item_of_group(&item, group, digest);
+    assert(r == 0); /* it was held */
+    (void)r;
+    let_go(c, &item);
+}
+
+int blob_cache_temp(struct blob_cache *c, char ret[static PATH_MAX])
+{
+    int r = blob_new_name(c, ret, "temp");
+    if (r < 0)
+        return r;
+    CLEANUP(own_close) int fd = open(ret, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    return fd < 0 ? -errno : 0;
+}
+
+int blob_cache_packed_insert(struct blob_cache *c, const char *group, const struct sha256 *digest,
+                             const char *temp, char ret[static PATH_MAX])
+{
+    struct blob_item item;
+    int r = blob_item_of_group(&item, group, digest);
+    if (r < 0 || (r = blob_item_path(c, &item, ret)) < 0)
+        return r;
+    CLEANUP(own_close) int fd = open(temp, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fdatasync(fd) < 0 || fchmod(fd, 0644) < 0)
+        return -errno;
+    r = blob_enter(c, &item, temp, /* verified= */ false);
+    if (r == 0)
+        blob_cache_trim(c);
+    return r;
+}
+
+void blob_cache_packed_remove(struct blob_cache *c, const char *group, const struct sha256 *digest)
+{
+    struct blob_item item;
+    char path[PATH_MAX];
+    struct stat st;
+    if (blob_item_of_group(&item, group, digest) == 0 && blob_item_path(c, &item, path) == 0 &&
+        stat(path, &st) == 0 && unlink(path) == 0)
+        atomic_fetch_sub(c->used, (int64_t)st.st_size);
+}
+
+/* ---- entering ---- */
+
+static int make_parent(char path[static PATH_MAX])
+{
+    char *slash = strrchr(path, '/');
+    *slash = '\0';
+    int r = file_make_dirs(path);
+    *slash = '/';
+    return r;
+}
+
+/* The hold comes before the name, so that no trim can take the file in between. */
+static int name_held(struct blob_cache *c, struct blob_entry *e, const char *from, const char *to)
+{
+    char mine[PATH_MAX];
+    int r = hold_path(c, &e->item, mine);
+    if (r < 0)
+        return r;
+    unlink_hold(c, e); /* of a file that is replaced; who has it open keeps it */
+    e->linked = link(from, mine) == 0;
+    if (rename(from, to) == 0)
+        return 0;
+    r = -errno;
+    unlink_hold(c, e);
+    if (e->held)
+        e->linked = link(to, mine) == 0;
+    return r;
+}
+
+int blob_enter(struct blob_cache *c, const struct blob_item *item, const char *from, bool verified)
+{
+    char to[PATH_MAX];
+    struct stat now, before;
+    int r = blob_item_path(c, item, to);
+    if (r < 0 || (r = make_parent(to)) < 0)
+        return r;
+    if (stat(from, &now) < 0)
+        return -errno;
+    touch(from); /* the newest, from its first moment */
+    LOCKED(&c->lock);
+    struct blob_entry *e = get_entry(c, item);
+    if (!e)
+        return -ENOMEM;
+    bool replaces = stat(to, &before) == 0;
+    if ((r = name_held(c, e, from, to)) < 0)
+        return r;
+    atomic_fetch_add(c->used, (int64_t)now.st_size - (replaces ? (int64_t)before.st_size : 0));
+    e->held++;
+    e->verified = verified;
+    e->inode = (uint64_t)now.st_ino;
+    e->bytes = (uint64_t)now.st_size;
+    return 0;
+}
+
+/* ---- staging ---- */
+
+int blob_cache_stage(struct blob_cache *c, char ret[static PATH_MAX])
+{
+    int r = blob_new_name(c, ret, "stage");
+    return r < 0 ? r : mkdir(ret, 0700) < 0 ? -errno : 0;
+}
+
+int blob_cache_link(struct blob_cache *c, const struct sha256 *digest, const char *folder,
+                    const char *name)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+    int r = blob_cache_path(c, digest, from);
+    if (r < 0 || (r = blob_name_in(folder, to, name)) < 0)
+        return r;
+    if (link(from, to) == 0)
+        return 0;
+    /* Some file systems have no hard links. */
+    char absolute[PATH_MAX];
+    return realpath(from, absolute) && symlink(absolute, to) == 0 ? 0 : -errno;
+}
+
+/* ---- life ---- */
+
+/* A folder of our own, locked before it has the name that others look at. */
+static int make_mine(struct blob_cache *c)
+{
+    char fresh[PATH_MAX], path[PATH_MAX];
+    int n = snprintf(fresh, sizeof(fresh), "%s/users/.new-XXXXXX", c->folder);
+    if (n < 0 || n >= PATH_MAX)
+        return -ENAMETOOLONG;
+    if (!mkdtemp(fresh))
+        return -errno;
+    int r = blob_name_in(fresh, path, "lock");
+    if (r < 0)
+        return r;
+    c->user_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (c->user_lock < 0 || flock(c->user_lock, LOCK_EX | LOCK_NB) < 0)
+        return -errno;
+    const char *random = strrchr(fresh, '/') + sizeof("/.new");
+    n = snprintf(c->mine, sizeof(c->mine), "%s/users/%s", c->folder, random);
+    return n >= PATH_MAX ? -ENAMETOOLONG : rename(fresh, c->mine) < 0 ? -errno : 0;
+}
+
+static int open_in(const struct blob_cache *c, const char *name)
+{
+    char path[PATH_MAX];
+    int r = blob_name_in(c->folder, path, name);
+    if (r < 0)
+        return r;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    return fd < 0 ? -errno : fd;
+}
+
+static int map_used(struct blob_cache *c)
+{
+    CLEANUP(own_close) int fd = open_in(c, "used");
+    if (fd < 0)
+        return fd;
+    if (ftruncate(fd, sizeof(*c->used)) < 0)
+        return -errno;
+    void *p = mmap(NULL, sizeof(*c->used), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED)
+        return -errno;
+    c->used = p;
+    return 0;
 }
 
 static int prepare(struct blob_cache *c, const char *folder)
 {
+    static const char *const parts[] = { "sha256", "packed", "part", "users" };
     char path[PATH_MAX];
     int n = snprintf(c->folder, sizeof(c->folder), "%s", folder);
-    if (n < 0 || n >= PATH_MAX - 128)
+    if (n < 0 || n >= PATH_MAX - 256)
         return -ENAMETOOLONG;
-    static const char *const parts[] = { "sha256", "tmp", "stage" };
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        (void)snprintf(path, sizeof(path), "%s/%s", folder, parts[i]);
-        int r = file_make_dirs(path);
-        if (r < 0)
-            return r;
-        if (i > 0)
-            remove_leftovers(path);
-    }
-    for (int shard = 0; shard < 256; shard++) {
-        int r = scan_folder(c, shard);
-        if (r < 0)
-            return r;
-    }
-    return order_by_use(c);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(parts); i++)
+        if ((r = blob_name_in(folder, path, parts[i])) == 0)
+            r = file_make_dirs(path);
+    if (r == 0)
+        r = make_mine(c);
+    if (r == 0 && (c->lock_file = open_in(c, "lock")) < 0)
+        r = c->lock_file;
+    if (r == 0)
+        r = map_used(c);
+    if (r < 0)
+        return r;
+    blob_cache_clear_dead(c);
+    return blob_cache_scan_bytes(c);
 }
 
 int blob_cache_open(struct blob_cache **ret, const char *folder, uint64_t max_bytes,
@@ -214,13 +436,16 @@ int blob_cache_open(struct blob_cache **ret, const char *folder, uint64_t max_by
     CLEANUP(blob_cache_freep) struct blob_cache *c = calloc(1, sizeof(*c));
     if (!c)
         return -ENOMEM;
+    c->lock_file = c->user_lock = -1;
     (void)pthread_mutex_init(&c->lock, NULL);
     c->max_bytes = max_bytes;
     int r = prepare(c, folder);
-    if (r < 0)
+    if (r < 0 && r != -ENOMEM)
         return fail_set(reterr, FAIL_internal_error, "adapters.blobs.cache %.160s: %s", folder,
                         strerror(-r));
-    trim(c);
+    if (r < 0)
+        return r;
+    blob_cache_trim(c);
     *ret = TAKE(c);
     return 0;
 }
@@ -229,10 +454,17 @@ struct blob_cache *blob_cache_free(struct blob_cache *c)
 {
     if (!c)
         return NULL;
-    while (c->oldest) {
-        assert(!c->oldest->held);
-        forget(c, c->oldest);
-    }
+    for (size_t i = 0; i < BLOB_BUCKETS; i++)
+        while (c->buckets[i]) {
+            assert(!c->buckets[i]->held);
+            drop_entry(c, &c->buckets[i]);
+        }
+    if (c->mine[0])
+        folder_remove(c->mine);
+    own_close(&c->lock_file);
+    own_close(&c->user_lock);
+    if (c->used)
+        (void)munmap((void *)c->used, sizeof(*c->used));
     (void)pthread_mutex_destroy(&c->lock);
     free(c);
     return NULL;
@@ -240,201 +472,6 @@ struct blob_cache *blob_cache_free(struct blob_cache *c)
 
 uint64_t blob_cache_bytes(struct blob_cache *c)
 {
-    LOCKED(&c->lock);
-    return c->bytes;
-}
-
-/* ---- use ---- */
-
-void blob_cache_release(struct blob_cache *c, const struct sha256 *digest)
-{
-    LOCKED(&c->lock);
-    struct blob *b = find(c, digest);
-    assert(b && b->held);
-    b->held--;
-    trim(c);
-}
-
-/* Takes a hold when the index, or the disk through another process's work, has the blob. */
-static int take_hold(struct blob_cache *c, const struct sha256 *digest, uint64_t bytes,
-                     bool *ret_verified)
-{
-    LOCKED(&c->lock);
-    struct blob *b = find(c, digest);
-    if (!b && !(b = enter(c, digest, bytes)))
-        return -ENOMEM;
-    if (b->bytes != bytes) { /* replaced behind our back */
-        c->bytes += bytes - b->bytes;
-        b->bytes = bytes;
-        b->verified = false;
-    }
-    unlink_use(c, b);
-    append_use(c, b);
-    b->held++;
-    *ret_verified = b->verified;
-    return 0;
-}
-
-static void settle(struct blob_cache *c, const struct sha256 *digest, bool good)
-{
-    LOCKED(&c->lock);
-    struct blob *b = find(c, digest);
-    assert(b && b->held);
-    b->verified = good;
-    if (!good && --b->held == 0)
-        forget(c, b);
-}
-
-static void drop_index(struct blob_cache *c, const struct sha256 *digest)
-{
-    LOCKED(&c->lock);
-    struct blob *b = find(c, digest);
-    if (b && !b->held)
-        forget(c, b);
-}
-
-int blob_cache_hold(struct blob_cache *c, const struct sha256 *digest)
-{
-    char path[PATH_MAX];
-    struct stat st;
-    struct sha256 is;
-    bool verified;
-    int r = blob_cache_path(c, digest, path);
-    if (r < 0)
-        return r;
-    if (stat(path, &st) < 0) {
-        r = -errno;
-        drop_index(c, digest);
-        return r;
-    }
-    if ((r = take_hold(c, digest, (uint64_t)st.st_size, &verified)) < 0)
-        return r;
-    if (!verified) {
-        r = sha256_file(&is, path);
-        bool good = r == 0 && sha256_eq(&is, digest);
-        if (r == 0 && !good)
-            (void)unlink(path);
-        settle(c, digest, good);
-        if (!good)
-            return -ENOENT;
-    }
-    (void)utimensat(AT_FDCWD, path, NULL, 0); /* so that the order of use survives a restart */
-    return 0;
-}
-
-/* ---- writing ---- */
-
-struct blob_writer {
-    struct blob_cache *cache; /* borrowed */
-    struct sha256 digest;
-    uint64_t bytes, written;
-    struct sha256_stream *sum;
-    int fd;
-    char path[PATH_MAX]; /* of the temporary file; "" once renamed */
-};
-
-int blob_writer_new(struct blob_writer **ret, struct blob_cache *c, const struct sha256 *digest,
-                    uint64_t bytes)
-{
-    CLEANUP(blob_writer_freep) struct blob_writer *w = calloc(1, sizeof(*w));
-    if (!w)
-        return -ENOMEM;
-    w->cache = c;
-    w->digest = *digest;
-    w->bytes = bytes;
-    w->fd = -1;
-    int r = sha256_new(&w->sum);
-    if (r < 0)
-        return r;
-    if (snprintf(w->path, sizeof(w->path), "%s/tmp/blob-XXXXXX", c->folder) >= PATH_MAX) {
-        w->path[0] = '\0';
-        return -ENAMETOOLONG;
-    }
-    w->fd = mkostemp(w->path, O_CLOEXEC);
-    if (w->fd < 0) {
-        w->path[0] = '\0';
-        return -errno;
-    }
-    *ret = TAKE(w);
-    return 0;
-}
-
-struct blob_writer *blob_writer_free(struct blob_writer *w)
-{
-    if (!w)
-        return NULL;
-    own_close(&w->fd);
-    if (w->path[0])
-        (void)unlink(w->path);
-    (void)sha256_free(w->sum);
-    free(w);
-    return NULL;
-}
-
-int blob_writer_add(struct blob_writer *w, struct str part)
-{
-    if (part.n > w->bytes - w->written)
-        return -EBADMSG;
-    sha256_add(w->sum, part.p, part.n);
-    w->written += part.n;
-    while (part.n) {
-        ssize_t n = write(w->fd, part.p, part.n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        part = str_sub(part, (size_t)n);
-    }
-    return 0;
-}
-
-int blob_writer_end(struct blob_writer *w)
-{
-    char to[PATH_MAX];
-    struct sha256 is = sha256_end(w->sum);
-    if (w->written != w->bytes || !sha256_eq(&is, &w->digest))
-        return -EBADMSG;
-    int r = blob_cache_path(w->cache, &w->digest, to);
-    if (r < 0)
-        return r;
-    char *slash = strrchr(to, '/');
-    *slash = '\0';
-    if ((r = file_make_dirs(to)) < 0)
-        return r;
-    *slash = '/';
-    if (fchmod(w->fd, 0644) < 0 || fsync(w->fd) < 0 || rename(w->path, to) < 0)
-        return -errno;
-    w->path[0] = '\0';
-    bool verified;
-    if ((r = take_hold(w->cache, &w->digest, w->bytes, &verified)) < 0)
-        return r;
-    settle(w->cache, &w->digest, /* good= */ true);
-    LOCKED(&w->cache->lock);
-    trim(w->cache);
-    return 0;
-}
-
-/* ---- staging ---- */
-
-int blob_cache_stage(struct blob_cache *c, char ret[static PATH_MAX])
-{
-    int n = snprintf(ret, PATH_MAX, "%s/stage/XXXXXX", c->folder);
-    if (n < 0 || n >= PATH_MAX)
-        return -ENAMETOOLONG;
-    return mkdtemp(ret) ? 0 : -errno;
-}
-
-int blob_cache_link(struct blob_cache *c, const struct sha256 *digest, const char *folder,
-                    const char *name)
-{
-    char from[PATH_MAX], to[PATH_MAX];
-    int r = blob_cache_path(c, digest, from);
-    int n = snprintf(to, sizeof(to), "%s/%s", folder, name);
-    if (r < 0 || n < 0 || n >= PATH_MAX)
-        return -ENAMETOOLONG;
-    if (link(from, to) == 0)
-        return 0;
-    /* Some file systems have no hard links. */
-    char absolute[PATH_MAX];
-    return realpath(from, absolute) && symlink(absolute, to) == 0 ? 0 : -errno;
+    int64_t n = atomic_load(c->used);
+    return n > 0 ? (uint64_t)n : 0;
 }

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "adapters/blobs/blobs.h"
 #include "adapters/page.h"
 #include "adapters/residency.h"
 #include "adapters/revision.h"
@@ -45,6 +46,8 @@ struct catalog_ops {
     int (*stage)(struct catalog *c, const struct adapter_revision *r, struct stage *ret,
                  struct fail *reterr);
     void (*unstage)(struct catalog *c, struct stage *s);
+    /* Where the files are; NULL: in the catalog's own folder. */
+    struct blobs *(*blobs)(struct catalog *c);
     void (*state)(struct catalog *c, bool *ret_connected, uint64_t *ret_lag_ms);
     struct catalog *(*free)(struct catalog *c);
 };

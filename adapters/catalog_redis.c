@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "adapters/blobs/blobs.h"
 #include "adapters/redis_blobs.h"
 #include "adapters/redis_feed.h"
 #include "adapters/redis_scripts.h"
@@ -24,7 +25,7 @@ struct redis_catalog {
     struct catalog catalog;   /* first */
     struct redis_link *query; /* look-ups and writes */
     struct redis_feed *feed;  /* NULL: a command, which follows nothing */
-    struct redis_blobs *blobs;
+    struct blobs *blobs;
     struct redis_keys keys;
 };
 
@@ -206,7 +207,7 @@ static int redis_publish_revision(struct catalog *c, const struct publication *p
     char all[REDIS_KEY_MAX], manifest_key[REDIS_KEY_MAX], hex[SHA256_HEX + 1], bytes[24];
     CLEANUP(buf_done) struct buf manifest = BUF_INIT(MANIFEST_MAX);
     CLEANUP(buf_done) struct buf examples = BUF_INIT(1 * MIB);
-    int r = redis_blobs_store(k->blobs, p->source, p->manifest, reterr);
+    int r = blobs_store_revision(k->blobs, p->source, p->manifest, reterr);
     if (r != 0)
         return r;
     manifest_print(p->manifest, &manifest);
@@ -341,12 +342,17 @@ static int redis_history(struct catalog *c, struct arena *arena, struct str base
 static int redis_stage(struct catalog *c, const struct adapter_revision *r, struct stage *ret,
                        struct fail *reterr)
 {
-    return redis_blobs_stage(of(c)->blobs, r, ret, reterr);
+    return blobs_stage(of(c)->blobs, r, ret, reterr);
 }
 
 static void redis_unstage(struct catalog *c, struct stage *s)
 {
-    redis_blobs_unstage(of(c)->blobs, s);
+    blobs_unstage(of(c)->blobs, s);
+}
+
+static struct blobs *redis_blobs(struct catalog *c)
+{
+    return of(c)->blobs;
 }
 
 static void redis_state(struct catalog *c, bool *ret_connected, uint64_t *ret_lag_ms)
@@ -364,7 +370,7 @@ static struct catalog *redis_free(struct catalog *c)
 {
     struct redis_catalog *k = of(c);
     (void)redis_feed_stop(k->feed, k->query);
-    (void)redis_blobs_free(k->blobs);
+    (void)blobs_free(k->blobs);
     (void)redis_link_free(k->query);
     free(k);
     return NULL;
@@ -380,6 +386,7 @@ static const struct catalog_ops redis_ops = {
     .history = redis_history,
     .stage = redis_stage,
     .unstage = redis_unstage,
+    .blobs = redis_blobs,
     .state = redis_state,
     .free = redis_free,
 };
@@ -388,9 +395,11 @@ static int open_links(struct redis_catalog *k, const struct config_adapters *c, 
                       struct fail *reterr)
 {
     struct redis_link *blobs, *feed;
+    struct blob_store *store;
     int r = redis_link_new(&k->query, c->catalog_url, QUERY_MS, reterr);
     if (r != 0 || (r = redis_link_new(&blobs, c->catalog_url, BLOB_MS, reterr)) != 0 ||
-        (r = redis_blobs_new(&k->blobs, blobs, &k->keys, c->blob_cache, c->blob_max_bytes)) != 0)
+        (r = blob_store_redis(&store, blobs, &k->keys)) != 0 ||
+        (r = blobs_open(&k->blobs, c, store, reterr)) != 0)
         return r;
     if (!follow)
         return 0;

@@ -2,339 +2,331 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "adapters/folder.h"
-#include "base/file.h"
+#include "base/clock.h"
 #include "base/num.h"
-#include "base/thread.h"
 
-struct redis_blobs {
+#define N_CHUNKS (REDIS_BLOB_MAX / REDIS_CHUNK)
+#define N_BUCKETS 256      /* of the index: by the first byte of the digest */
+#define SCAN_COUNT "500"   /* fields a step, about; half a page, as Redis may answer with more */
+#define UNFINISHED " part" /* behind the entry of a blob whose chunks are not all there yet */
+
+struct redis_store {
+    struct blob_store store; /* first */
     struct redis_link *link; /* owned */
     struct redis_keys keys;
-    char folder[PATH_MAX];
-    uint64_t max_bytes;
-    pthread_mutex_t lock; /* of the cache's opening */
-    struct blob_cache *cache;
 };
 
-struct held { /* a staged revision's holds */
-    size_t n;
-    struct sha256 blobs[LIMIT_ADAPTER_FILES];
-};
-
-static int cache_of(struct redis_blobs *b, struct blob_cache **ret, struct fail *reterr)
+static struct redis_store *of(struct blob_store *s)
 {
-    LOCKED(&b->lock); /* held over I/O: once, and everybody needs what it opens */
-    int r = b->cache ? 0 : blob_cache_open(&b->cache, b->folder, b->max_bytes, reterr);
-    if (r == 0)
-        *ret = b->cache;
-    return r;
+    return (struct redis_store *)(void *)s;
 }
 
-static void blob_key(const struct redis_blobs *b, char ret[static REDIS_KEY_MAX],
-                     const struct sha256 *d, int chunk) /* chunk -1: the record that names them */
+static void chunk_key(const struct redis_store *s, char ret[static REDIS_KEY_MAX],
+                      const struct sha256 *d, unsigned chunk)
 {
-    char name[SHA256_HEX + 16];
-    sha256_hex(name, d);
-    if (chunk >= 0)
-        (void)snprintf(name + SHA256_HEX, sizeof(name) - SHA256_HEX, ":%d", chunk);
-    redis_key(&b->keys, ret, "b:", str_of(name));
+    char hex[SHA256_HEX + 1], name[SHA256_HEX + 16];
+    sha256_hex(hex, d);
+    (void)snprintf(name, sizeof(name), "{%s}:%u", hex, chunk);
+    redis_key(&s->keys, ret, "b:", str_of(name));
 }
 
-/* ---- storing ---- */
+static void index_key(const struct redis_store *s, char ret[static REDIS_KEY_MAX], unsigned bucket)
+{
+    char name[16];
+    (void)snprintf(name, sizeof(name), "{b%02x}", bucket);
+    redis_key(&s->keys, ret, "bl:", str_of(name));
+}
 
 static unsigned chunks_of(uint64_t bytes)
 {
     return (unsigned)((bytes + REDIS_CHUNK - 1) / REDIS_CHUNK);
 }
 
-/* Every chunk and the record are there: same digest, same content. */
-static int is_stored(struct redis_blobs *b, const struct manifest_file *f, bool *ret,
-                     struct fail *reterr)
+/* ---- what is there ---- */
+
+/* "bytes stored-at" with " part" behind it while it is being stored. */
+static bool parse_entry(struct str text, struct blob_stat *ret, bool *ret_whole)
 {
-    char keys[REDIS_BLOB_MAX / REDIS_CHUNK + 1][REDIS_KEY_MAX];
-    struct str argv[ARRAY_LEN(keys) + 1] = { STR("EXISTS") };
+    struct str bytes, when;
+    *ret_whole = !str_ends(text, STR(UNFINISHED));
+    if (!*ret_whole)
+        text = str_head(text, text.n - sizeof(UNFINISHED) + 1);
+    return str_cut(text, ' ', &bytes, &when) &&
+           num_parse_u64(&ret->bytes, bytes, 0, REDIS_BLOB_MAX) == 0 &&
+           num_parse_u64(&ret->modified_s, when, 0, UINT64_MAX) == 0;
+}
+
+static int set_entry(struct redis_store *s, const struct sha256 *digest, uint64_t bytes,
+                     const char *behind, struct fail *reterr)
+{
+    char key[REDIS_KEY_MAX], hex[SHA256_HEX + 1], entry[64];
     CLEANUP(redis_reply_free) redisReply *reply = NULL;
-    unsigned n = chunks_of(f->bytes);
-    for (unsigned i = 0; i <= n; i++) {
-        blob_key(b, keys[i], &f->digest, (int)i - 1);
+    index_key(s, key, digest->b[0]);
+    sha256_hex(hex, digest);
+    (void)snprintf(entry, sizeof(entry), "%" PRIu64 " %" PRIu64 "%s", bytes, clock_wall_s(),
+                   behind);
+    int r =
+        REDIS_CALL(s->link, &reply, reterr, STR("HSET"), str_of(key), str_of(hex), str_of(entry));
+    return r == 0 ? redis_check(reply, REDIS_REPLY_INTEGER, reterr) : r;
+}
+
+static int get_entry(struct redis_store *s, const struct sha256 *digest, struct blob_stat *ret,
+                     bool *ret_whole, struct fail *reterr)
+{
+    char key[REDIS_KEY_MAX], hex[SHA256_HEX + 1];
+    CLEANUP(redis_reply_free) redisReply *reply = NULL;
+    index_key(s, key, digest->b[0]);
+    sha256_hex(hex, digest);
+    int r = REDIS_CALL(s->link, &reply, reterr, STR("HGET"), str_of(key), str_of(hex));
+    return r != 0 ? r : parse_entry(redis_text(reply), ret, ret_whole) ? 0 : -ENOENT;
+}
+
+static int redis_stat(struct blob_store *store, const struct sha256 *digest, struct blob_stat *ret,
+                      struct fail *reterr)
+{
+    struct redis_store *s = of(store);
+    char keys[N_CHUNKS][REDIS_KEY_MAX];
+    struct str argv[N_CHUNKS + 1] = { STR("EXISTS") };
+    CLEANUP(redis_reply_free) redisReply *reply = NULL;
+    bool whole;
+    int r = get_entry(s, digest, ret, &whole, reterr);
+    if (r != 0 || !whole)
+        return r != 0 ? r : -ENOENT;
+    unsigned n = chunks_of(ret->bytes);
+    for (unsigned i = 0; i < n; i++) {
+        chunk_key(s, keys[i], digest, i);
         argv[i + 1] = str_of(keys[i]);
     }
-    int r = redis_call(b->link, argv, n + 2, &reply, reterr);
+    if (n == 0)
+        return 0;
+    r = redis_call(s->link, argv, n + 1, &reply, reterr);
     if (r == 0)
         r = redis_check(reply, REDIS_REPLY_INTEGER, reterr);
-    if (r == 0)
-        *ret = reply->integer == (long long)n + 1;
+    return r == 0 && reply->integer != (long long)n ? -ENOENT : r;
+}
+
+/* ---- reading ---- */
+
+/* The chunk from `skip`; the last one may be shorter. */
+static int get_chunk(struct redis_store *s, struct blob_get *g, unsigned chunk, size_t skip,
+                     struct fail *reterr)
+{
+    char key[REDIS_KEY_MAX];
+    CLEANUP(redis_reply_free) redisReply *reply = NULL;
+    chunk_key(s, key, &g->digest, chunk);
+    int r = REDIS_CALL(s->link, &reply, reterr, STR("GET"), str_of(key));
+    if (r != 0)
+        return r;
+    uint64_t rest = g->bytes - chunk * REDIS_CHUNK;
+    size_t want = rest < REDIS_CHUNK ? (size_t)rest : REDIS_CHUNK;
+    struct str part = redis_text(reply);
+    if (reply->type != REDIS_REPLY_STRING)
+        return -ENOENT;
+    if (g->at_most ? part.n > want : part.n != want)
+        return -EBADMSG;
+    if (g->stopped && g->stopped(g->ctx))
+        return -ECANCELED;
+    return g->add(g->ctx, str_sub(part, skip));
+}
+
+static int redis_get(struct blob_store *store, struct blob_get *g, struct fail *reterr)
+{
+    if (g->bytes > REDIS_BLOB_MAX)
+        return -ENOENT;
+    /* Of unknown size: only what fits in one chunk is asked for so. */
+    unsigned n = g->at_most ? 1 : chunks_of(g->bytes);
+    int r = 0;
+    for (unsigned i = (unsigned)(g->from / REDIS_CHUNK); r == 0 && i < n; i++) {
+        uint64_t begins = i * REDIS_CHUNK;
+        r = get_chunk(of(store), g, i, g->from > begins ? (size_t)(g->from - begins) : 0, reterr);
+    }
     return r;
 }
 
-static int set(struct redis_blobs *b, const char *key, struct str value, struct fail *reterr)
+/* ---- writing ---- */
+
+static int set(struct redis_store *s, const char *key, struct str value, struct fail *reterr)
 {
     CLEANUP(redis_reply_free) redisReply *reply = NULL;
-    int r = REDIS_CALL(b->link, &reply, reterr, STR("SET"), str_of(key), value);
+    int r = REDIS_CALL(s->link, &reply, reterr, STR("SET"), str_of(key), value);
     return r == 0 ? redis_check(reply, REDIS_REPLY_STATUS, reterr) : r;
 }
 
-static int store_in_redis(struct redis_blobs *b, const char *path, const struct manifest_file *f,
-                          struct fail *reterr)
+static int changed(struct fail *reterr)
 {
-    CLEANUP(file_unmap) struct file_map m = { 0 };
-    char key[REDIS_KEY_MAX], record[32];
-    bool there = false;
-    int r = is_stored(b, f, &there, reterr);
-    if (r != 0 || there)
-        return r;
-    if ((r = file_map(&m, path)) < 0)
-        return fail_set(reterr, FAIL_unprocessable_adapter, "%.200s: %s", path, strerror(-r));
-    struct sha256 is = sha256_of((struct str){ (const char *)m.p, m.n });
-    if (!sha256_eq(&is, &f->digest))
-        return fail_set(reterr, FAIL_conflict, "%.200s changed while it was published", path);
-    for (unsigned i = 0; r == 0 && i < chunks_of(m.n); i++) {
-        struct str rest = { (const char *)m.p + i * REDIS_CHUNK, m.n - i * REDIS_CHUNK };
-        blob_key(b, key, &f->digest, (int)i);
-        r = set(b, key, str_head(rest, REDIS_CHUNK), reterr);
+    return fail_set(reterr, FAIL_conflict, "the file changed while it was published");
+}
+
+/* As much as a chunk holds, less only at the end of the file; the bytes read, or negative errno. */
+static ssize_t read_chunk(int fd, char *to, uint64_t at)
+{
+    size_t got = 0;
+    while (got < REDIS_CHUNK) {
+        ssize_t n = pread(fd, to + got, REDIS_CHUNK - got, (off_t)(at + got));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        got += (size_t)n;
     }
-    if (r != 0)
-        return r;
-    blob_key(b, key, &f->digest, -1);
-    (void)snprintf(record, sizeof(record), "%" PRIu64, f->bytes);
-    return set(b, key, str_of(record), reterr);
+    return (ssize_t)got;
 }
 
-static int add_to_cache(struct blob_cache *c, struct str content, const struct sha256 *digest)
-{
-    CLEANUP(blob_writer_freep) struct blob_writer *w = NULL;
-    int r = blob_writer_new(&w, c, digest, content.n);
-    if (r == 0)
-        r = blob_writer_add(w, content);
-    return r == 0 ? blob_writer_end(w) : r;
-}
+struct sending {
+    struct redis_store *store;
+    const struct sha256 *digest;
+    int fd;
+    uint64_t bytes;
+    char *block; /* REDIS_CHUNK of room */
+    struct sha256_stream *sum;
+};
 
-static int store_in_cache(struct redis_blobs *b, const char *path, const struct manifest_file *f,
-                          struct fail *reterr)
+/* Reads the file through, and stores its chunks when `send`. FAILED: conflict when it is not what
+ * the digest names. */
+static int pass(struct sending *p, bool send, struct fail *reterr)
 {
-    CLEANUP(file_unmap) struct file_map m = { 0 };
-    struct blob_cache *c;
-    int r = cache_of(b, &c, reterr);
-    if (r != 0)
-        return r;
-    if (blob_cache_hold(c, &f->digest) < 0) {
-        if ((r = file_map(&m, path)) == 0)
-            r = add_to_cache(c, (struct str){ (const char *)m.p, m.n }, &f->digest);
-        if (r < 0)
-            return fail_set(reterr, FAIL_internal_error, "storing %.200s: %s", path, strerror(-r));
-    }
-    blob_cache_release(c, &f->digest);
-    return 0;
-}
-
-int redis_blobs_store(struct redis_blobs *b, const struct revision_source *s,
-                      const struct manifest *m, struct fail *reterr)
-{
-    for (size_t i = 0; i < m->n; i++) {
-        const struct manifest_file *f = &m->files[i];
-        int r = f->bytes <= REDIS_BLOB_MAX ? store_in_redis(b, s->files[i].path, f, reterr)
-                                           : store_in_cache(b, s->files[i].path, f, reterr);
+    char key[REDIS_KEY_MAX];
+    uint64_t at = 0;
+    for (unsigned i = 0; i <= chunks_of(p->bytes); i++) { /* one more: nothing follows */
+        ssize_t n = read_chunk(p->fd, p->block, at);
+        if (n < 0)
+            return fail_set(reterr, FAIL_conflict, "the file cannot be read: %s",
+                            strerror((int)-n));
+        if (n == 0)
+            break;
+        sha256_add(p->sum, p->block, (size_t)n);
+        at += (uint64_t)n;
+        if (at > p->bytes)
+            return changed(reterr);
+        chunk_key(p->store, key, p->digest, i);
+        int r = send ? set(p->store, key, (struct str){ p->block, (size_t)n }, reterr) : 0;
         if (r != 0)
             return r;
     }
-    return 0;
+    struct sha256 is = sha256_end(p->sum);
+    return at == p->bytes && sha256_eq(&is, p->digest) ? 0 : changed(reterr);
 }
 
-/* ---- fetching ---- */
-
-static int missing(struct fail *reterr, const struct manifest_file *f)
+/* It is read twice, so that nothing is overwritten by a file that has changed. The entry comes
+ * first, for who collects garbage, and again when all is there. */
+static int redis_put(struct blob_store *store, const struct sha256 *digest, int fd, uint64_t bytes,
+                     struct fail *reterr)
 {
-    char hex[SHA256_HEX + 1];
-    sha256_hex(hex, &f->digest);
-    return fail_set(reterr, FAIL_unprocessable_adapter,
-                    "the file %.60s (sha256 %s, %" PRIu64 " bytes) is neither in the blob cache "
-                    "nor in Redis; push the revision again, or share the cache's folder",
-                    f->name, hex, f->bytes);
-}
-
-static int fetch_chunks(struct redis_blobs *b, const struct manifest_file *f, struct blob_writer *w,
-                        struct fail *reterr)
-{
-    for (unsigned i = 0; i < chunks_of(f->bytes); i++) {
-        char key[REDIS_KEY_MAX];
-        CLEANUP(redis_reply_free) redisReply *reply = NULL;
-        blob_key(b, key, &f->digest, (int)i);
-        int r = REDIS_CALL(b->link, &reply, reterr, STR("GET"), str_of(key));
-        if (r != 0)
-            return r;
-        if (reply->type != REDIS_REPLY_STRING)
-            return missing(reterr, f);
-        if ((r = blob_writer_add(w, redis_text(reply))) < 0)
-            return r;
-    }
-    return 0;
-}
-
-static int fetch(struct redis_blobs *b, struct blob_cache *c, const struct manifest_file *f,
-                 struct fail *reterr)
-{
-    CLEANUP(blob_writer_freep) struct blob_writer *w = NULL;
-    if (f->bytes > REDIS_BLOB_MAX)
-        return missing(reterr, f);
-    int r = blob_writer_new(&w, c, &f->digest, f->bytes);
-    if (r == 0)
-        r = fetch_chunks(b, f, w, reterr);
-    if (r == 0)
-        r = blob_writer_end(w);
-    if (r == -EBADMSG)
-        return fail_set(reterr, FAIL_unprocessable_adapter,
-                        "the file %.60s in Redis is damaged: its digest is not its name", f->name);
-    if (r < 0 && r != -ENOMEM)
-        return fail_set(reterr, FAIL_internal_error, "adapters.blobs.cache %.160s: %s", b->folder,
-                        strerror(-r));
-    return r;
-}
-
-/* The manifest text lies in the cache under the revision's digest, which is its own. */
-static int cached_manifest(struct blob_cache *c, const struct sha256 *digest, struct manifest *ret)
-{
-    char path[PATH_MAX];
-    CLEANUP(own_free) char *text = NULL;
-    size_t n;
-    int r = blob_cache_hold(c, digest);
+    CLEANUP(own_free) char *block = malloc(REDIS_CHUNK);
+    CLEANUP(sha256_freep) struct sha256_stream *sum = NULL;
+    int r = block ? sha256_new(&sum) : -ENOMEM;
     if (r < 0)
         return r;
-    r = blob_cache_path(c, digest, path);
+    struct sending p = { of(store), digest, fd, bytes, block, sum };
+    r = pass(&p, /* send= */ false, reterr);
     if (r == 0)
-        r = file_read(&text, &n, path, MANIFEST_MAX);
+        r = set_entry(of(store), digest, bytes, UNFINISHED, reterr);
     if (r == 0)
-        r = manifest_parse(ret, (struct str){ text, n });
-    blob_cache_release(c, digest);
-    return r;
+        r = pass(&p, /* send= */ true, reterr);
+    return r == 0 ? set_entry(of(store), digest, bytes, "", reterr) : r;
 }
 
-static int get_manifest(struct redis_blobs *b, struct blob_cache *c, const struct sha256 *digest,
-                        struct manifest *ret, enum residency *from, struct fail *reterr)
+/* The entry goes last: what is left of a removal that broke off is still listed. */
+static int redis_remove(struct blob_store *store, const struct sha256 *digest, struct fail *reterr)
 {
-    char hex[SHA256_HEX + 1], key[REDIS_KEY_MAX];
-    CLEANUP(redis_reply_free) redisReply *reply = NULL;
-    if (cached_manifest(c, digest, ret) == 0)
-        return 0;
-    *from = RESIDENCY_cold;
+    struct redis_store *s = of(store);
+    char keys[N_CHUNKS][REDIS_KEY_MAX], key[REDIS_KEY_MAX], hex[SHA256_HEX + 1];
+    struct str argv[N_CHUNKS + 1] = { STR("UNLINK") };
+    CLEANUP(redis_reply_free) redisReply *reply = NULL, *entry = NULL;
+    for (unsigned i = 0; i < N_CHUNKS; i++) {
+        chunk_key(s, keys[i], digest, i);
+        argv[i + 1] = str_of(keys[i]);
+    }
+    int r = redis_call(s->link, argv, ARRAY_LEN(argv), &reply, reterr);
+    if (r == 0)
+        r = redis_check(reply, REDIS_REPLY_INTEGER, reterr);
+    if (r != 0)
+        return r;
+    index_key(s, key, digest->b[0]);
     sha256_hex(hex, digest);
-    redis_key(&b->keys, key, "m:", str_of(hex));
-    int r = REDIS_CALL(b->link, &reply, reterr, STR("GET"), str_of(key));
-    if (r != 0)
-        return r;
-    struct sha256 is = sha256_of(redis_text(reply));
-    if (!sha256_eq(&is, digest) || manifest_parse(ret, redis_text(reply)) < 0)
-        return fail_set(reterr, FAIL_unprocessable_adapter,
-                        "the manifest of revision %.12s in Redis is %s", hex,
-                        reply->type == REDIS_REPLY_NIL ? "missing" : "damaged");
-    if (add_to_cache(c, redis_text(reply), digest) == 0)
-        blob_cache_release(c, digest);
-    return 0;
+    r = REDIS_CALL(s->link, &entry, reterr, STR("HDEL"), str_of(key), str_of(hex));
+    return r == 0 ? redis_check(entry, REDIS_REPLY_INTEGER, reterr) : r;
 }
 
-static void release(struct blob_cache *c, struct held *h)
-{
-    for (size_t i = 0; i < h->n; i++)
-        blob_cache_release(c, &h->blobs[i]);
-    h->n = 0;
-}
+/* ---- listing: a bucket of the index and Redis's own cursor in it ---- */
 
-static int hold_files(struct redis_blobs *b, struct blob_cache *c, const struct manifest *m,
-                      struct held *h, enum residency *from, struct fail *reterr)
+static void list_entries(const redisReply *fields, struct blob_page *page)
 {
-    for (size_t i = 0; i < m->n; i++) {
-        if (blob_cache_hold(c, &m->files[i].digest) < 0) {
-            *from = RESIDENCY_cold;
-            int r = fetch(b, c, &m->files[i], reterr);
-            if (r != 0)
-                return r;
-        }
-        h->blobs[h->n++] = m->files[i].digest;
+    for (size_t i = 0; i + 1 < fields->elements && page->n < BLOB_PAGE; i += 2) {
+        struct blob_listed *item = &page->items[page->n];
+        bool whole;
+        if (sha256_parse(&item->digest, redis_text(fields->element[i])) == 0 &&
+            parse_entry(redis_text(fields->element[i + 1]), &item->stat, &whole))
+            page->n++;
     }
-    return 0;
 }
 
-static int link_files(struct blob_cache *c, const struct manifest *m, char **ret_folder,
-                      struct fail *reterr)
+static int redis_list(struct blob_store *store, struct blob_page *page, struct fail *reterr)
 {
-    char folder[PATH_MAX];
-    int r = blob_cache_stage(c, folder);
-    for (size_t i = 0; r == 0 && i < m->n; i++)
-        if ((r = blob_cache_link(c, &m->files[i].digest, folder, m->files[i].name)) < 0)
-            folder_remove(folder);
-    if (r == 0 && !(*ret_folder = str_dup(str_of(folder)))) {
-        folder_remove(folder);
-        return -ENOMEM;
-    }
-    if (r < 0)
-        return fail_set(reterr, FAIL_internal_error, "adapters.blobs.cache: %s", strerror(-r));
-    return 0;
-}
-
-int redis_blobs_stage(struct redis_blobs *b, const struct adapter_revision *rev, struct stage *ret,
-                      struct fail *reterr)
-{
-    struct blob_cache *c;
-    struct manifest m = { 0 };
-    struct stage s = { .from = RESIDENCY_disk };
-    int r = cache_of(b, &c, reterr);
-    if (r != 0 || (r = get_manifest(b, c, &rev->digest, &m, &s.from, reterr)) != 0)
+    struct redis_store *s = of(store);
+    char key[REDIS_KEY_MAX];
+    CLEANUP(redis_reply_free) redisReply *reply = NULL;
+    struct str bucket_text = STR("0"), cursor = STR("0");
+    uint64_t bucket;
+    if (page->cursor[0])
+        (void)str_cut(str_of(page->cursor), '/', &bucket_text, &cursor);
+    if (num_parse_u64(&bucket, bucket_text, 0, N_BUCKETS - 1) < 0)
+        return -EINVAL;
+    index_key(s, key, (unsigned)bucket);
+    page->n = 0;
+    int r = REDIS_CALL(s->link, &reply, reterr, STR("HSCAN"), str_of(key), cursor, STR("COUNT"),
+                       STR(SCAN_COUNT));
+    if (r != 0 || (r = redis_check(reply, REDIS_REPLY_ARRAY, reterr)) != 0)
         return r;
-    CLEANUP(own_free) struct held *h = calloc(1, sizeof(*h));
-    if (!h)
-        return -ENOMEM;
-    r = hold_files(b, c, &m, h, &s.from, reterr);
-    if (r == 0)
-        r = link_files(c, &m, &s.folder, reterr);
-    if (r != 0) {
-        release(c, h);
-        return r;
-    }
-    s.held = TAKE(h);
-    *ret = s;
+    if (reply->elements != 2 || reply->element[1]->type != REDIS_REPLY_ARRAY)
+        return redis_check(NULL, REDIS_REPLY_ARRAY, reterr);
+    struct str next = redis_text(reply->element[0]);
+    bool over = next.n == 0 || str_is(next, "0");
+    page->last = over && bucket == N_BUCKETS - 1;
+    (void)snprintf(page->cursor, sizeof(page->cursor), "%u/%.*s", (unsigned)bucket + over,
+                   STR_ARG(over ? STR("0") : str_head(next, 32)));
+    list_entries(reply->element[1], page);
     return 0;
-}
-
-void redis_blobs_unstage(struct redis_blobs *b, struct stage *s)
-{
-    folder_remove(s->folder);
-    release(b->cache, s->held);
-    free(s->folder);
-    free(s->held);
-    *s = (struct stage){ 0 };
 }
 
 /* ---- life ---- */
 
-int redis_blobs_new(struct redis_blobs **ret, struct redis_link *link,
-                    const struct redis_keys *keys, struct str cache, uint64_t max_bytes)
+static struct blob_store *redis_free(struct blob_store *store)
 {
-    struct redis_blobs *b = calloc(1, sizeof(*b));
-    if (!b) {
+    struct redis_store *s = of(store);
+    (void)redis_link_free(s->link);
+    free(s);
+    return NULL;
+}
+
+static const struct blob_store_ops redis_ops = {
+    .stat = redis_stat,
+    .get = redis_get,
+    .put = redis_put,
+    .remove = redis_remove,
+    .list = redis_list,
+    .free = redis_free,
+};
+
+int blob_store_redis(struct blob_store **ret, struct redis_link *link,
+                     const struct redis_keys *keys)
+{
+    struct redis_store *s = calloc(1, sizeof(*s));
+    if (!s) {
         (void)redis_link_free(link);
         return -ENOMEM;
     }
-    b->link = link;
-    b->keys = *keys;
-    b->max_bytes = max_bytes;
-    (void)pthread_mutex_init(&b->lock, NULL);
-    if (snprintf(b->folder, sizeof(b->folder), "%.*s", STR_ARG(cache)) >= PATH_MAX) {
-        (void)redis_blobs_free(b);
-        return -ENAMETOOLONG;
-    }
-    *ret = b;
+    s->store.ops = &redis_ops;
+    s->store.max_bytes = REDIS_BLOB_MAX;
+    (void)snprintf(s->store.name, sizeof(s->store.name), "Redis");
+    s->link = link;
+    s->keys = *keys;
+    *ret = &s->store;
     return 0;
-}
-
-struct redis_blobs *redis_blobs_free(struct redis_blobs *b)
-{
-    if (!b)
-        return NULL;
-    (void)blob_cache_free(b->cache);
-    (void)redis_link_free(b->link);
-    (void)pthread_mutex_destroy(&b->lock);
-    free(b);
-    return NULL;
 }

@@ -100,6 +100,7 @@ struct raw_adapters {
     struct {
         struct str cache;
         uint64_t max_bytes;
+        struct config_blobs b;
     } blobs;
     struct {
         uint64_t max_bytes, max_loads, cold_wait_ms;
@@ -122,11 +123,40 @@ static const struct option catalog_options[] = {
       "prefix of every key in Redis" },
     OPT_END,
 };
+static const struct option s3_options[] = {
+    OPT_TEXT(struct config_blobs, s3_endpoint, "endpoint", NULL,
+             "URL of the service; default: AWS_ENDPOINT_URL, else Amazon's of the region"),
+    OPT_TEXT(struct config_blobs, s3_region, "region", NULL, "default: AWS_REGION, else us-east-1"),
+    OPT_TEXT(struct config_blobs, s3_credentials, "credentials", NULL,
+             "file in the form of ~/.aws/credentials; default: AWS_ACCESS_KEY_ID, "
+             "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, else AWS_SHARED_CREDENTIALS_FILE"),
+    OPT_TEXT(struct config_blobs, s3_profile, "profile", NULL,
+             "of that file; default: AWS_PROFILE, else default"),
+    OPT_BOOL(struct config_blobs, s3_path_style, "path_style", "false",
+             "the bucket in the path, not in the host name; as self-hosted services want it"),
+    OPT_END,
+};
 static const struct option blobs_options[] = {
+    { "store", OPTION_texts, IN_PART(blobs, b.stores), 0, 8, NULL, NULL, NULL, 0,
+      "URLs of where adapter files are kept, of a redis catalog: redis, file:///folder, "
+      "http(s)://host/path (read only; \"{digest}\" in it stands for the name), "
+      "s3://bucket/prefix, "
+      "oci://registry/repository; asked in order, the first that can be written is pushed to; "
+      "default: redis" },
     { "cache", OPTION_text, IN_PART(blobs, cache), 0, 4096, "/var/cache/rootstock/blobs", NULL,
-      NULL, 0, "folder that holds adapter files by digest" },
+      NULL, 0, "folder that holds adapter files by digest; several gateways may share it" },
     { "max_bytes", OPTION_bytes, IN_PART(blobs, max_bytes), 1 * MIB, 1e15, "10GiB", NULL, NULL, 0,
       "least recently used files go beyond it" },
+    { "s3", OPTION_section, IN_PART(blobs, b), 0, 0, NULL, NULL, s3_options, 0, "of s3 stores" },
+    { "token_env", OPTION_text, IN_PART(blobs, b.token_env), 0, 256, NULL, NULL, NULL, 0,
+      "environment variable with the bearer token of http and oci stores, or user:password of an "
+      "oci registry" },
+    { "connect_timeout", OPTION_duration, IN_PART(blobs, b.connect_ms), 1, 3600000, "5s", NULL,
+      NULL, 0, "to reach a store" },
+    { "stall_timeout", OPTION_duration, IN_PART(blobs, b.stall_ms), 0, 3600000, "20s", NULL, NULL,
+      0, "a transfer that stands still as long is broken off and resumed; 0: never" },
+    { "total_timeout", OPTION_duration, IN_PART(blobs, b.total_ms), 0, 86400000, "30m", NULL, NULL,
+      0, "of one transfer; 0: none" },
     OPT_END,
 };
 static const struct option residency_options[] = {
@@ -371,6 +401,7 @@ static int read_adapters(struct config *c, const struct node *n, struct problems
     a->catalog_namespace = raw.catalog.namespace;
     a->blob_cache = raw.blobs.cache;
     a->blob_max_bytes = raw.blobs.max_bytes;
+    a->blobs = raw.blobs.b;
     a->max_bytes = raw.residency.max_bytes;
     a->max_loads = raw.residency.max_loads;
     a->cold_wait_ms = raw.residency.cold_wait_ms;

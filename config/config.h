@@ -33,6 +33,21 @@ struct config_engine {
 enum catalog_type { CATALOG_directory, CATALOG_redis };
 enum cold_timeout { COLD_fail, COLD_base };
 
+struct config_blobs {          /* where files of adapters are kept, and how they are fetched */
+    struct text_list stores;   /* URLs, asked in order; the first that can be written is pushed to.
+                                  None: the catalog's own */
+    struct str s3_endpoint;    /* URL; empty: the environment's, else Amazon's of the region */
+    struct str s3_region;      /* empty: the environment's, else us-east-1 */
+    struct str s3_credentials; /* file in the form of ~/.aws/credentials; empty: the environment */
+    struct str s3_profile;     /* of that file; empty: the environment's, else default */
+    bool s3_path_style;        /* http://host/bucket/key, not http://bucket.host/key */
+    struct str
+        token_env;       /* variable with the bearer token of http(s) and oci stores; empty: none */
+    uint64_t connect_ms; /* 0: the library's own */
+    uint64_t stall_ms;   /* a transfer may stand still as long; 0: for ever */
+    uint64_t total_ms;   /* of one call; 0: for ever */
+};
+
 struct config_adapters {
     unsigned catalog;        /* enum catalog_type */
     struct str catalog_path; /* of a directory; resolved */
@@ -40,6 +55,7 @@ struct config_adapters {
     struct str catalog_namespace;
     struct str blob_cache; /* folder of the content-addressed blob cache; resolved */
     uint64_t blob_max_bytes;
+    struct config_blobs blobs;
     uint64_t max_bytes; /* of resident adapters */
     uint64_t max_loads; /* at once */
     uint64_t cold_wait_ms;

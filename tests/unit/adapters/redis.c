@@ -254,7 +254,7 @@ static void another_gateway_fetches_the_files_and_checks_them(void **state)
     /* damaged in Redis: refused by its digest */
     redisReply *keys = test_redis_do(&s.redis, "KEYS test:b:*:0");
     assert_int_equal(keys->type, REDIS_REPLY_ARRAY);
-    assert_int_equal(keys->elements, 3); /* two safetensors, one shared config */
+    assert_int_equal(keys->elements, 5); /* two safetensors, one shared config, two manifests */
     for (size_t i = 0; i < keys->elements; i++)
         drop(test_redis_do(&s.redis, "SETRANGE %s 3 X", keys->element[i]->str));
     freeReplyObject(keys);
