@@ -32,19 +32,55 @@ struct engine *core_counter(const struct core *c)
     return c->n_models > encoders ? c->models[0].engine : NULL;
 }
 
+static int adapter_base(const struct core_model **ret, const struct core *c, struct str base,
+                        struct fail *reterr)
+{
+    *ret = core_model(c, base);
+    if (*ret)
+        return 0;
+    return fail_set(reterr, FAIL_unprocessable_adapter,
+                    "the adapter is for base model '" STR_FMT "', which is not served here",
+                    STR_ARG(base));
+}
+
 static int load_adapter(void *ctx, struct str base, const char *folder, void **ret,
                         size_t *ret_bytes, struct fail *reterr)
 {
-    const struct core_model *m = core_model(ctx, base);
-    if (!m)
-        return fail_set(reterr, FAIL_unprocessable_adapter,
-                        "the adapter is for base model '" STR_FMT "', which is not served here",
-                        STR_ARG(base));
+    const struct core_model *m;
     struct lora *l = NULL;
-    int r = engine_local_lora_load(m->engine, &l, ret_bytes, folder, reterr);
+    int r = adapter_base(&m, ctx, base, reterr);
+    if (r == 0)
+        r = engine_local_lora_load(m->engine, &l, ret_bytes, folder, reterr);
     if (r == 0)
         *ret = l;
     return r;
+}
+
+static int pack_adapter(void *ctx, struct str base, const char *folder, const char *to,
+                        struct fail *reterr)
+{
+    const struct core_model *m;
+    int r = adapter_base(&m, ctx, base, reterr);
+    return r ? r : engine_local_lora_pack(m->engine, folder, to, reterr);
+}
+
+static int map_adapter(void *ctx, struct str base, const char *packed, void **ret,
+                       size_t *ret_bytes, struct fail *reterr)
+{
+    const struct core_model *m;
+    struct lora *l = NULL;
+    int r = adapter_base(&m, ctx, base, reterr);
+    if (r == 0)
+        r = engine_local_lora_map(m->engine, &l, ret_bytes, packed, reterr);
+    if (r == 0)
+        *ret = l;
+    return r;
+}
+
+static uint64_t adapter_base_id(void *ctx, struct str base)
+{
+    const struct core_model *m = core_model(ctx, base);
+    return m ? engine_local_base_id(m->engine) : 0;
 }
 
 static void unload_adapter(void *ctx, void *resident)
@@ -93,7 +129,12 @@ int core_new(struct core **ret, struct config *config, struct fail *reterr)
     if (r != 0)
         return r;
     /* Opening copies the loader; its context, the core, outlives the adapters. */
-    struct adapter_loader loader = { .load = load_adapter, .unload = unload_adapter, .ctx = c };
+    struct adapter_loader loader = { .load = load_adapter,
+                                     .unload = unload_adapter,
+                                     .pack = pack_adapter,
+                                     .map = map_adapter,
+                                     .base_id = adapter_base_id,
+                                     .ctx = c };
     r = adapters_open(&c->adapters, config, &loader, reterr);
     if (r != 0)
         return r;

@@ -34,6 +34,7 @@ struct local_engine {
     size_t n_eog;
     uint32_t vocab; /* ids that can be chosen and given */
     uint32_t context;
+    _Atomic uint64_t base_id; /* 0: not asked for yet */
 };
 
 static struct local_engine *local(struct engine *e)
@@ -425,18 +426,85 @@ const struct tokenizer *engine_local_tokenizer(const struct engine *e)
     return local_const(e)->tokenizer;
 }
 
+static int refuse_encoder(const char *path, struct fail *reterr)
+{
+    return fail_set(reterr, FAIL_unprocessable_adapter,
+                    "%s: the base is an encoder, which takes no adapters", path);
+}
+
 int engine_local_lora_load(const struct engine *e, struct lora **ret, size_t *ret_bytes,
                            const char *path, struct fail *reterr)
 {
     struct lora *lora = NULL;
     if (!local_const(e)->model)
-        return fail_set(reterr, FAIL_unprocessable_adapter,
-                        "%s: the base is an encoder, which takes no adapters", path);
+        return refuse_encoder(path, reterr);
     int r = lora_load(&lora, local_const(e)->model, path, /* extra_scale= */ 1, reterr);
     if (r != 0)
         return r < 0 ? fail_errno(reterr, r, "loading the adapter") : r;
     *ret_bytes = lora->bytes;
     *ret = lora;
+    return 0;
+}
+
+uint64_t engine_local_base_id(struct engine *e)
+{
+    struct local_engine *l = local(e);
+    uint64_t id = atomic_load(&l->base_id);
+    if (id || !l->model || model_id(l->model, &id) < 0)
+        return id;
+    atomic_store(&l->base_id, id); /* whoever else computes it now gets the same */
+    return id;
+}
+
+int engine_local_lora_pack(struct engine *e, const char *path, const char *to, struct fail *reterr)
+{
+    if (!local(e)->model)
+        return refuse_encoder(path, reterr);
+    struct lora_pack p = { local(e)->model, engine_local_base_id(e), LORA_packing_source };
+    int r = lora_pack_file(&p, path, to, reterr);
+    return r < 0 ? fail_errno(reterr, r, "packing the adapter") : r;
+}
+
+int engine_local_lora_map(struct engine *e, struct lora **ret, size_t *ret_bytes,
+                          const char *packed, struct fail *reterr)
+{
+    if (!local(e)->model)
+        return refuse_encoder(packed, reterr);
+    struct lora_pack p = { local(e)->model, engine_local_base_id(e), LORA_packing_source };
+    int r = lora_map_file(ret, &p, packed);
+    if (r == 0)
+        *ret_bytes = (*ret)->bytes;
+    return r < 0 && r != -ESTALE ? fail_errno(reterr, r, "mapping the packed adapter") : r;
+}
+
+static int open_decoder(struct model **ret, const char *path, struct fail *reterr)
+{
+    CLEANUP(gguf_closep) struct gguf *g = NULL;
+    struct str arch = STR("");
+    int r = gguf_open(&g, path, reterr);
+    if (r == 0 && gguf_str(g, "general.architecture", &arch) && encoder_knows(arch))
+        return refuse_encoder(path, reterr);
+    if (r == 0)
+        r = model_supported(g, reterr);
+    return r ? r : model_new(ret, &g, reterr);
+}
+
+int engine_local_lora_check(const char *model, const char *path, const char *to,
+                            uint64_t *ret_base_id, struct fail *reterr)
+{
+    CLEANUP(model_freep) struct model *m = NULL;
+    struct lora_pack p = { .packing = LORA_packing_source };
+    int r = open_decoder(&m, model, reterr);
+    if (r < 0)
+        return fail_errno(reterr, r, "opening the base model");
+    if (r == 0)
+        r = model_id(m, &p.base_id);
+    p.model = m;
+    if (r == 0)
+        r = to ? lora_pack_file(&p, path, to, reterr) : lora_check(m, path, reterr);
+    if (r != 0)
+        return r < 0 ? fail_errno(reterr, r, "checking the adapter") : r;
+    *ret_base_id = p.base_id;
     return 0;
 }
 

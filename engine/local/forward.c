@@ -56,15 +56,19 @@ static void shrink_part(void *arg, uint32_t part, uint32_t member)
         return;
     uint32_t in = model_linear(s->model, j->layer, j->targets[i])->w.in;
     struct matmul m = { .w = p->a,
-                        .w_stride = in * sizeof(float),
+                        .w_stride = p->a_stride,
                         .k = in,
                         .x = input_of(s, j->x, p->f16 ? INPUT_f16 : INPUT_f32) + g->first,
                         .y = s->low[i].at + g->first,
                         .n = g->n,
                         .scratch = scratch_of(s, member) };
-    kernel_for(s->model->kernels, TENSOR_F32)->matmul(&m, 0, p->rank);
-    for (uint32_t r = 0; p->f16 && r < g->n; r++)
-        s->model->kernels->round_f16(m.y[r], m.y[r], p->rank);
+    p->a_kernel->dot(&m, 0, p->rank);
+    for (uint32_t r = 0; r < g->n; r++) {
+        if (p->f16)
+            s->model->kernels->round_f16(m.y[r], m.y[r], p->rank);
+        for (uint32_t k = 0; p->scale != 1 && k < p->rank; k++)
+            m.y[r][k] *= p->scale;
+    }
 }
 
 /* A x for every row with an adapter. */
@@ -80,27 +84,67 @@ static void shrink(struct linear_job *j)
         run_parts(s, shrink_part, j, s->n_groups * j->n_linears, work);
 }
 
-/* y += B (A x), outputs [begin, end). */
-static void expand(const struct linear_job *j, uint32_t i, uint32_t begin, uint32_t end)
+/* y += B t for `width` outputs from `o` on; at most MIX_WIDTH, and o at the begin of a block of B.
+ */
+static void expand_some(const struct lora_pair *p, float *y, const float *t, uint32_t o,
+                        uint32_t width, float *scratch)
 {
-    struct stepper *s = j->s;
-    const struct kernel *k = kernel_for(s->model->kernels, TENSOR_F32);
-    size_t out = model_linear(s->model, j->layer, j->targets[i])->w.out;
-    for (uint32_t g = 0; g < s->n_groups; g++) {
-        const struct step_group *group = &s->groups[g];
-        if (!group->lora)
-            continue;
-        const struct lora_pair *p = lora_pair(group->lora, j->layer, j->targets[i]);
-        for (uint32_t o = begin; p->rank && o < end; o += MIX_WIDTH)
-            for (uint32_t r = group->first; r < group->first + group->n; r++) {
-                struct mix m = { .t = s->low[i].at[r],
-                                 .rows = p->b + o,
-                                 .row_stride = out * sizeof(float),
-                                 .n = p->rank,
-                                 .width = end - o < MIX_WIDTH ? end - o : MIX_WIDTH };
-                k->mix(j->y[i]->at[r] + o, &m);
-            }
+    if (!p->rows) {
+        const struct tensor_layout *block = tensor_layout(p->b_kernel->type);
+        struct mix m = { .t = t,
+                         .rows = (const uint8_t *)p->b + o / block->block * block->block_bytes,
+                         .row_stride = p->b_stride,
+                         .n = p->rank,
+                         .width = width };
+        p->b_kernel->mix(y, &m);
+        return;
     }
+    float sums[MIX_WIDTH], *to = sums;
+    const void *x = t;
+    struct matmul m = {
+        (const uint8_t *)p->b + o * p->b_stride, p->b_stride, p->rank, &x, &to, 1, scratch
+    };
+    p->b_kernel->dot(&m, 0, width);
+    for (uint32_t k = 0; k < width; k++)
+        y[k] += sums[k];
+}
+
+/* y += B (A x) for the rows of a group, outputs [begin, end) of linear i. */
+static void expand(const struct linear_job *j, uint32_t i, const struct step_group *g,
+                   const struct lora_pair *p, const uint32_t part[static 3])
+{
+    uint32_t begin = part[0], end = part[1];
+    float *scratch = scratch_of(j->s, part[2]);
+    for (uint32_t o = begin; o < end; o += MIX_WIDTH)
+        for (uint32_t r = g->first; r < g->first + g->n; r++)
+            expand_some(p, j->y[i]->at[r] + o, j->s->low[i].at[r], o,
+                        end - o < MIX_WIDTH ? end - o : MIX_WIDTH, scratch);
+}
+
+static void add_bias(float *y, const float *bias, uint32_t begin, uint32_t end)
+{
+    for (uint32_t o = begin; o < end; o++)
+        y[o] += bias[o];
+}
+
+/* What the adapter and the bias do to the products of a group's rows. */
+static void finish_group(const struct linear_job *j, uint32_t i, const struct step_group *g,
+                         const uint32_t part[static 3])
+{
+    const struct lora_pair *p = g->lora ? lora_pair(g->lora, j->layer, j->targets[i]) : NULL;
+    const float *bias = model_linear(j->s->model, j->layer, j->targets[i])->bias;
+    if (p && p->bias)
+        bias = p->bias;
+    if (p && p->gain) { /* of W x and of B A x, not of the bias */
+        expand(j, i, g, p, part);
+        for (uint32_t r = g->first; r < g->first + g->n; r++)
+            for (uint32_t o = part[0]; o < part[1]; o++)
+                j->y[i]->at[r][o] *= p->gain[o];
+    }
+    for (uint32_t r = g->first; bias && r < g->first + g->n; r++)
+        add_bias(j->y[i]->at[r], bias, part[0], part[1]);
+    if (p && p->rank && !p->gain)
+        expand(j, i, g, p, part);
 }
 
 static void one_linear(const struct linear_job *j, uint32_t i, uint32_t begin, uint32_t end,
@@ -116,10 +160,8 @@ static void one_linear(const struct linear_job *j, uint32_t i, uint32_t begin, u
                         .n = s->n,
                         .scratch = scratch_of(s, member) };
     l->w.kernel->matmul(&m, begin, end);
-    for (uint32_t r = 0; l->bias && r < s->n; r++)
-        for (uint32_t o = begin; o < end; o++)
-            m.y[r][o] += l->bias[o];
-    expand(j, i, begin, end);
+    for (uint32_t g = 0; g < s->n_groups; g++)
+        finish_group(j, i, &s->groups[g], (const uint32_t[]){ begin, end, member });
 }
 
 static void activate_silu(float *gate, const float *up, uint32_t n)

@@ -523,6 +523,11 @@ struct gguf *gguf_close(struct gguf *g)
     return NULL;
 }
 
+struct str gguf_bytes(const struct gguf *g)
+{
+    return g->bytes;
+}
+
 const char *gguf_name(const struct gguf *g)
 {
     return g->name;

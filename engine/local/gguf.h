@@ -74,6 +74,7 @@ struct gguf *gguf_close(struct gguf *g);      /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct gguf *, gguf_close);
 
 const char *gguf_name(const struct gguf *g); /* for messages */
+struct str gguf_bytes(const struct gguf *g); /* of the whole file */
 
 /* Typed look-ups: true and *ret when the key exists with a fitting type (integers convert when in
  * range). */

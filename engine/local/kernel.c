@@ -79,6 +79,12 @@ void kernel_pack(uint32_t type, void *row, const float *x, size_t k)
             memcpy(to + 2 * i, &half, sizeof(half));
         }
         break;
+    case TENSOR_BF16:
+        for (size_t i = 0; i < k; i++) {
+            uint16_t half = float_to_bfloat(x[i]);
+            memcpy(to + 2 * i, &half, sizeof(half));
+        }
+        break;
     default:
         assert(type == TENSOR_Q8_0);
         for (size_t i = 0; i < k; i += BLOCK, to += Q8_0_BYTES)

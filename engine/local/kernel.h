@@ -101,5 +101,5 @@ void kernel_names(const struct kernel_set *set, char *ret, size_t size);
 
 /* Bytes of a row of k elements; the last block of a quantised row may be partly used. */
 size_t kernel_row_bytes(uint32_t type, size_t k);
-/* Writes k floats as F32, F16 or Q8_0 (the key-value cache's types). */
+/* Writes k floats as F32, F16, BF16 or Q8_0 (the key-value cache's and adapters' types). */
 void kernel_pack(uint32_t type, void *row, const float *x, size_t k);

@@ -157,7 +157,8 @@ static bool usable(void)
 static const struct kernel kernels[] = {
     { TENSOR_F32, INPUT_f32, ERROR_f32, avx2_unpack_f32, avx2_dot_f32, avx2_dot_f32, avx2_mix_f32 },
     { TENSOR_F16, INPUT_f16, ERROR_f16, avx2_unpack_f16, avx2_dot_f16, avx2_dot_f16, avx2_mix_f16 },
-    { TENSOR_BF16, INPUT_f32, ERROR_f32, avx2_unpack_bf16, avx2_dot_bf16, NULL, NULL },
+    { TENSOR_BF16, INPUT_f32, ERROR_f32, avx2_unpack_bf16, avx2_dot_bf16, avx2_dot_bf16,
+      avx2_mix_bf16 },
     KERNEL_INTEGER_TYPES(ROW)
 };
 

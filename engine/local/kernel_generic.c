@@ -125,10 +125,7 @@ DEFINE_UNPACK(f16)
 DEFINE_UNPACK(bf16)
 DEFINE_KEPT(f32)
 DEFINE_KEPT(f16)
-static void dot_bf16(const struct matmul *m, uint32_t begin, uint32_t end)
-{
-    dot_with(m, begin, end, unpack_bf16);
-}
+DEFINE_KEPT(bf16)
 DEFINE_KEPT(q8_0)
 
 #define DEFINE_INTEGER(TYPE, name, halves, least, dot, mix)                                        \
@@ -145,7 +142,7 @@ KERNEL_INTEGER_TYPES(DEFINE_INTEGER)
 static const struct kernel kernels[] = {
     { TENSOR_F32, INPUT_f32, ERROR_f32, unpack_row_f32, dot_f32, dot_f32, mix_f32 },
     { TENSOR_F16, INPUT_f16, ERROR_f16, unpack_row_f16, dot_f16, dot_f16, mix_f16 },
-    { TENSOR_BF16, INPUT_f32, ERROR_f32, unpack_row_bf16, dot_bf16, NULL, NULL },
+    { TENSOR_BF16, INPUT_f32, ERROR_f32, unpack_row_bf16, dot_bf16, dot_bf16, mix_bf16 },
     KERNEL_INTEGER_TYPES(ROW)
 };
 

@@ -60,6 +60,15 @@ static inline float bfloat_to_float(uint16_t h)
     return bits_to_float((uint32_t)h << 16);
 }
 
+/* Nearest, ties to even. */
+static inline uint16_t float_to_bfloat(float f)
+{
+    uint32_t u = float_to_bits(f);
+    if ((u & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)(u >> 16 | 0x40u);
+    return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+}
+
 static inline uint16_t load_u16(const void *p)
 {
     uint16_t v;

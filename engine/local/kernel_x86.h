@@ -162,6 +162,7 @@ DECLARE_FLOATS(bf16)
 void avx2_dot_q8_0(const struct matmul *m, uint32_t begin, uint32_t end);
 DECLARE_MIX(f32)
 DECLARE_MIX(f16)
+DECLARE_MIX(bf16)
 DECLARE_MIX(q8_0)
 KERNEL_INTEGER_TYPES(DECLARE_INTEGER)
 #undef DECLARE_FLOATS

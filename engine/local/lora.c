@@ -6,13 +6,11 @@
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/limits.h"
-#include "base/num.h"
-
-enum { ALIGN = 64 };
 
 /* ---- drafts ---- */
 
@@ -27,14 +25,23 @@ int lora_draft_init(struct lora_draft *ret, const struct model *m, const char *f
 void lora_draft_done(struct lora_draft *d)
 {
     free(d->pairs);
+    free(d->invocation);
     d->pairs = NULL;
+    d->invocation = NULL;
 }
 
-int lora_draft_set(struct lora_draft *d, uint32_t layer, enum lora_target t, bool is_b,
+int lora_draft_invoke(struct lora_draft *d, size_t n)
+{
+    d->invocation = calloc(n ? n : 1, sizeof(*d->invocation));
+    d->n_invocation = d->invocation ? n : 0;
+    return d->invocation ? 0 : -ENOMEM;
+}
+
+int lora_draft_set(struct lora_draft *d, uint32_t layer, enum lora_target t, enum lora_part part,
                    const struct lora_matrix *x, struct fail *reterr)
 {
     struct lora_draft_pair *p = &d->pairs[(size_t)layer * LORA_TARGETS + t];
-    struct lora_matrix *to = is_b ? &p->b : &p->a;
+    struct lora_matrix *to = &p->parts[part];
     if (to->name.p)
         return fail_set(reterr, FAIL_unprocessable_adapter,
                         "%s: the tensors '" STR_FMT "' and '" STR_FMT
@@ -59,230 +66,256 @@ static int check_shape(const struct lora_draft *d, const struct lora_matrix *x, 
                     (unsigned long long)cols);
 }
 
-static int check_pair(const struct lora_draft *d, const struct lora_draft_pair *p,
-                      const struct weight *w, struct fail *reterr)
+/* A and B are there together, and of the base's shape. */
+static int check_matrices(const struct lora_draft *d, const struct lora_draft_pair *p,
+                          const struct weight *w, struct fail *reterr)
 {
-    if (!p->a.name.p || !p->b.name.p)
+    const struct lora_matrix *a = &p->parts[LORA_part_a], *b = &p->parts[LORA_part_b];
+    if (!a->name.p || !b->name.p)
         return fail_set(reterr, FAIL_unprocessable_adapter,
                         "%s: the tensor '" STR_FMT "' has no lora_%s beside it; export the whole "
                         "adapter again",
-                        d->file, STR_ARG(p->a.name.p ? p->a.name : p->b.name),
-                        p->a.name.p ? "B" : "A");
-    uint64_t rank = p->a.rows;
+                        d->file, STR_ARG(a->name.p ? a->name : b->name), a->name.p ? "B" : "A");
+    uint64_t rank = a->rows;
     if (rank < 1 || rank > LIMIT_LORA_RANK)
         return fail_set(reterr, FAIL_unprocessable_adapter,
                         "%s: the tensor '" STR_FMT "' has rank %llu; supported are 1 to %d",
-                        d->file, STR_ARG(p->a.name), (unsigned long long)rank, LIMIT_LORA_RANK);
-    int r = check_shape(d, &p->a, rank, w->in, reterr);
+                        d->file, STR_ARG(a->name), (unsigned long long)rank, LIMIT_LORA_RANK);
+    int r = check_shape(d, a, rank, w->in, reterr);
     if (!r)
-        r = check_shape(d, &p->b, w->out, rank, reterr);
+        r = check_shape(d, b, w->out, rank, reterr);
     if (!r && !(isfinite(p->scale) && isfinite((float)p->scale * d->extra_scale)))
         return fail_set(reterr, FAIL_unprocessable_adapter,
-                        "%s: the scale of '" STR_FMT "' is not finite", d->file,
-                        STR_ARG(p->a.name));
+                        "%s: the scale of '" STR_FMT "' is not finite", d->file, STR_ARG(a->name));
     return r;
 }
 
-static int check_finite(const struct lora_draft *d, const struct lora_matrix *x, const float *v,
-                        size_t n, struct fail *reterr)
+static int check_pair(const struct lora_draft *d, const struct lora_draft_pair *p,
+                      const struct linear *l, struct fail *reterr)
 {
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(v[i]))
+    bool adapted = lora_draft_has(p, LORA_part_a) || lora_draft_has(p, LORA_part_b);
+    int r = adapted ? check_matrices(d, p, &l->w, reterr) : 0;
+    for (int part = LORA_part_magnitude; !r && part < LORA_PARTS; part++) {
+        const struct lora_matrix *x = &p->parts[part];
+        if (!x->name.p)
+            continue;
+        r = check_shape(d, x, 1, l->w.out, reterr);
+        if (!r && part != LORA_part_bias && !adapted)
+            return fail_set(reterr, FAIL_unprocessable_adapter,
+                            "%s: the tensor '" STR_FMT "' has no lora_A and lora_B beside it",
+                            d->file, STR_ARG(x->name));
+        if (!r && part == LORA_part_bias && !l->bias)
             return fail_set(reterr, FAIL_unprocessable_adapter,
                             "%s: the tensor '" STR_FMT
-                            "' holds a value that is not finite; train or export it again",
+                            "' is a bias, which this linear of the base model does not have",
                             d->file, STR_ARG(x->name));
-    return 0;
-}
-
-/* ---- packing ---- */
-
-/* The row of B that belongs at row `o` of the base: heads of `size` rows, whose halves the base
- * interleaves. */
-static uint32_t hf_row(uint32_t o, uint32_t size)
-{
-    uint32_t in_head = o % size;
-    return o - in_head + in_head % 2 * (size / 2) + in_head / 2;
-}
-
-static const void *matrix_row(const struct lora_matrix *x, uint64_t row)
-{
-    return (const uint8_t *)x->data + row * kernel_row_bytes(x->type, x->cols);
-}
-
-static int pack_a(const struct lora_draft *d, const struct lora_matrix *a, float *to,
-                  struct fail *reterr)
-{
-    const struct kernel *k = kernel_for(d->model->kernels, a->type);
-    for (uint64_t r = 0; r < a->rows; r++)
-        k->unpack(to + r * a->cols, matrix_row(a, r), a->cols);
-    return check_finite(d, a, to, a->rows * a->cols, reterr);
-}
-
-/* Transposed and scaled: rank rows of `out` floats. */
-static int pack_b(const struct lora_draft *d, const struct lora_draft_pair *p, float *to,
-                  struct fail *reterr)
-{
-    const struct lora_matrix *b = &p->b;
-    const struct kernel *k = kernel_for(d->model->kernels, b->type);
-    float row[LIMIT_LORA_RANK], scale = (float)(p->scale * (double)d->extra_scale);
-    for (uint32_t o = 0; o < b->rows; o++) {
-        uint32_t from = p->permute ? hf_row(o, d->model->shape.head_size) : o;
-        k->unpack(row, matrix_row(b, from), b->cols);
-        for (uint64_t r = 0; r < b->cols; r++)
-            to[r * b->rows + o] = scale * row[r];
     }
-    return check_finite(d, b, to, b->rows * b->cols, reterr);
+    return r;
 }
 
-static size_t aligned_floats(size_t n)
+static bool any_part(const struct lora_draft_pair *p)
 {
-    return (n + ALIGN / sizeof(float) - 1) & ~(ALIGN / sizeof(float) - 1);
+    for (int part = 0; part < LORA_PARTS; part++)
+        if (p->parts[part].name.p)
+            return true;
+    return false;
 }
 
-/* Room for what `ranks` (layers × LORA_TARGETS) say; pairs point into it, contents unset. */
-static int lora_new(struct lora **ret, const struct model *m, const uint32_t *ranks)
-{
-    CLEANUP(lora_freep) struct lora *l = calloc(1, sizeof(*l));
-    if (!l)
-        return -ENOMEM;
-    size_t n = (size_t)m->shape.layers * LORA_TARGETS, floats = 0;
-    l->layers = m->shape.layers;
-    l->pairs = calloc(n, sizeof(*l->pairs));
-    if (!l->pairs)
-        return -ENOMEM;
-    for (size_t i = 0; i < n; i++) {
-        const struct weight *w = &m->layers[i / LORA_TARGETS].linears[i % LORA_TARGETS].w;
-        floats +=
-            aligned_floats((size_t)ranks[i] * w->in) + aligned_floats((size_t)ranks[i] * w->out);
-    }
-    l->memory = aligned_alloc(ALIGN, (floats ? floats : ALIGN) * sizeof(float));
-    if (!l->memory)
-        return -ENOMEM;
-    float *at = l->memory;
-    for (size_t i = 0; i < n; i++) {
-        const struct weight *w = &m->layers[i / LORA_TARGETS].linears[i % LORA_TARGETS].w;
-        l->pairs[i].rank = ranks[i];
-        l->pairs[i].a = at;
-        at += aligned_floats((size_t)ranks[i] * w->in);
-        l->pairs[i].b = at;
-        at += aligned_floats((size_t)ranks[i] * w->out);
-    }
-    l->bytes = sizeof(*l) + n * sizeof(*l->pairs) + floats * sizeof(float);
-    *ret = TAKE(l);
-    return 0;
-}
-
-static float *inside(const struct lora *l, const float *p) /* while it is being built */
-{
-    return (float *)l->memory + (p - (const float *)l->memory);
-}
-
-static int fill(struct lora *l, const struct lora_draft *d, size_t i, struct fail *reterr)
-{
-    const struct lora_draft_pair *p = &d->pairs[i];
-    if (!l->pairs[i].rank)
-        return 0;
-    l->pairs[i].f16 = p->a.type == TENSOR_F16 && p->b.type == TENSOR_F16;
-    int r = pack_a(d, &p->a, inside(l, l->pairs[i].a), reterr);
-    return r ? r : pack_b(d, p, inside(l, l->pairs[i].b), reterr);
-}
-
-int lora_pack(struct lora **ret, const struct lora_draft *d, struct fail *reterr)
+int lora_draft_check(const struct lora_draft *d, struct fail *reterr)
 {
     size_t n = (size_t)d->model->shape.layers * LORA_TARGETS, used = 0;
-    CLEANUP(own_free) uint32_t *ranks = calloc(n, sizeof(*ranks));
-    if (!ranks)
-        return -ENOMEM;
     for (size_t i = 0; i < n; i++) {
-        const struct lora_draft_pair *p = &d->pairs[i];
-        if (!p->a.name.p && !p->b.name.p)
+        if (!any_part(&d->pairs[i]))
             continue;
-        int r = check_pair(d, p, &d->model->layers[i / LORA_TARGETS].linears[i % LORA_TARGETS].w,
-                           reterr);
+        int r = check_pair(d, &d->pairs[i],
+                           &d->model->layers[i / LORA_TARGETS].linears[i % LORA_TARGETS], reterr);
         if (r)
             return r;
-        ranks[i] = (uint32_t)p->a.rows;
-        used++;
+        used += d->pairs[i].parts[LORA_part_a].name.p != NULL;
     }
     if (!used)
         return fail_set(reterr, FAIL_unprocessable_adapter,
                         "%s: it holds no lora_A and lora_B tensors", d->file);
-    CLEANUP(lora_freep) struct lora *l = NULL;
-    int r = lora_new(&l, d->model, ranks);
-    for (size_t i = 0; !r && i < n; i++)
-        r = fill(l, d, i, reterr);
-    if (r)
-        return r;
-    *ret = TAKE(l);
     return 0;
+}
+
+/* ---- several at once, and made-up ones ---- */
+
+/* A draft whose matrices are floats of our own. */
+struct made {
+    struct lora_draft draft;
+    float **blocks; /* one a pair; owned */
+    size_t n;
+};
+
+static int made_init(struct made *ret, const struct model *m)
+{
+    *ret = (struct made){ .n = (size_t)m->shape.layers * LORA_TARGETS };
+    ret->blocks = calloc(ret->n, sizeof(*ret->blocks));
+    int r = ret->blocks ? 0 : -ENOMEM;
+    return r ? r : lora_draft_init(&ret->draft, m, "a sum of adapters", 1);
+}
+
+static void made_done(struct made *m)
+{
+    for (size_t i = 0; m->blocks && i < m->n; i++)
+        free(m->blocks[i]);
+    free(m->blocks);
+    lora_draft_done(&m->draft);
+}
+
+static const struct weight *weight_of(const struct model *m, size_t pair)
+{
+    return &m->layers[pair / LORA_TARGETS].linears[pair % LORA_TARGETS].w;
+}
+
+/* Floats of A, then of B: out × rank. */
+static int made_pair(struct made *m, size_t i, uint32_t rank)
+{
+    const struct weight *w = weight_of(m->draft.model, i);
+    size_t a = (size_t)rank * w->in;
+    m->blocks[i] = malloc((a + (size_t)rank * w->out) * sizeof(float));
+    if (!m->blocks[i])
+        return -ENOMEM;
+    struct lora_draft_pair *p = &m->draft.pairs[i];
+    p->parts[LORA_part_a] = (struct lora_matrix){ STR("A"), m->blocks[i], TENSOR_F32, rank, w->in };
+    p->parts[LORA_part_b] =
+        (struct lora_matrix){ STR("B"), m->blocks[i] + a, TENSOR_F32, w->out, rank };
+    p->scale = 1;
+    return 0;
+}
+
+/* One part's rows and columns of a joined pair, from rank `at` on. */
+static int join(struct made *m, size_t i, const struct lora_pair *from, uint32_t at)
+{
+    const struct weight *w = weight_of(m->draft.model, i);
+    uint32_t rank = (uint32_t)m->draft.pairs[i].parts[LORA_part_a].rows;
+    float *a = m->blocks[i], *b = a + (size_t)rank * w->in;
+    CLEANUP(own_free) float *row = malloc((w->out + LIMIT_LORA_RANK) * sizeof(float));
+    if (!row)
+        return -ENOMEM;
+    for (uint32_t r = 0; r < from->rank; r++) {
+        from->a_kernel->unpack(a + (size_t)(at + r) * w->in,
+                               (const uint8_t *)from->a + r * from->a_stride, w->in);
+        if (from->rows)
+            continue;
+        from->b_kernel->unpack(row, (const uint8_t *)from->b + r * from->b_stride, w->out);
+        for (uint32_t o = 0; o < w->out; o++)
+            b[(size_t)o * rank + at + r] = row[o] * from->scale;
+    }
+    for (uint32_t o = 0; from->rows && o < w->out; o++) {
+        from->b_kernel->unpack(row, (const uint8_t *)from->b + o * from->b_stride, from->rank);
+        for (uint32_t r = 0; r < from->rank; r++)
+            b[(size_t)o * rank + at + r] = row[r] * from->scale;
+    }
+    return 0;
+}
+
+static int join_all(struct made *sum, size_t i, const struct lora *const *parts, size_t n,
+                    struct fail *reterr)
+{
+    uint32_t rank = 0;
+    bool f16 = true; /* one precision for the joined pair: the higher */
+    for (size_t p = 0; p < n; p++) {
+        const struct lora_pair *from = &parts[p]->pairs[i];
+        if (from->gain || from->bias)
+            return fail_set(reterr, FAIL_unprocessable_adapter,
+                            "an adapter with use_dora, bias or lora_bias is used alone, not in a "
+                            "sum of several");
+        rank += from->rank;
+        f16 = f16 && (!from->rank || from->f16);
+        if (rank > LIMIT_LORA_RANK)
+            return fail_set(reterr, FAIL_unprocessable_adapter,
+                            "the adapters have rank %u together; supported are at most %d", rank,
+                            LIMIT_LORA_RANK);
+    }
+    int r = rank ? made_pair(sum, i, rank) : 0;
+    sum->draft.pairs[i].f16 = rank && f16;
+    for (uint32_t p = 0, at = 0; !r && rank && p < n; p++) {
+        r = join(sum, i, &parts[p]->pairs[i], at);
+        at += parts[p]->pairs[i].rank;
+    }
+    return r;
 }
 
 int lora_sum(struct lora **ret, const struct model *m, const struct lora *const *parts, size_t n,
              struct fail *reterr)
 {
-    size_t n_pairs = (size_t)m->shape.layers * LORA_TARGETS;
-    CLEANUP(own_free) uint32_t *ranks = calloc(n_pairs, sizeof(*ranks));
-    if (!ranks)
+    CLEANUP(made_done) struct made sum = { 0 };
+    int r = made_init(&sum, m);
+    for (size_t p = 0; !r && p < n; p++)
+        if (parts[p]->invocation)
+            r = fail_set(reterr, FAIL_unprocessable_adapter,
+                         "an adapter with alora_invocation_tokens is used alone, not in a sum of "
+                         "several");
+    for (size_t i = 0; !r && i < sum.n; i++)
+        r = join_all(&sum, i, parts, n, reterr);
+    return r ? r : lora_pack_memory(ret, &sum.draft, reterr);
+}
+
+/* Values within ±0.005, from a seed. */
+static uint64_t made_up(float *to, size_t n, uint64_t seed)
+{
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u; /* Knuth's */
+        to[i] = 0.01f * ((float)(seed >> 40) / (float)(1 << 24) - 0.5f);
+    }
+    return seed;
+}
+
+/* The pair's floats in another type, in place of them. */
+static int retype(struct made *m, size_t i, uint32_t type)
+{
+    struct lora_draft_pair *p = &m->draft.pairs[i];
+    uint8_t *to =
+        malloc(kernel_row_bytes(type, p->parts[LORA_part_a].cols) * p->parts[LORA_part_a].rows +
+               kernel_row_bytes(type, p->parts[LORA_part_b].cols) * p->parts[LORA_part_b].rows);
+    if (!to)
         return -ENOMEM;
-    for (size_t i = 0; i < n_pairs; i++) {
-        for (size_t p = 0; p < n; p++)
-            ranks[i] += parts[p]->pairs[i].rank;
-        if (ranks[i] > LIMIT_LORA_RANK)
-            return fail_set(reterr, FAIL_unprocessable_adapter,
-                            "the adapters have rank %u together; supported are at most %d",
-                            ranks[i], LIMIT_LORA_RANK);
+    uint8_t *at = to;
+    for (int part = LORA_part_a; part <= LORA_part_b; part++) {
+        struct lora_matrix *x = &p->parts[part];
+        const float *from = x->data;
+        x->data = at;
+        x->type = type;
+        for (uint64_t r = 0; r < x->rows; r++, at += kernel_row_bytes(type, x->cols))
+            kernel_pack(type, at, from + r * x->cols, x->cols);
     }
-    CLEANUP(lora_freep) struct lora *l = NULL;
-    int r = lora_new(&l, m, ranks);
-    if (r)
-        return r;
-    for (size_t i = 0; i < n_pairs; i++) {
-        const struct weight *w = &m->layers[i / LORA_TARGETS].linears[i % LORA_TARGETS].w;
-        l->pairs[i].f16 = ranks[i] > 0;
-        float *a = inside(l, l->pairs[i].a);
-        float *b = inside(l, l->pairs[i].b);
-        for (size_t p = 0; p < n; p++) {
-            const struct lora_pair *from = &parts[p]->pairs[i];
-            if (from->rank && !from->f16)
-                l->pairs[i].f16 = false; /* one precision for the joined pair: the higher */
-            memcpy(a, from->a, (size_t)from->rank * w->in * sizeof(float));
-            memcpy(b, from->b, (size_t)from->rank * w->out * sizeof(float));
-            a += (size_t)from->rank * w->in;
-            b += (size_t)from->rank * w->out;
-        }
-    }
-    *ret = TAKE(l);
+    free(m->blocks[i]);
+    m->blocks[i] = (float *)(void *)to;
     return 0;
+}
+
+int lora_synthetic_of(struct lora **ret, const struct model *m, uint32_t rank, uint32_t type,
+                      uint64_t seed)
+{
+    assert(type != TENSOR_Q8_0 || rank % tensor_layout(type)->block == 0);
+    CLEANUP(made_done) struct made made = { 0 };
+    int r = made_init(&made, m);
+    for (size_t i = 0; !r && i < made.n; i++) {
+        if (!model_has_linear(m, (enum lora_target)(i % LORA_TARGETS)))
+            continue;
+        const struct weight *w = weight_of(m, i);
+        r = made_pair(&made, i, rank);
+        if (!r)
+            seed = made_up(made.blocks[i], (size_t)rank * ((size_t)w->in + w->out), seed);
+        if (!r)
+            r = retype(&made, i, type);
+    }
+    return r ? r : lora_pack_memory(ret, &made.draft, /* reterr= */ NULL);
 }
 
 int lora_synthetic(struct lora **ret, const struct model *m, uint32_t rank, uint64_t seed)
 {
-    size_t n_pairs = (size_t)m->shape.layers * LORA_TARGETS;
-    CLEANUP(own_free) uint32_t *ranks = calloc(n_pairs, sizeof(*ranks));
-    if (!ranks)
-        return -ENOMEM;
-    for (size_t i = 0; i < n_pairs; i++)
-        if (model_has_linear(m, (enum lora_target)(i % LORA_TARGETS)))
-            ranks[i] = rank;
-    CLEANUP(lora_freep) struct lora *l = NULL;
-    int r = lora_new(&l, m, ranks);
-    if (r)
-        return r;
-    size_t floats = (l->bytes - sizeof(*l) - n_pairs * sizeof(*l->pairs)) / sizeof(float);
-    for (size_t i = 0; i < floats; i++) {
-        seed = seed * 6364136223846793005u + 1442695040888963407u; /* Knuth's */
-        ((float *)l->memory)[i] = 0.01f * ((float)(seed >> 40) / (float)(1 << 24) - 0.5f);
-    }
-    *ret = TAKE(l);
-    return 0;
+    return lora_synthetic_of(ret, m, rank, TENSOR_F32, seed);
 }
 
 struct lora *lora_free(struct lora *l)
 {
     if (!l)
         return NULL;
-    free(l->memory);
+    if (l->image)
+        (void)munmap(l->image, l->image_bytes);
     free(l->pairs);
     free(l);
     return NULL;
@@ -309,20 +342,54 @@ static int find_gguf(char *ret, const char *folder, struct fail *reterr)
                     folder, n);
 }
 
-int lora_load(struct lora **ret, const struct model *m, const char *path, float extra_scale,
-              struct fail *reterr)
+static int read_any(const struct model *m, const char *path, float extra_scale, lora_use *use,
+                    void *ctx, struct fail *reterr)
 {
     struct stat st;
     if (stat(path, &st) < 0)
         return -errno;
     if (!S_ISDIR(st.st_mode))
-        return lora_load_gguf(ret, m, path, extra_scale, reterr);
+        return lora_read_gguf(m, path, extra_scale, use, ctx, reterr);
     char inner[PATH_MAX];
     int n = snprintf(inner, sizeof(inner), "%s/adapter_config.json", path);
     if (n < 0 || (size_t)n >= sizeof(inner))
         return -ENAMETOOLONG;
     if (access(inner, F_OK) == 0)
-        return lora_load_peft(ret, m, path, extra_scale, reterr);
+        return lora_read_peft(m, path, extra_scale, use, ctx, reterr);
     int r = find_gguf(inner, path, reterr);
-    return r ? r : lora_load_gguf(ret, m, inner, extra_scale, reterr);
+    return r ? r : lora_read_gguf(m, inner, extra_scale, use, ctx, reterr);
+}
+
+static int use_memory(void *ctx, const struct lora_draft *d, struct fail *reterr)
+{
+    return lora_pack_memory(ctx, d, reterr);
+}
+
+int lora_load(struct lora **ret, const struct model *m, const char *path, float extra_scale,
+              struct fail *reterr)
+{
+    return read_any(m, path, extra_scale, use_memory, ret, reterr);
+}
+
+int lora_check(const struct model *m, const char *path, struct fail *reterr)
+{
+    CLEANUP(lora_freep) struct lora *l = NULL; /* values are checked as they are packed */
+    return lora_load(&l, m, path, /* extra_scale= */ 1, reterr);
+}
+
+struct packing_of {
+    const struct lora_pack *pack;
+    const char *to;
+};
+
+static int use_file(void *ctx, const struct lora_draft *d, struct fail *reterr)
+{
+    const struct packing_of *p = ctx;
+    return lora_pack_draft(p->pack, d, p->to, reterr);
+}
+
+int lora_pack_file(const struct lora_pack *p, const char *path, const char *to, struct fail *reterr)
+{
+    struct packing_of packing = { p, to };
+    return read_any(p->model, path, /* extra_scale= */ 1, use_file, &packing, reterr);
 }

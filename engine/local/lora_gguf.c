@@ -2,6 +2,7 @@
  */
 #include "engine/local/lora_impl.h"
 
+#include <errno.h>
 #include <math.h>
 
 #include "base/num.h"
@@ -37,16 +38,35 @@ static int check_keys(const struct gguf *g, const struct model *m, double *ret_a
         r = check_word(g, "general.architecture", m->shape.arch, reterr);
     if (r)
         return r;
-    struct gguf_array tokens;
-    if (gguf_array(g, "adapter.alora.invocation_tokens", &tokens) && tokens.n)
-        return refuse(g, reterr,
-                      "adapter.alora.invocation_tokens is set; activated LoRA is not supported");
     float alpha;
     if (!gguf_f32(g, "adapter.lora.alpha", &alpha))
         return refuse(g, reterr, "the key adapter.lora.alpha is missing; export the adapter again");
     if (!isfinite(alpha))
         return refuse(g, reterr, "adapter.lora.alpha is not finite");
     *ret_alpha = (double)alpha;
+    return 0;
+}
+
+/* Activated LoRA: the ids that switch the adapter on. */
+static int read_invocation(struct lora_draft *d, const struct gguf *g, struct fail *reterr)
+{
+    static const char key[] = "adapter.alora.invocation_tokens";
+    struct gguf_array tokens;
+    if (!gguf_array(g, key, &tokens) || !tokens.n)
+        return 0;
+    if (tokens.kind == GGUF_string || tokens.kind == GGUF_bool || tokens.kind == GGUF_f32 ||
+        tokens.kind == GGUF_f64 || tokens.n > LORA_INVOCATION_TOKENS)
+        return refuse(g, reterr, "%s is not a list of at most %d token ids", key,
+                      LORA_INVOCATION_TOKENS);
+    if (lora_draft_invoke(d, tokens.n) < 0)
+        return -ENOMEM;
+    for (uint64_t i = 0; i < tokens.n; i++) {
+        int64_t id = gguf_array_i64(&tokens, i);
+        if (id < 0 || id >= d->model->shape.vocab)
+            return refuse(g, reterr, "%s has the id %lld; the base model has 0 to %u", key,
+                          (long long)id, d->model->shape.vocab - 1);
+        d->invocation[i] = (int32_t)id;
+    }
     return 0;
 }
 
@@ -77,6 +97,8 @@ static bool parse_base(struct str base, const struct model *m, uint32_t *ret_lay
 static int add_tensor(struct lora_draft *d, const struct gguf *g, const struct gguf_tensor *t,
                       struct fail *reterr)
 {
+    if (str_ends(t->name, STR("_norm.weight")))
+        return 0; /* converters copy them along; llama.cpp passes over them too */
     bool is_b = str_ends(t->name, STR(".lora_b"));
     uint32_t layer;
     enum lora_target target;
@@ -97,11 +119,11 @@ static int add_tensor(struct lora_draft *d, const struct gguf *g, const struct g
         return refuse(g, reterr, "the tensor '" STR_FMT "' has %u dimensions, not 2",
                       STR_ARG(t->name), t->n_dims);
     struct lora_matrix x = { t->name, t->data, t->type, t->dims[1], t->dims[0] };
-    return lora_draft_set(d, layer, target, is_b, &x, reterr);
+    return lora_draft_set(d, layer, target, is_b ? LORA_part_b : LORA_part_a, &x, reterr);
 }
 
-int lora_from_gguf(struct lora **ret, const struct model *m, const struct gguf *adapter,
-                   float extra_scale, struct fail *reterr)
+int lora_from_gguf(const struct model *m, const struct gguf *adapter, float extra_scale,
+                   lora_use *use, void *ctx, struct fail *reterr)
 {
     double alpha = 0;
     int r = check_keys(adapter, m, &alpha, reterr);
@@ -109,22 +131,28 @@ int lora_from_gguf(struct lora **ret, const struct model *m, const struct gguf *
         return r;
     CLEANUP(lora_draft_done) struct lora_draft d = { 0 };
     r = lora_draft_init(&d, m, gguf_name(adapter), extra_scale);
+    if (!r)
+        r = read_invocation(&d, adapter, reterr);
     for (size_t i = 0; !r && i < gguf_n_tensors(adapter); i++)
         r = add_tensor(&d, adapter, gguf_tensor_at(adapter, i), reterr);
     if (r)
         return r;
-    for (size_t i = 0; i < (size_t)m->shape.layers * LORA_TARGETS; i++)
-        if (d.pairs[i].a.rows) /* alpha 0 means "unscaled" in this format */
-            d.pairs[i].scale = alpha != 0 ? alpha / (double)d.pairs[i].a.rows : 1;
-    return lora_pack(ret, &d, reterr);
+    for (size_t i = 0; i < (size_t)m->shape.layers * LORA_TARGETS; i++) {
+        uint64_t rank = d.pairs[i].parts[LORA_part_a].rows;
+        if (rank) /* alpha 0 means "unscaled" in this format */
+            d.pairs[i].scale = alpha != 0 ? alpha / (double)rank : 1;
+    }
+    d.sources[0] = gguf_bytes(adapter);
+    r = lora_draft_check(&d, reterr);
+    return r ? r : use(ctx, &d, reterr);
 }
 
-int lora_load_gguf(struct lora **ret, const struct model *m, const char *path, float extra_scale,
-                   struct fail *reterr)
+int lora_read_gguf(const struct model *m, const char *path, float extra_scale, lora_use *use,
+                   void *ctx, struct fail *reterr)
 {
     CLEANUP(gguf_closep) struct gguf *g = NULL;
     int r = gguf_open(&g, path, reterr);
     if (r == FAILED && reterr)
         reterr->code = FAIL_unprocessable_adapter;
-    return r ? r : lora_from_gguf(ret, m, g, extra_scale, reterr);
+    return r ? r : lora_from_gguf(m, g, extra_scale, use, ctx, reterr);
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/limits.h"
+#include "base/sha256.h"
 #include "engine/local/encoder.h"
 #include "engine/local/loader.h"
 
@@ -430,6 +431,38 @@ struct model *model_free(struct model *m)
 const struct model_shape *model_shape(const struct model *m)
 {
     return &m->shape;
+}
+
+/* A piece of a tensor at its begin, middle and end. */
+static void add_samples(struct sha256_stream *s, const struct gguf_tensor *t)
+{
+    enum { PIECE = 256 };
+    const uint8_t *data = t->data;
+    size_t n = t->bytes < PIECE ? t->bytes : PIECE;
+    sha256_add(s, data, n);
+    sha256_add(s, data + (t->bytes - n) / 2, n);
+    sha256_add(s, data + (t->bytes - n), n);
+}
+
+int model_id(const struct model *m, uint64_t *ret)
+{
+    struct str file = gguf_bytes(m->gguf);
+    size_t head = file.n;
+    CLEANUP(sha256_freep) struct sha256_stream *s = NULL;
+    int r = sha256_new(&s);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < gguf_n_tensors(m->gguf); i++) {
+        size_t at = (size_t)((const char *)gguf_tensor_at(m->gguf, i)->data - file.p);
+        head = at < head ? at : head;
+    }
+    sha256_add(s, file.p, head);
+    for (size_t i = 0; i < gguf_n_tensors(m->gguf); i++)
+        add_samples(s, gguf_tensor_at(m->gguf, i));
+    struct sha256 d = sha256_end(s);
+    memcpy(ret, d.b, sizeof(*ret));
+    *ret = *ret ? *ret : 1;
+    return 0;
 }
 
 const struct gguf *model_gguf(const struct model *m)

@@ -32,6 +32,10 @@ struct model *model_free(struct model *m);
 DEFINE_CLEANUP(struct model *, model_free);
 const struct model_shape *model_shape(const struct model *m);
 const struct gguf *model_gguf(const struct model *m);
+/* Names the weights: a digest over the file's keys, its table of tensors and samples of each
+ * tensor, so that not all of it is read. The same for the same file, wherever it lies; never 0.
+ * Negative errno. Takes milliseconds. */
+int model_id(const struct model *m, uint64_t *ret) MUST_USE;
 
 struct stepper_options {
     uint32_t slots;   /* sequences with a cache of their own */

@@ -30,7 +30,8 @@ struct peft_config {
     json_t *root; /* owned */
     uint32_t r;
     double alpha;
-    bool rslora;
+    bool rslora, dora, lora_bias, biases;
+    const json_t *invocation; /* a list of numbers, or NULL; borrowed from root */
     struct patterns ranks, alphas;
     pcre2_code *target, *exclude;             /* where they are one expression; owned */
     const json_t *target_list, *exclude_list; /* where they are lists; borrowed from root */
@@ -66,26 +67,29 @@ static const struct field {
     { "task_type", RULE_any, NULL },
     { "inference_mode", RULE_any, NULL },
     { "lora_dropout", RULE_any, NULL },
+    { "use_dora", RULE_read, NULL },
+    { "lora_bias", RULE_read, NULL },
+    { "alora_invocation_tokens", RULE_read, NULL },
+    { "base_model_name_or_path", RULE_read, NULL },
     { "revision", RULE_any, NULL },
-    { "base_model_name_or_path", RULE_any, NULL },
+    { "fan_in_fan_out", RULE_any, NULL }, /* all bases here have Linear modules: PEFT drops it */
     { "auto_mapping", RULE_any, NULL },
     { "peft_version", RULE_any, NULL },
     { "runtime_config", RULE_any, NULL },
     { "megatron_core", RULE_any, NULL },
     { "qalora_group_size", RULE_any, NULL }, /* read only under use_qalora */
-    { "use_dora", RULE_off, "merge the adapter, or train it without DoRA" },
     { "modules_to_save", RULE_off, "train without full copies of modules" },
     { "trainable_token_indices", RULE_off, "train without new token embeddings" },
-    { "lora_bias", RULE_off, "train with lora_bias false" },
-    { "fan_in_fan_out", RULE_off, "export the adapter with fan_in_fan_out false" },
     { "layer_replication", RULE_off, "train on the base as it is" },
     { "target_parameters", RULE_off, "train on modules (target_modules)" },
     { "use_qalora", RULE_off, "train without QALoRA" },
     { "use_bdlora", RULE_off, "train without block-diagonal LoRA" },
-    { "alora_invocation_tokens", RULE_off, "train without activation tokens" },
     { "megatron_config", RULE_off, "export the adapter from Megatron to plain PEFT" },
     { "loftq_config", RULE_off, "convert the adapter to the original base when saving" },
-    { "eva_config", RULE_off, "convert the adapter to the original base when saving" },
+    { "eva_config", RULE_any, NULL }, /* how A began; the base was left as it was */
+    { "kasa_config", RULE_off, "train without KaSA, which truncates the base" },
+    { "velora_config", RULE_off, "train without VeLoRA" },
+    { "monteclora_config", RULE_off, "train without MonteCLoRA" },
     { "corda_config", RULE_off, "convert the adapter to the original base when saving" },
     { "lora_ga_config", RULE_off, "convert the adapter to the original base when saving" },
     { "arrow_config", RULE_off, "train without Arrow routing" },
@@ -253,55 +257,6 @@ static int lookup(const struct peft_config *c, const char *field, const struct p
 
 /* ---- reading ---- */
 
-static int read_type(const struct peft_config *c, struct fail *reterr)
-{
-    char text[64];
-    const json_t *type = json_object_get(c->root, "peft_type");
-    const char *word = json_string_value(type);
-    if (!word || strcmp(word, "LORA") != 0)
-        return refuse_field(c, "peft_type", reterr, "is %s; only \"LORA\" is supported",
-                            type ? shown(type, text) : "missing");
-    const json_t *bias = json_object_get(c->root, "bias");
-    if (bias && !is_off(bias) &&
-        !(json_is_string(bias) && strcmp(json_string_value(bias), "none") == 0))
-        return refuse_field(c, "bias", reterr, "is %s; train with bias \"none\"",
-                            shown(bias, text));
-    const json_t *init = json_object_get(c->root, "init_lora_weights");
-    const char *how = json_string_value(init);
-    bool plain = !init || json_is_boolean(init) || json_is_null(init) ||
-                 (how && (strcmp(how, "gaussian") == 0 || strcmp(how, "orthogonal") == 0));
-    if (!plain) /* PiSSA and its like train against a changed base */
-        return refuse_field(
-            c, "init_lora_weights", reterr,
-            "is %s, which trains against a changed base; save it converted to plain "
-            "LoRA (path_initial_model_for_weight_conversion)",
-            shown(init, text));
-    return 0;
-}
-
-static int read_scale(struct peft_config *c, struct fail *reterr)
-{
-    char text[64];
-    const json_t *r = json_object_get(c->root, "r"),
-                 *alpha = json_object_get(c->root, "lora_alpha"),
-                 *rslora = json_object_get(c->root, "use_rslora");
-    json_int_t rank = json_integer_value(r);
-    if (!json_is_integer(r) || rank < 1 || rank > LIMIT_LORA_RANK)
-        return refuse_field(c, "r", reterr, "is %s; it must be a whole number from 1 to %d",
-                            r ? shown(r, text) : "missing", LIMIT_LORA_RANK);
-    if (!json_is_number(alpha) || !isfinite(json_number_value(alpha)))
-        return refuse_field(c, "lora_alpha", reterr, "is %s; it must be a number",
-                            alpha ? shown(alpha, text) : "missing");
-    if (rslora && !json_is_boolean(rslora) && !json_is_null(rslora))
-        return refuse_field(c, "use_rslora", reterr, "is %s; it must be true or false",
-                            shown(rslora, text));
-    c->r = (uint32_t)rank;
-    c->alpha = json_number_value(alpha);
-    c->rslora = json_is_true(rslora);
-    int e = read_patterns(c, "rank_pattern", &c->ranks, reterr);
-    return e ? e : read_patterns(c, "alpha_pattern", &c->alphas, reterr);
-}
-
 static bool list_of(const json_t *v, bool (*fits)(const json_t *))
 {
     size_t i;
@@ -318,6 +273,115 @@ static bool is_text(const json_t *v)
 static bool is_whole(const json_t *v)
 {
     return json_is_integer(v);
+}
+
+/* Ways to begin that leave the base as it is. */
+static bool is_plain_start(const char *how)
+{
+    static const char *const words[] = { "gaussian", "orthogonal", "eva", "mica" };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (strcmp(how, words[i]) == 0)
+            return true;
+    return false;
+}
+
+static int read_type(const struct peft_config *c, struct fail *reterr)
+{
+    char text[64];
+    const json_t *type = json_object_get(c->root, "peft_type");
+    const char *word = json_string_value(type);
+    if (!word || strcmp(word, "LORA") != 0)
+        return refuse_field(c, "peft_type", reterr, "is %s; only \"LORA\" is supported",
+                            type ? shown(type, text) : "missing");
+    const json_t *init = json_object_get(c->root, "init_lora_weights");
+    const char *how = json_string_value(init);
+    bool plain =
+        !init || json_is_boolean(init) || json_is_null(init) || (how && is_plain_start(how));
+    if (!plain) /* PiSSA and its like train against a changed base */
+        return refuse_field(
+            c, "init_lora_weights", reterr,
+            "is %s, which trains against a changed base; save it converted to plain "
+            "LoRA (path_initial_model_for_weight_conversion)",
+            shown(init, text));
+    return 0;
+}
+
+static int read_switch(const struct peft_config *c, const char *field, bool *ret,
+                       struct fail *reterr)
+{
+    char text[64];
+    const json_t *v = json_object_get(c->root, field);
+    if (v && !json_is_boolean(v) && !json_is_null(v))
+        return refuse_field(c, field, reterr, "is %s; it must be true or false", shown(v, text));
+    *ret = json_is_true(v);
+    return 0;
+}
+
+static int read_bias(struct peft_config *c, struct fail *reterr)
+{
+    char text[64];
+    const json_t *bias = json_object_get(c->root, "bias");
+    const char *word = json_string_value(bias);
+    if (!bias || is_off(bias))
+        return 0;
+    if (!word ||
+        (strcmp(word, "none") != 0 && strcmp(word, "all") != 0 && strcmp(word, "lora_only") != 0))
+        return refuse_field(c, "bias", reterr,
+                            "is %s; it must be \"none\", \"all\" or \"lora_only\"",
+                            shown(bias, text));
+    c->biases = strcmp(word, "none") != 0;
+    return 0;
+}
+
+static int read_invocation(struct peft_config *c, struct fail *reterr)
+{
+    char text[64];
+    const json_t *v = json_object_get(c->root, "alora_invocation_tokens");
+    if (!v || is_off(v))
+        return 0;
+    if (!list_of(v, is_whole))
+        return refuse_field(c, "alora_invocation_tokens", reterr,
+                            "is %s; it must be a list of token ids", shown(v, text));
+    c->invocation = v;
+    return 0;
+}
+
+/* What else is computed beside A and B, and when. */
+static int read_extras(struct peft_config *c, struct fail *reterr)
+{
+    int r = read_switch(c, "use_dora", &c->dora, reterr);
+    if (!r)
+        r = read_switch(c, "lora_bias", &c->lora_bias, reterr);
+    if (!r)
+        r = read_bias(c, reterr);
+    if (!r)
+        r = read_invocation(c, reterr);
+    if (!r && c->dora && c->lora_bias) /* PEFT refuses to make one, too */
+        return refuse_field(c, "lora_bias", reterr, "is true beside use_dora; train with one");
+    if (!r && c->dora && c->invocation)
+        return refuse_field(c, "alora_invocation_tokens", reterr,
+                            "is set beside use_dora; train with one");
+    return r;
+}
+
+static int read_scale(struct peft_config *c, struct fail *reterr)
+{
+    char text[64];
+    const json_t *r = json_object_get(c->root, "r"),
+                 *alpha = json_object_get(c->root, "lora_alpha");
+    json_int_t rank = json_integer_value(r);
+    if (!json_is_integer(r) || rank < 1 || rank > LIMIT_LORA_RANK)
+        return refuse_field(c, "r", reterr, "is %s; it must be a whole number from 1 to %d",
+                            r ? shown(r, text) : "missing", LIMIT_LORA_RANK);
+    if (!json_is_number(alpha) || !isfinite(json_number_value(alpha)))
+        return refuse_field(c, "lora_alpha", reterr, "is %s; it must be a number",
+                            alpha ? shown(alpha, text) : "missing");
+    c->r = (uint32_t)rank;
+    c->alpha = json_number_value(alpha);
+    int e = read_switch(c, "use_rslora", &c->rslora, reterr);
+    if (!e)
+        e = read_patterns(c, "rank_pattern", &c->ranks, reterr);
+    return e ? e : read_patterns(c, "alpha_pattern", &c->alphas, reterr);
 }
 
 /* One expression for whole names, or a list of suffixes. */
@@ -384,6 +448,8 @@ int peft_config_parse(struct peft_config **ret, const char *name, struct str jso
     if (!r)
         r = read_scale(c, reterr);
     if (!r)
+        r = read_extras(c, reterr);
+    if (!r)
         r = read_modules(c, "target_modules", &c->target, &c->target_list, reterr);
     if (!r)
         r = read_modules(c, "exclude_modules", &c->exclude, &c->exclude_list, reterr);
@@ -414,6 +480,40 @@ struct peft_config *peft_config_free(struct peft_config *c)
     json_decref(c->root);
     free(c);
     return NULL;
+}
+
+/* ---- what it says ---- */
+
+bool peft_config_dora(const struct peft_config *c)
+{
+    return c->dora;
+}
+
+bool peft_config_lora_bias(const struct peft_config *c)
+{
+    return c->lora_bias;
+}
+
+bool peft_config_biases(const struct peft_config *c)
+{
+    return c->biases;
+}
+
+size_t peft_config_n_invocation(const struct peft_config *c)
+{
+    return json_array_size(c->invocation);
+}
+
+int64_t peft_config_invocation(const struct peft_config *c, size_t i)
+{
+    return json_integer_value(json_array_get(c->invocation, i));
+}
+
+struct str peft_config_base(const struct peft_config *c)
+{
+    const json_t *v = json_object_get(c->root, "base_model_name_or_path");
+    return json_is_string(v) ? (struct str){ json_string_value(v), json_string_length(v) }
+                             : STR("");
 }
 
 /* ---- modules ---- */

@@ -9,6 +9,7 @@
 #include "base/fail.h"
 #include "base/str.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct peft_config;
@@ -19,6 +20,15 @@ int peft_config_parse(struct peft_config **ret, const char *name, struct str jso
                       struct fail *reterr) MUST_USE;
 struct peft_config *peft_config_free(struct peft_config *c);
 DEFINE_CLEANUP(struct peft_config *, peft_config_free);
+
+/* use_dora, lora_bias, and whether bias is not "none". */
+bool peft_config_dora(const struct peft_config *c);
+bool peft_config_lora_bias(const struct peft_config *c);
+bool peft_config_biases(const struct peft_config *c);
+/* alora_invocation_tokens: how many, and the i-th as it stands. */
+size_t peft_config_n_invocation(const struct peft_config *c);
+int64_t peft_config_invocation(const struct peft_config *c, size_t i);
+struct str peft_config_base(const struct peft_config *c); /* its name or path; empty: not said */
 
 /*
  * Rank and scale of a module ("model.layers.0.self_attn.q_proj" in layer 0), as PEFT resolves

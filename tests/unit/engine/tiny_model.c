@@ -247,16 +247,32 @@ void tiny_model_done(struct tiny_model *m)
     free(m->bytes);
 }
 
-void tiny_tensor_add(struct tiny_tensors *t, const char *name, uint32_t rows, uint32_t cols,
-                     const float *values)
+static uint32_t type_named(const char *name)
+{
+    return named(name, "F16") ? TENSOR_F16 : named(name, "BF16") ? TENSOR_BF16 : TENSOR_F32;
+}
+
+void tiny_tensor_add_as(struct tiny_tensors *t, const char *type, const char *name, uint32_t rows,
+                        uint32_t cols, const float *values)
 {
     if (!t->header.max)
         *t = (struct tiny_tensors){ BUF_INIT(MAX_BYTES), BUF_INIT(MAX_BYTES) };
-    size_t n = (size_t)rows * cols * sizeof(float);
-    buf_addf(&t->header,
-             "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%u,%u],\"data_offsets\":[%zu,%zu]}",
-             t->header.n ? "," : "", name, rows, cols, t->data.n, t->data.n + n);
-    add_bytes(&t->data, values, n);
+    size_t elements = (size_t)(rows ? rows : 1) * cols;
+    size_t n = kernel_row_bytes(type_named(type), elements);
+    buf_addf(&t->header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", t->header.n ? "," : "", name,
+             type);
+    if (rows)
+        buf_addf(&t->header, "%u,", rows);
+    buf_addf(&t->header, "%u],\"data_offsets\":[%zu,%zu]}", cols, t->data.n, t->data.n + n);
+    CLEANUP(own_free) uint8_t *packed = malloc(n);
+    kernel_pack(type_named(type), packed, values, elements);
+    add_bytes(&t->data, packed, n);
+}
+
+void tiny_tensor_add(struct tiny_tensors *t, const char *name, uint32_t rows, uint32_t cols,
+                     const float *values)
+{
+    tiny_tensor_add_as(t, "F32", name, rows, cols, values);
 }
 
 struct buf tiny_tensors_file(struct tiny_tensors *t)

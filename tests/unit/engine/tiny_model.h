@@ -52,4 +52,7 @@ struct tiny_tensors {
 };
 void tiny_tensor_add(struct tiny_tensors *t, const char *name, uint32_t rows, uint32_t cols,
                      const float *values);
+/* In "F32", "F16" or "BF16"; rows 0: a vector of `cols`. */
+void tiny_tensor_add_as(struct tiny_tensors *t, const char *type, const char *name, uint32_t rows,
+                        uint32_t cols, const float *values);
 struct buf tiny_tensors_file(struct tiny_tensors *t); /* owned by the caller; t is emptied */
