@@ -66,8 +66,8 @@ int page_query(struct page *p, const struct page_query *q, struct head ***ret,
 int page_list(struct page *p, struct str after, size_t max, struct head ***ret,
               size_t *ret_n) MUST_USE;
 void page_list_free(struct head **heads, size_t n);
-/* Sorts the names now, so that no later query has to. */
-int page_sort(struct page *p) MUST_USE;
+/* Sorts the names now, so that no later query has to; one that fails leaves it to them. */
+int page_sort(struct page *p);
 
 size_t page_len(struct page *p);
 uint64_t page_changes(struct page *p); /* counts up with every change */

@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -83,7 +84,7 @@ static int write_all(int fd, struct str s)
             return -errno;
         s = str_sub(s, (size_t)n);
     }
-    return fsync(fd) < 0 ? -errno : 0;
+    return 0;
 }
 
 static int sync_folder_of(const char *path)
@@ -100,23 +101,48 @@ static int sync_folder_of(const char *path)
     return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+int file_draft_begin(struct file_draft *d, const char *path)
+{
+    static_assert(sizeof(d->path) >= PATH_MAX, "a path fits");
+    int n = snprintf(d->beside, sizeof(d->beside), "%s.XXXXXX", path);
+    if (n < 0 || (size_t)n >= sizeof(d->beside))
+        return -ENAMETOOLONG;
+    memcpy(d->path, path, strlen(path) + 1);
+    d->fd = mkostemp(d->beside, O_CLOEXEC);
+    return d->fd < 0 ? -errno : 0;
+}
+
+int file_draft_add(struct file_draft *d, struct str piece)
+{
+    return write_all(d->fd, piece);
+}
+
+int file_draft_end(struct file_draft *d)
+{
+    if (fsync(d->fd) < 0 || fchmod(d->fd, 0644) < 0 || rename(d->beside, d->path) < 0)
+        return -errno;
+    d->beside[0] = '\0';
+    return sync_folder_of(d->path);
+}
+
+void file_draft_done(struct file_draft *d)
+{
+    own_close(&d->fd);
+    if (d->beside[0])
+        (void)unlink(d->beside);
+}
+
 int file_replace(const char *path, struct str content)
 {
-    char sibling[PATH_MAX];
-    int n = snprintf(sibling, sizeof(sibling), "%s.XXXXXX", path);
-    if (n < 0 || (size_t)n >= sizeof(sibling))
-        return -ENAMETOOLONG;
-    CLEANUP(own_close) int fd = mkostemp(sibling, O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int r = write_all(fd, content);
-    if (r == 0 && (fchmod(fd, 0644) < 0 || rename(sibling, path) < 0))
-        r = -errno;
-    if (r < 0) {
-        (void)unlink(sibling);
+    struct file_draft d;
+    int r = file_draft_begin(&d, path);
+    if (r < 0)
         return r;
-    }
-    return sync_folder_of(path);
+    r = file_draft_add(&d, content);
+    if (r == 0)
+        r = file_draft_end(&d);
+    file_draft_done(&d);
+    return r;
 }
 
 int file_make_dirs(const char *path)

@@ -23,4 +23,16 @@ int file_read_fd(char **ret, size_t *ret_len, int fd, size_t max_bytes) MUST_USE
 /* Writes a sibling, fsyncs, renames over path and fsyncs the folder: old or new, never half. */
 int file_replace(const char *path, struct str content) MUST_USE;
 
+/* The same for a file that is written piece by piece. */
+struct file_draft {
+    int fd;
+    char path[4096], beside[4096];
+};
+
+int file_draft_begin(struct file_draft *d,
+                     const char *path) MUST_USE; /* on failure nothing is held */
+int file_draft_add(struct file_draft *d, struct str piece) MUST_USE;
+int file_draft_end(struct file_draft *d) MUST_USE; /* fsyncs, renames; done is still to be called */
+void file_draft_done(struct file_draft *d);        /* without an end: removes what was written */
+
 int file_make_dirs(const char *path) MUST_USE; /* mkdir -p, mode 0755 */

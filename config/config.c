@@ -95,7 +95,7 @@ struct raw_adapters {
     struct config_adapters a;
     struct {
         unsigned type;
-        struct str path, url, namespace;
+        struct str path, url, namespace, snapshot;
     } catalog;
     struct {
         struct str cache;
@@ -121,6 +121,9 @@ static const struct option catalog_options[] = {
       "redis://[user:password@]host:port/db; default: ROOTSTOCK_REDIS_URL" },
     { "namespace", OPTION_text, IN_PART(catalog, namespace), 1, 64, "rootstock", NULL, NULL, 0,
       "prefix of every key in Redis" },
+    { "snapshot", OPTION_text, IN_PART(catalog, snapshot), 1, 4096, NULL, NULL, NULL, 0,
+      "file in which a gateway keeps what it knows of Redis, to start without it; `off`: none; "
+      "default: catalog-NAMESPACE.snapshot beside the files of blobs.cache" },
     OPT_END,
 };
 static const struct option s3_options[] = {
@@ -390,6 +393,26 @@ static int choose_catalog(struct config *c, const struct raw_adapters *raw, cons
     return 0;
 }
 
+/* The default's name is a file's, whatever the namespace is. */
+static int choose_snapshot(struct config *c, struct str path)
+{
+    struct config_adapters *a = &c->adapters;
+    if (a->catalog != CATALOG_redis || str_is(path, "off"))
+        return 0;
+    a->catalog_snapshot = path;
+    if (path.n)
+        return resolve(&a->catalog_snapshot, c);
+    char *name = arena_cstr(c->arena, a->catalog_namespace);
+    for (char *at = name; at && *at; at++)
+        if (*at == '/' || (unsigned char)*at <= ' ')
+            *at = '_';
+    const char *file =
+        name ? arena_printf(c->arena, "%.*s/catalog-%s.snapshot", STR_ARG(a->blob_cache), name)
+             : NULL;
+    a->catalog_snapshot = str_of(file);
+    return file ? 0 : -ENOMEM;
+}
+
 static int read_adapters(struct config *c, const struct node *n, struct problems *p)
 {
     struct raw_adapters raw = { 0 };
@@ -410,7 +433,9 @@ static int read_adapters(struct config *c, const struct node *n, struct problems
     r = choose_catalog(c, &raw, n, p);
     if (r == 0)
         r = resolve(&a->catalog_path, c);
-    return r < 0 ? r : resolve(&a->blob_cache, c);
+    if (r == 0)
+        r = resolve(&a->blob_cache, c);
+    return r < 0 ? r : choose_snapshot(c, raw.catalog.snapshot);
 }
 
 /* "ADDR:PORT" of the policy language's first listener. */

@@ -53,6 +53,8 @@ struct config_adapters {
     struct str catalog_path; /* of a directory; resolved */
     struct str catalog_url;  /* of redis: redis://[user:password@]host:port/db, rediss:// for TLS */
     struct str catalog_namespace;
+    struct str
+        catalog_snapshot;  /* file of the catalog's last state; resolved; empty: none is kept */
     struct str blob_cache; /* folder of the content-addressed blob cache; resolved */
     uint64_t blob_max_bytes;
     struct config_blobs blobs;

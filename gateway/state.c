@@ -182,6 +182,7 @@ const char *core_differs(const struct core *c, const struct config *other)
     if (a->catalog != b->catalog || !str_eq(a->catalog_path, b->catalog_path) ||
         !str_eq(a->catalog_url, b->catalog_url) ||
         !str_eq(a->catalog_namespace, b->catalog_namespace) ||
+        !str_eq(a->catalog_snapshot, b->catalog_snapshot) ||
         !str_eq(a->blob_cache, b->blob_cache) || a->blob_max_bytes != b->blob_max_bytes ||
         a->max_bytes != b->max_bytes || a->max_loads != b->max_loads)
         return "adapters";

@@ -100,6 +100,30 @@ static void the_environment_chooses_redis(void **state)
     assert_true(str_is(c->adapters.catalog_url, "redis://127.0.0.1:1/0"));
 }
 
+static void a_snapshot_is_kept_of_redis(void **state)
+{
+    static const struct {
+        const char *text, *path;
+    } rows[] = {
+        { "adapters: {catalog: {url: 'redis://h/0', type: redis}, blobs: {cache: /c}}\n",
+          "/c/catalog-rootstock.snapshot" },
+        { "adapters: {catalog: {url: 'redis://h/0', type: redis, namespace: 'a/b c'},"
+          " blobs: {cache: cache}}\n",
+          "conf/cache/catalog-a_b_c.snapshot" },
+        { "adapters: {catalog: {url: 'redis://h/0', type: redis, snapshot: mine}}\n", "conf/mine" },
+        { "adapters: {catalog: {url: 'redis://h/0', type: redis, snapshot: off}}\n", "" },
+        { "adapters: {catalog: {type: directory, path: x}}\n", "" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(problems_freep) struct problems *p = problems_new();
+        CLEANUP(config_unrefp) struct config *c = parse(rows[i].text, p);
+        assert_non_null(c);
+        struct str path = c->adapters.catalog_snapshot;
+        assert_true(str_is(path, rows[i].path));
+    }
+}
+
 static void mistakes_are_refused_with_their_place(void **state)
 {
     static const struct {
@@ -212,6 +236,7 @@ int main(void)
         cmocka_unit_test(an_encoder_is_named_by_its_file_or_by_a_name),
         cmocka_unit_test(the_policy_language_names_the_listener),
         cmocka_unit_test(the_environment_chooses_redis),
+        cmocka_unit_test(a_snapshot_is_kept_of_redis),
         cmocka_unit_test(mistakes_are_refused_with_their_place),
         cmocka_unit_test(all_sections_report_though_one_is_wrong),
         cmocka_unit_test(the_printed_reference_is_itself_a_configuration),
