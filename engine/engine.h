@@ -81,7 +81,9 @@ struct engine_spec {
     uint32_t choice;                    /* 0 … n−1: gives each choice its own random stream */
     const struct lora
         *lora; /* NULL: the bare base. Must outlive the job: keep its lease until done */
-    const struct sha256 *lora_digest; /* keys the KV cache; NULL with no lora */
+    const struct sha256 *lora_digest; /* keys the KV cache; NULL with no lora, or for one that
+                                         shares no computed state with any other job */
+    const float *lora_scale;          /* multiplies the adapter's part, 0: none of it; NULL: 1 */
     bool want_tokens;                 /* token ids with every text event */
     uint64_t deadline_ms;             /* monotonic; CLOCK_NEVER */
     engine_event_fn on_event;

@@ -263,9 +263,10 @@ static bool may_begin(struct coordinator *c, struct job *j)
     (void)slots_best(&c->slots, &j->key, j->prompt, j->n_prompt - 1, c->o.slots, &now);
     for (uint32_t i = 0; c->running[i] != j; i++) {
         const struct job *other = c->running[i];
-        if (other->n_computed >= other->n_prompt || !cache_key_eq(&other->key, &j->key))
+        if (other->n_computed >= other->n_prompt)
             continue;
         uint32_t n = slots_common(other->prompt, other->n_prompt, j->prompt, j->n_prompt - 1);
+        n = cache_key_common(&other->key, &j->key, n);
         future = n > future ? n : future;
     }
     if (future > now && future - now >= j->n_prompt - future)
@@ -279,12 +280,14 @@ static bool may_begin(struct coordinator *c, struct job *j)
 
 static void add_row(struct coordinator *c, struct job *j, int32_t token, bool logits)
 {
+    uint32_t position = j->n_computed + j->n_step;
     c->rows[c->n_rows++] = (struct step_row){
         .token = token,
-        .position = j->n_computed + j->n_step,
+        .position = position,
         .slot = j->slot,
         .logits = logits,
-        .lora = j->lora,
+        .lora = position >= j->key.from ? j->lora : NULL,
+        .scale = j->key.scale,
     };
     j->n_step++;
     if (logits)

@@ -34,6 +34,7 @@ struct local_engine {
     size_t n_eog;
     uint32_t vocab; /* ids that can be chosen and given */
     uint32_t context;
+    enum cache_type cache;
     _Atomic uint64_t base_id; /* 0: not asked for yet */
 };
 
@@ -101,6 +102,8 @@ static int submit(struct local_engine *l, struct engine_job **ret, const struct 
         .tokenizer = l->tokenizer,
         .vocab = l->vocab,
         .context = l->context,
+        .base = engine_local_base_id(&l->base),
+        .cache = l->cache,
         .eog = l->eog,
         .n_eog = l->n_eog,
         .format = format,
@@ -380,6 +383,7 @@ static int start(struct local_engine *l, const struct config_model *m, struct fa
         .threads = at_most(m->threads, 1024),
         .cache = (enum cache_type)m->cache_type,
     };
+    l->cache = options.cache;
     int r = l->model ? start_decoding(l, m, &options, reterr) : 0;
     struct embedder_options embedding = {
         .tokenizer = l->tokenizer,

@@ -63,11 +63,12 @@ static void shrink_part(void *arg, uint32_t part, uint32_t member)
                         .n = g->n,
                         .scratch = scratch_of(s, member) };
     p->a_kernel->dot(&m, 0, p->rank);
+    float scale = p->scale * g->scale;
     for (uint32_t r = 0; r < g->n; r++) {
         if (p->f16)
             s->model->kernels->round_f16(m.y[r], m.y[r], p->rank);
-        for (uint32_t k = 0; p->scale != 1 && k < p->rank; k++)
-            m.y[r][k] *= p->scale;
+        for (uint32_t k = 0; scale != 1 && k < p->rank; k++)
+            m.y[r][k] *= scale;
     }
 }
 

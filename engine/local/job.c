@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/metrics.h"
+#include "engine/local/lora.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -73,13 +74,35 @@ static int check_length(const struct job_context *c, const struct chat_request *
         c->context, n);
 }
 
-static struct cache_key key_of(const struct engine_spec *spec)
+static int check_scale(const struct engine_spec *spec, struct fail *reterr)
 {
-    if (!spec->lora)
-        return (struct cache_key){ .kind = CACHE_KEY_base };
-    if (!spec->lora_digest)
-        return (struct cache_key){ .kind = CACHE_KEY_private };
-    return (struct cache_key){ .kind = CACHE_KEY_adapter, .digest = *spec->lora_digest };
+    float scale = spec->lora && spec->lora_scale ? *spec->lora_scale : 1;
+    if (!isfinite(scale))
+        return fail_param(reterr, FAIL_invalid_request, "scale",
+                          "the adapter's scale is not a finite number");
+    if (scale != 0 && scale != 1 && !lora_scales(spec->lora))
+        return fail_param(reterr, FAIL_invalid_request, "scale",
+                          "the adapter has magnitudes (DoRA) or biases of its own, which a scale "
+                          "does not change in proportion; use 1, or 0 for the base");
+    return 0;
+}
+
+/* A scale of 0, or an adapter that nothing in the prompt switches on, is the base: its rows are
+ * computed as the base's are, so they may share its key. */
+static struct cache_key key_of(const struct job_context *c, const struct engine_spec *spec,
+                               const struct token_list *ids)
+{
+    struct cache_key key = { .type = c->cache, .base = c->base, .from = CACHE_NEVER };
+    float scale = spec->lora_scale ? *spec->lora_scale : 1;
+    uint32_t from = spec->lora && scale != 0 ? lora_from(spec->lora, ids->ids, ids->n) : LORA_NEVER;
+    if (from == LORA_NEVER)
+        return key;
+    key.kind = spec->lora_digest ? CACHE_KEY_adapter : CACHE_KEY_private;
+    key.from = from;
+    key.scale = scale;
+    if (spec->lora_digest)
+        key.digest = *spec->lora_digest;
+    return key;
 }
 
 static bool begins_text(const struct tokenizer *t, const int32_t *ids, size_t n)
@@ -156,6 +179,8 @@ int job_new(struct job **ret, const struct job_context *c, const struct engine_s
     const struct chat_request *request = spec->request;
     int r = check_length(c, request, ids->n, reterr);
     if (r == 0)
+        r = check_scale(spec, reterr);
+    if (r == 0)
         r = check_bias(c, &request->sampling, reterr);
     if (r == 0)
         r = check_stop_ids(c, request, reterr);
@@ -175,7 +200,7 @@ int job_new(struct job **ret, const struct job_context *c, const struct engine_s
         .n_max = asked && asked < room ? asked : room,
         .vocab = c->vocab,
         .lora = spec->lora,
-        .key = key_of(spec),
+        .key = key_of(c, spec, ids),
         .sampling = request->sampling,
         .choice = spec->choice,
         .ignore_eos = request->ignore_eos,

@@ -23,7 +23,8 @@ struct job {
     int32_t *prompt;                   /* owned until the end */
     uint32_t n_prompt, n_max;          /* tokens; at least 1 */
     uint32_t vocab;
-    const struct lora *lora; /* borrowed; NULL from the final event on */
+    const struct lora
+        *lora; /* borrowed; NULL from the final event on. Of positions from key.from */
     struct cache_key key;
     struct sampling sampling; /* `bias` is our own copy, owned until the end */
     uint32_t choice;
@@ -62,7 +63,9 @@ struct job_context {
     const struct engine_ops *ops;
     const struct tokenizer *tokenizer;
     uint32_t vocab, context;
-    const int32_t *eog; /* the model's end tokens; copied */
+    uint64_t base;         /* identity of the model's weights … */
+    enum cache_type cache; /* … and how their keys and values are kept: parts of the cache's key */
+    const int32_t *eog;    /* the model's end tokens; copied */
     size_t n_eog;
     const struct tool_format *format; /* of a chat answer; borrowed; NULL: all is text */
     bool opened;                      /* the prompt ends inside a reasoning block */

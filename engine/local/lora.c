@@ -321,6 +321,25 @@ struct lora *lora_free(struct lora *l)
     return NULL;
 }
 
+bool lora_scales(const struct lora *l)
+{
+    for (size_t i = 0; i < (size_t)l->layers * LORA_TARGETS; i++)
+        if (l->pairs[i].gain || l->pairs[i].bias)
+            return false;
+    return true;
+}
+
+uint32_t lora_from(const struct lora *l, const int32_t *ids, size_t n)
+{
+    if (!l->invocation)
+        return 0;
+    size_t bytes = l->n_invocation * sizeof(*ids);
+    for (size_t left = n < l->n_invocation ? 0 : n - l->n_invocation + 1; left > 0; left--)
+        if (memcmp(ids + left - 1, l->invocation, bytes) == 0)
+            return (uint32_t)(left - 1);
+    return LORA_NEVER;
+}
+
 /* ---- loading ---- */
 
 /* The only .gguf of a folder. */

@@ -107,6 +107,18 @@ int lora_synthetic_of(struct lora **ret, const struct model *m, uint32_t rank, u
 int lora_synthetic(struct lora **ret, const struct model *m, uint32_t rank,
                    uint64_t seed) MUST_USE; /* in F32 */
 
+#define LORA_NEVER UINT32_MAX
+
+/*
+ * The first position of a prompt that the adapter has a part in: 0, or, of an activated one (aLoRA:
+ * Greenewald et al. 2025), where its invocation last begins in the n ids; LORA_NEVER without one,
+ * and then the base answers, as in PEFT and vLLM.
+ */
+uint32_t lora_from(const struct lora *l, const int32_t *ids, size_t n);
+/* Whether a factor on A x is all that a scale changes: not where gains (DoRA) or biases of its own
+ * go with it. */
+bool lora_scales(const struct lora *l);
+
 static inline const struct lora_pair *lora_pair(const struct lora *l, uint32_t layer,
                                                 enum lora_target t)
 {

@@ -53,6 +53,7 @@ struct step_row {
     uint32_t slot;
     bool logits;             /* wanted for this row */
     const struct lora *lora; /* NULL: the bare base */
+    float scale;             /* multiplies the adapter's part; 0: 1 */
 };
 
 int stepper_new(struct stepper **ret, const struct model *m, const struct stepper_options *o,

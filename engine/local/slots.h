@@ -8,10 +8,22 @@
 #pragma once
 
 #include "base/sha256.h"
+#include "config/config.h"
 
+#define CACHE_NEVER UINT32_MAX /* the adapter has no part in it */
+
+/*
+ * All that a position's keys and values depend on beside the ids up to it. An adapter that is
+ * switched on within the prompt (aLoRA: Greenewald et al. 2025) leaves the positions before `from`
+ * as the base computes them, so they are as good for the base and for every other adapter.
+ */
 struct cache_key {
     enum { CACHE_KEY_base, CACHE_KEY_adapter, CACHE_KEY_private } kind; /* private equals none */
-    struct sha256 digest;                                               /* of an adapter */
+    enum cache_type type; /* how keys and values are stored */
+    uint64_t base;        /* of the base model's weights */
+    struct sha256 digest; /* of the adapter's revision, or of a mixture; zeros of the base */
+    uint32_t from;        /* first position that the adapter computes; CACHE_NEVER of the base */
+    float scale;          /* that the adapter is applied with; 0 of the base */
 };
 
 struct slot {
@@ -32,7 +44,9 @@ struct slots {
 int slots_init(struct slots *s, uint32_t n, uint32_t context) MUST_USE;
 void slots_done(struct slots *s);
 
-bool cache_key_eq(const struct cache_key *a, const struct cache_key *b);
+/* Of the first n positions, computed from equal ids under one key and the other: how many are the
+ * same numbers. */
+uint32_t cache_key_common(const struct cache_key *a, const struct cache_key *b, uint32_t n);
 uint32_t slots_common(const int32_t *a, uint32_t n_a, const int32_t *b, uint32_t n_b);
 
 /* The slot (busy or free) other than `except` with the longest prefix of ids under the key;

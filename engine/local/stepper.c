@@ -120,12 +120,13 @@ static bool row_fits(const struct stepper *s, const struct step_row *r)
            (!r->lora || r->lora->layers == s->model->shape.layers);
 }
 
-static uint32_t group_for(struct stepper *s, const struct lora *lora)
+static uint32_t group_for(struct stepper *s, const struct step_row *r)
 {
+    float scale = r->lora && r->scale != 0 ? r->scale : 1;
     for (uint32_t g = 0; g < s->n_groups; g++)
-        if (s->groups[g].lora == lora)
+        if (s->groups[g].lora == r->lora && s->groups[g].scale == scale)
             return g;
-    s->groups[s->n_groups] = (struct step_group){ .lora = lora };
+    s->groups[s->n_groups] = (struct step_group){ .lora = r->lora, .scale = scale };
     return s->n_groups++;
 }
 
@@ -134,7 +135,7 @@ static void sort_rows(struct stepper *s, const struct step_row *rows)
 {
     s->n_groups = 0;
     for (uint32_t i = 0; i < s->n; i++) {
-        s->group_of[i] = group_for(s, rows[i].lora);
+        s->group_of[i] = group_for(s, &rows[i]);
         s->groups[s->group_of[i]].n++;
     }
     for (uint32_t g = 1; g < s->n_groups; g++)

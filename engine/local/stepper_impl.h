@@ -13,8 +13,9 @@ struct step_entry { /* a row of the running step, in the order of its adapter */
     uint32_t position, slot;
 };
 
-struct step_group { /* rows that share an adapter stand together */
+struct step_group { /* rows that share an adapter and its scale stand together */
     const struct lora *lora;
+    float scale;
     uint32_t first, n;
 };
 

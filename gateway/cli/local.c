@@ -197,6 +197,7 @@ struct seat {              /* a slot of the stepper and who sits there */
     struct constraint *constraint; /* NULL: free text */
     size_t done;                   /* positions in the cache */
     size_t rows;                   /* of the running step */
+    size_t adapted;                /* first position that the job's adapter has a part in */
 };
 
 struct batch {
@@ -273,6 +274,7 @@ static int seat_jobs(struct batch *b)
             return r;
         s->job = j;
         s->done = 0;
+        s->adapted = j->lora ? lora_from(j->lora, j->prompt.ids, j->prompt.n) : 0;
     }
     return 0;
 }
@@ -293,7 +295,8 @@ static size_t plan_rows(struct batch *b)
             for (size_t k = 0; k < s->rows; k++, n++) {
                 size_t at = s->done + k;
                 b->rows[n] = (struct step_row){ token_at(s->job, at), (uint32_t)at, i,
-                                                at + 1 == tokens_of(s->job), s->job->lora };
+                                                at + 1 == tokens_of(s->job),
+                                                at >= s->adapted ? s->job->lora : NULL };
             }
         }
     return n;

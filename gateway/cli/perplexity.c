@@ -49,10 +49,12 @@ static int score_window(struct stepper *s, const struct model *m, const struct w
 {
     struct step_row rows[ROWS];
     uint32_t vocab = model_shape(m)->vocab;
+    size_t from = w->lora ? lora_from(w->lora, w->ids, w->n) : 0; /* where it has a part */
     for (size_t at = 0; at + 1 < w->n; at += ROWS) {
         size_t n = w->n - 1 - at < ROWS ? w->n - 1 - at : ROWS;
         for (size_t i = 0; i < n; i++)
-            rows[i] = (struct step_row){ w->ids[at + i], (uint32_t)(at + i), 0, true, w->lora };
+            rows[i] = (struct step_row){ w->ids[at + i], (uint32_t)(at + i), 0, true,
+                                         at + i >= from ? w->lora : NULL };
         const float *logits;
         int r = stepper_run(s, rows, n, &logits);
         if (r < 0)

@@ -1,6 +1,7 @@
 #include "tests/support/test.h"
 
 #include <jansson.h>
+#include <math.h>
 
 #include "tests/unit/engine/engine_models.h"
 
@@ -245,6 +246,60 @@ static void prefixes_are_reused_under_the_same_weights_only(void **state)
         record_done(&r[i]);
 }
 
+/* Each scale is a key of its own; 0 is the base. */
+static void a_scale_is_part_of_what_is_reused(void **state)
+{
+    if (n_adapters < 1)
+        skip();
+    static const float scales[] = { 1, 0.5f, 1, 0.5f, 0, 0.5f };
+    static const int twin[] = { -1, -1, 0, 1, -1, 1 }; /* whose content it finds */
+    CLEANUP(engine_freep) struct engine *e = open_engine((struct fixture_options){ .slots = 4 });
+    struct fixture_adapter a = fixture_adapter(e, adapter_paths[0]);
+    static struct record r[ARRAY_LEN(scales)], base;
+    uint32_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(scales); i++) {
+        struct chat_request request = fixture_prompt(prompts[3], 8);
+        request.ignore_eos = true;
+        record_init(&r[i]);
+        struct engine_spec spec = fixture_spec(&request, &a, &r[i]);
+        spec.lora_scale = &scales[i];
+        fixture_run(e, &spec);
+        n = r[i].usage.prompt_tokens;
+        assert_int_equal(r[i].usage.cached_tokens, twin[i] < 0 ? 0 : n - 1);
+        if (twin[i] >= 0)
+            assert_same(&r[i], &r[twin[i]]);
+    }
+    assert_string_not_equal(record_text(&r[0]), record_text(&r[1]));
+    assert_int_equal(cached_of(e, prompts[3], NULL, &base), n - 1); /* what scale 0 left */
+    assert_same(&base, &r[4]);
+    (void)engine_local_lora_free(a.lora);
+    for (size_t i = 0; i < ARRAY_LEN(scales); i++)
+        record_done(&r[i]);
+    record_done(&base);
+}
+
+static void a_scale_that_is_no_number_is_refused(void **state)
+{
+    if (n_adapters < 1)
+        skip();
+    CLEANUP(engine_freep) struct engine *e = open_engine(DEFAULTS);
+    struct fixture_adapter a = fixture_adapter(e, adapter_paths[0]);
+    static struct record r;
+    record_init(&r);
+    struct chat_request request = fixture_prompt(prompts[0], 4);
+    struct engine_spec spec = fixture_spec(&request, &a, &r);
+    static const float scales[] = { NAN, INFINITY, -INFINITY };
+    for (size_t i = 0; i < ARRAY_LEN(scales); i++) {
+        struct engine_job *job = NULL;
+        struct fail f = { 0 };
+        spec.lora_scale = &scales[i];
+        assert_int_equal(engine_submit(e, &job, &spec, &f), FAILED);
+        assert_int_equal(f.code, FAIL_invalid_request);
+    }
+    (void)engine_local_lora_free(a.lora);
+    record_done(&r);
+}
+
 static void an_adapter_may_go_after_the_final_event(void **state)
 {
     if (n_adapters < 1)
@@ -270,6 +325,8 @@ int main(void)
         cmocka_unit_test(adapters_change_the_answer),
         cmocka_unit_test(a_seed_gives_the_same_text_and_each_choice_its_own),
         cmocka_unit_test(prefixes_are_reused_under_the_same_weights_only),
+        cmocka_unit_test(a_scale_is_part_of_what_is_reused),
+        cmocka_unit_test(a_scale_that_is_no_number_is_refused),
         cmocka_unit_test(an_adapter_may_go_after_the_final_event),
     };
     test_begin();
