@@ -85,21 +85,31 @@ static void shrink(struct linear_job *j)
         run_parts(s, shrink_part, j, s->n_groups * j->n_linears, work);
 }
 
-/* y += B t for `width` outputs from `o` on; at most MIX_WIDTH, and o at the begin of a block of B.
- */
-static void expand_some(const struct lora_pair *p, float *y, const float *t, uint32_t o,
-                        uint32_t width, float *scratch)
+/* y += B t for outputs from `o` on: at most MIX_WIDTH, within one block where o is within one. */
+static void expand_turned(const struct lora_pair *p, float *y, const float *t, uint32_t o,
+                          uint32_t width)
 {
-    if (!p->rows) {
-        const struct tensor_layout *block = tensor_layout(p->b_kernel->type);
-        struct mix m = { .t = t,
-                         .rows = (const uint8_t *)p->b + o / block->block * block->block_bytes,
-                         .row_stride = p->b_stride,
-                         .n = p->rank,
-                         .width = width };
+    const struct tensor_layout *block = tensor_layout(p->b_kernel->type);
+    uint32_t lead = o % block->block;
+    struct mix m = { .t = t,
+                     .rows =
+                         (const uint8_t *)p->b + (size_t)(o / block->block) * block->block_bytes,
+                     .row_stride = p->b_stride,
+                     .n = p->rank,
+                     .width = lead + width };
+    if (!lead) {
         p->b_kernel->mix(y, &m);
         return;
     }
+    float sums[MIX_WIDTH] = { 0 }; /* the halves of a fused linear meet within a block */
+    p->b_kernel->mix(sums, &m);
+    for (uint32_t k = 0; k < width; k++)
+        y[k] += sums[lead + k];
+}
+
+static void expand_rows(const struct lora_pair *p, float *y, const float *t, uint32_t o,
+                        uint32_t width, float *scratch)
+{
     float sums[MIX_WIDTH], *to = sums;
     const void *x = t;
     struct matmul m = {
@@ -110,16 +120,26 @@ static void expand_some(const struct lora_pair *p, float *y, const float *t, uin
         y[k] += sums[k];
 }
 
-/* y += B (A x) for the rows of a group, outputs [begin, end) of linear i. */
+struct linear_part { /* of the outputs of a linear, and who computes it */
+    uint32_t begin, end, member;
+};
+
+/* y += B (A x) for the rows of a group. */
 static void expand(const struct linear_job *j, uint32_t i, const struct step_group *g,
-                   const struct lora_pair *p, const uint32_t part[static 3])
+                   const struct lora_pair *p, struct linear_part part)
 {
-    uint32_t begin = part[0], end = part[1];
-    float *scratch = scratch_of(j->s, part[2]);
-    for (uint32_t o = begin; o < end; o += MIX_WIDTH)
-        for (uint32_t r = g->first; r < g->first + g->n; r++)
-            expand_some(p, j->y[i]->at[r] + o, j->s->low[i].at[r], o,
-                        end - o < MIX_WIDTH ? end - o : MIX_WIDTH, scratch);
+    float *scratch = scratch_of(j->s, part.member);
+    uint32_t block = tensor_layout(p->b_kernel->type)->block, width;
+    for (uint32_t o = part.begin; o < part.end; o += width) {
+        width = o % block ? block - o % block : MIX_WIDTH;
+        width = part.end - o < width ? part.end - o : width;
+        for (uint32_t r = g->first; r < g->first + g->n; r++) {
+            if (p->rows)
+                expand_rows(p, j->y[i]->at[r] + o, j->s->low[i].at[r], o, width, scratch);
+            else
+                expand_turned(p, j->y[i]->at[r] + o, j->s->low[i].at[r], o, width);
+        }
+    }
 }
 
 static void add_bias(float *y, const float *bias, uint32_t begin, uint32_t end)
@@ -130,7 +150,7 @@ static void add_bias(float *y, const float *bias, uint32_t begin, uint32_t end)
 
 /* What the adapter and the bias do to the products of a group's rows. */
 static void finish_group(const struct linear_job *j, uint32_t i, const struct step_group *g,
-                         const uint32_t part[static 3])
+                         struct linear_part part)
 {
     const struct lora_pair *p = g->lora ? lora_pair(g->lora, j->layer, j->targets[i]) : NULL;
     const float *bias = model_linear(j->s->model, j->layer, j->targets[i])->bias;
@@ -139,11 +159,11 @@ static void finish_group(const struct linear_job *j, uint32_t i, const struct st
     if (p && p->gain) { /* of W x and of B A x, not of the bias */
         expand(j, i, g, p, part);
         for (uint32_t r = g->first; r < g->first + g->n; r++)
-            for (uint32_t o = part[0]; o < part[1]; o++)
+            for (uint32_t o = part.begin; o < part.end; o++)
                 j->y[i]->at[r][o] *= p->gain[o];
     }
     for (uint32_t r = g->first; bias && r < g->first + g->n; r++)
-        add_bias(j->y[i]->at[r], bias, part[0], part[1]);
+        add_bias(j->y[i]->at[r], bias, part.begin, part.end);
     if (p && p->rank && !p->gain)
         expand(j, i, g, p, part);
 }
@@ -162,7 +182,7 @@ static void one_linear(const struct linear_job *j, uint32_t i, uint32_t begin, u
                         .scratch = scratch_of(s, member) };
     l->w.kernel->matmul(&m, begin, end);
     for (uint32_t g = 0; g < s->n_groups; g++)
-        finish_group(j, i, &s->groups[g], (const uint32_t[]){ begin, end, member });
+        finish_group(j, i, &s->groups[g], (struct linear_part){ begin, end, member });
 }
 
 static void activate_silu(float *gate, const float *up, uint32_t n)

@@ -138,7 +138,9 @@ int lora_from_gguf(const struct model *m, const struct gguf *adapter, float extr
     if (r)
         return r;
     for (size_t i = 0; i < (size_t)m->shape.layers * LORA_TARGETS; i++) {
-        uint64_t rank = d.pairs[i].parts[LORA_part_a].rows;
+        const struct lora_matrix *a = &d.pairs[i].parts[LORA_part_a];
+        uint64_t rank = a->rows;
+        d.pairs[i].f16 = a->type == TENSOR_F16 && d.pairs[i].parts[LORA_part_b].type == TENSOR_F16;
         if (rank) /* alpha 0 means "unscaled" in this format */
             d.pairs[i].scale = alpha != 0 ? alpha / (double)rank : 1;
     }

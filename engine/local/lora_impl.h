@@ -27,7 +27,7 @@ struct lora_draft_pair {
     struct lora_matrix parts[LORA_PARTS]; /* vectors are one row */
     double scale;
     bool permute; /* rows of outputs are in Hugging Face's order, the base's are not */
-    bool f16;     /* multiplied as F16, whatever the parts' types are now */
+    bool f16;     /* x and A x are rounded to F16, as llama.cpp does for F16 files */
 };
 
 struct lora_draft {

@@ -133,11 +133,10 @@ static void describe(struct module *to, const struct lora_draft_pair *p, enum lo
     if (!a->name.p)
         return;
     struct lora_form form_a = lora_form_a(a, packing), form_b = lora_form_b(b, packing);
-    bool f16 = p->f16 || (a->type == TENSOR_F16 && b->type == TENSOR_F16);
     to->rank = (uint32_t)a->rows;
     to->a_type = form_a.type;
     to->b_type = form_b.type;
-    to->flags = (f16 ? MODULE_f16 : 0) | (form_b.rows ? MODULE_rows : 0);
+    to->flags = (p->f16 ? MODULE_f16 : 0) | (form_b.rows ? MODULE_rows : 0);
 }
 
 /* Relative to the layer's begin; *at is the layer's end so far. */

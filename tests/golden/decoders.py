@@ -343,4 +343,5 @@ def main():
         make(folder, name, CASES[name])
 
 
-main()
+if __name__ == "__main__":
+    main()

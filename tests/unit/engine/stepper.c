@@ -69,6 +69,8 @@ static void chunks_and_threads_do_not_change_a_bit(void **state)
     }
 }
 
+static const uint32_t lora_types[] = { TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0 };
+
 /* Five sequences on three adapters and the base, out of step with each other. */
 static void a_mixed_batch_equals_each_sequence_alone(void **state)
 {
@@ -79,8 +81,11 @@ static void a_mixed_batch_equals_each_sequence_alone(void **state)
             &t, (struct tiny_options){
                     .arch = archs[i / 2], .type = i % 2 ? TENSOR_F16 : TENSOR_F32, .seed = i });
         struct lora *loras[3];
-        for (uint64_t k = 0; k < 3; k++)
-            assert_int_equal(lora_synthetic(&loras[k], m, 3 + 5 * (uint32_t)k, k), 0);
+        for (uint64_t k = 0; k < 3; k++) {
+            uint32_t type = lora_types[(i + k) % ARRAY_LEN(lora_types)];
+            uint32_t rank = type == TENSOR_Q8_0 ? 32 : 3 + 5 * (uint32_t)k;
+            assert_int_equal(lora_synthetic_of(&loras[k], m, rank, type, k), 0);
+        }
         const struct lora *of[SEQUENCES] = { loras[0], NULL, loras[2], loras[0], loras[1] };
         for (size_t q = 0; q < SEQUENCES; q++)
             run_alone(m, CACHE_f16, q, of[q], 4, 1, alone[q]);
