@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "adapters/catalog.h"
+#include "adapters/upkeep.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -36,6 +37,8 @@ struct pin {                  /* a configured name that stays resident */
 struct adapters {
     struct page *page;
     struct catalog *catalog;
+    struct blobs *files;         /* the catalog's, or `own_files` */
+    struct blobs *own_files;     /* of a catalog that keeps its files itself: a cache, no store */
     struct residents *residency; /* NULL without a loader */
     struct queue *asks;          /* of struct ask */
     pthread_t asker;
@@ -354,6 +357,16 @@ static int open_catalog(struct adapters *a, const struct config_adapters *c, boo
     return catalog_directory_open(&a->catalog, c, a->page, reterr);
 }
 
+static int open_files(struct adapters *a, const struct config_adapters *c, struct fail *reterr)
+{
+    struct config_adapters no_store = *c;
+    no_store.blobs.stores.n = 0;
+    int k = a->catalog->ops->blobs ? 0 : blobs_open(&a->own_files, &no_store, NULL, reterr);
+    if (k == 0)
+        a->files = a->own_files ? a->own_files : a->catalog->ops->blobs(a->catalog);
+    return k;
+}
+
 int adapters_open(struct adapters **ret, const struct config *c,
                   const struct adapter_loader *loader, struct fail *reterr)
 {
@@ -367,6 +380,8 @@ int adapters_open(struct adapters **ret, const struct config *c,
         k = page_new(&a->page);
     if (k == 0)
         k = open_catalog(a, &c->adapters, loader != NULL, reterr);
+    if (k == 0)
+        k = open_files(a, &c->adapters, reterr);
     if (k == 0 && loader)
         k = start_residency(a, &c->adapters, loader);
     if (k != 0)
@@ -392,6 +407,7 @@ struct adapters *adapters_close(struct adapters *a)
     (void)queue_free(a->asks);
     if (a->catalog)
         (void)a->catalog->ops->free(a->catalog);
+    (void)blobs_free(a->own_files);
     (void)page_free(a->page);
     free(a->pins);
     (void)pthread_cond_destroy(&a->pinned);
@@ -587,6 +603,27 @@ int adapters_rollback(struct adapters *a, struct str base, struct str adapter, s
         base, adapter, alias.n ? alias : STR(ALIAS_PROD), STR_NULL, STR_NULL, who, .rollback = true
     };
     return move(a, &m, ret, reterr);
+}
+
+/* ---- files ---- */
+
+int adapters_pull(struct adapters *a, const struct adapter_pull *pull, struct adapter_revision *ret,
+                  struct fail *reterr)
+{
+    int k = resolve(a, &pull->name, /* ordinals= */ true, ret, reterr);
+    return k == 0 ? upkeep_pull(a->catalog, a->files, pull, ret, reterr) : k;
+}
+
+int adapters_gc(struct adapters *a, const struct adapter_gc *gc, struct adapter_gc_report *ret,
+                struct fail *reterr)
+{
+    return upkeep_gc(a->catalog, a->files, gc, ret, reterr);
+}
+
+int adapters_verify(struct adapters *a, const struct adapter_verify *verify,
+                    struct adapter_verify_report *ret, struct fail *reterr)
+{
+    return upkeep_verify(a->catalog, a->files, verify, ret, reterr);
 }
 
 void adapters_state(struct adapters *a, struct adapters_state *ret)

@@ -115,8 +115,11 @@ int blob_writer_resume(struct blob_writer **ret, struct blob_cache *c, const str
     w->download = true;
     sha256_hex(hex, digest);
     (void)snprintf(name, sizeof(name), "part/%s", hex);
-    if ((r = blob_name_in(c->folder, w->path, name)) < 0 || (r = open_part(w)) < 0 ||
-        (r = hash_part(w)) < 0)
+    if ((r = blob_name_in(c->folder, w->path, name)) < 0 || (r = open_part(w)) < 0) {
+        w->path[0] = '\0'; /* not ours */
+        return r;
+    }
+    if ((r = hash_part(w)) < 0)
         return r;
     *ret = TAKE(w);
     return 0;
