@@ -316,6 +316,67 @@ static void a_list_is_read_in_pages(void **state)
     assert_null(page_free(p));
 }
 
+/* Names that come between lists are merged into the order, and what went is not listed. */
+static void a_list_follows_what_comes_and_goes(void **state)
+{
+    enum { ROUNDS = 60, A_ROUND = 97 };
+    uint64_t seed = 8;
+    struct page *p;
+    struct head **list;
+    char name[64];
+    size_t n, there = 0;
+    (void)state;
+    assert_int_equal(page_new(&p), 0);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        for (unsigned i = 0; i < A_ROUND; i++) {
+            uint64_t x = test_random(&seed);
+            (void)snprintf(name, sizeof(name), "%s%llx", x % 3 ? "" : "acme/",
+                           (unsigned long long)(x >> 40));
+            size_t before = page_len(p);
+            assert_int_equal(page_put(p, named(x % 2 ? "demo" : "other", name, 1)), 0);
+            there += page_len(p) - before;
+        }
+        if (round == ROUNDS / 2) { /* most of them go */
+            assert_int_equal(page_list(p, STR(""), 0, &list, &n), 0);
+            for (size_t i = 0; i < n; i++)
+                if (i % 5) {
+                    page_remove(p, list[i]->base, list[i]->adapter);
+                    there--;
+                }
+            page_list_free(list, n);
+        }
+        assert_int_equal(page_list(p, STR(""), 0, &list, &n), 0);
+        assert_int_equal(n, there);
+        for (size_t i = 1; i < n; i++)
+            assert_true(by_name(&(struct row){ list[i - 1]->adapter.p, list[i - 1]->base.p },
+                                &(struct row){ list[i]->adapter.p, list[i]->base.p }) < 0);
+        page_list_free(list, n);
+    }
+    assert_null(page_free(p));
+}
+
+static void many_bases_have_numbers_of_their_own(void **state)
+{
+    enum { MANY = 3000 };
+    struct page *p;
+    char name[64];
+    (void)state;
+    assert_int_equal(page_new(&p), 0);
+    for (unsigned round = 0; round < 2; round++)
+        for (unsigned i = 0; i < MANY; i++) {
+            struct head *h = NULL;
+            (void)snprintf(name, sizeof(name), "base-%u", i);
+            if (round == 0)
+                assert_int_equal(page_put(p, named(name, "a", i + 1)), 0);
+            assert_int_equal(page_find(p, str_of(name), STR("a"), &h, NULL), 0);
+            assert_int_equal(h->epoch, i + 1);
+            assert_string_equal(h->base.p, name);
+            (void)head_unref(h);
+        }
+    assert_int_equal(page_n_bases(p), MANY);
+    assert_null(page_free(p));
+}
+
 static void memory_is_given_back(void **state)
 {
     struct page *p;
@@ -376,6 +437,8 @@ int main(void)
         cmocka_unit_test(the_page_keeps_the_newest_head_of_every_name),
         cmocka_unit_test(the_page_does_what_a_plain_table_does),
         cmocka_unit_test(a_list_is_read_in_pages),
+        cmocka_unit_test(a_list_follows_what_comes_and_goes),
+        cmocka_unit_test(many_bases_have_numbers_of_their_own),
         cmocka_unit_test(memory_is_given_back),
         cmocka_unit_test(what_the_page_cannot_hold_is_refused),
     };
