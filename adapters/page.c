@@ -8,21 +8,22 @@
 
 #include "adapters/head_codec.h"
 #include "adapters/name_order.h"
+#include "adapters/record.h"
 #include "base/metrics.h"
 #include "base/thread.h"
 
-/*
- * A record, unaligned: base u16 · length of the name - 1 u8 · marks u8 · bytes unused at its end u8
- * · length of the packed head (7 bits a byte) · name · packed head · unused.
- */
-enum { RECORD_FIXED = 5, SLACK_MAX = 255, NUMBER_BITS = 7, NUMBER_MORE = 0x80, NUMBER_MAX = 5 };
-enum { MARK_dead = 1, MARK_any_epoch = 2, MARK_unseen = 4 };
-
 #define NOTHING UINT32_MAX /* a slot without a record */
 enum { STRIPE_SHIFT = 56, SLOTS_FIRST = 8, SLOTS_MANY = 1024, SLOTS_SPARSE = 4, BYTES_FIRST = 256 };
-/* Slots are filled to 7/8, then half as many again are taken. A stripe is written anew when a
+/* Slots are filled to 3/4, then half as many again are taken. A stripe is written anew when a
  * quarter of it is dead. */
-enum { FILL = 7, FILL_OF = 8, DEAD_SHARE = 4, DEAD_LEAST = 4096, GROW_SHARE = 8 };
+enum {
+    FILL = 3,
+    FILL_OF = 4,
+    DEAD_SHARE = 4,
+    DEAD_LEAST = 4096,
+    GROW_SHARE = 8,
+    RESERVE_SHARE = 16
+};
 
 struct slot {
     uint32_t mark; /* low half of the hash: fingerprint and place */
@@ -137,62 +138,6 @@ static uint32_t after(const struct stripe *s, uint32_t i)
     return i + 1 < s->n_slots ? i + 1 : 0;
 }
 
-/* ---- records ---- */
-
-struct record {
-    unsigned char *at;
-    uint16_t base;
-    unsigned marks;
-    struct str name, packed;
-    size_t bytes; /* all of it */
-};
-
-static size_t number_bytes(size_t v)
-{
-    size_t n = 1;
-    while (v >>= NUMBER_BITS)
-        n++;
-    return n;
-}
-
-static struct record record_at(const struct stripe *s, uint32_t at)
-{
-    unsigned char *p = s->p + at;
-    struct record r = { .at = p, .marks = p[3] };
-    memcpy(&r.base, p, sizeof(r.base));
-    size_t i = RECORD_FIXED, n = 0;
-    for (unsigned shift = 0;; shift += NUMBER_BITS) {
-        n |= (size_t)(p[i] & (NUMBER_MORE - 1)) << shift;
-        if (!(p[i++] & NUMBER_MORE))
-            break;
-    }
-    r.name = (struct str){ (const char *)p + i, (size_t)p[2] + 1 };
-    r.packed = (struct str){ r.name.p + r.name.n, n };
-    r.bytes = i + r.name.n + n + p[4];
-    return r;
-}
-
-static size_t record_bytes(struct str name, struct str packed)
-{
-    return RECORD_FIXED + number_bytes(packed.n) + name.n + packed.n;
-}
-
-/* `bytes`: what there is for it, at most SLACK_MAX too many. */
-static void record_write(unsigned char *p, size_t bytes, uint16_t base, struct str name,
-                         struct str packed)
-{
-    memcpy(p, &base, sizeof(base));
-    p[2] = (unsigned char)(name.n - 1);
-    p[3] = 0;
-    p[4] = (unsigned char)(bytes - record_bytes(name, packed));
-    size_t i = RECORD_FIXED, n = packed.n;
-    for (; n >= NUMBER_MORE; n >>= NUMBER_BITS)
-        p[i++] = (unsigned char)(n | NUMBER_MORE);
-    p[i++] = (unsigned char)n;
-    memcpy(p + i, name.p, name.n);
-    memcpy(p + i + name.n, packed.p, packed.n);
-}
-
 /* ---- a stripe: the caller holds its lock ---- */
 
 /* The slot of a name, from `*at` on; base NULL: of any base. false: no more. */
@@ -204,7 +149,7 @@ static bool find_slot(const struct page *p, const struct stripe *s, uint64_t has
     for (uint32_t i = *at; s->slots[i].at != NOTHING; i = after(s, i)) {
         if (s->slots[i].mark != (uint32_t)hash)
             continue;
-        struct record r = record_at(s, s->slots[i].at);
+        struct record r = record_at(s->p, s->slots[i].at);
         if (!str_eq(r.name, name) || (base && !str_eq(interned_text(&p->bases, r.base), *base)))
             continue;
         *at = i;
@@ -258,7 +203,7 @@ static int compact(struct stripe *s)
     if (!p)
         return -ENOMEM;
     for (size_t at = 0; at < s->used;) {
-        struct record r = record_at(s, (uint32_t)at);
+        struct record r = record_at(s->p, (uint32_t)at);
         at += r.bytes;
         if (r.marks & MARK_dead)
             continue;
@@ -305,10 +250,26 @@ static int room_for_bytes(struct stripe *s, size_t bytes)
     return 0;
 }
 
+void page_reserve(struct page *p, size_t n, size_t bytes)
+{
+    size_t slots = n / PAGE_STRIPES * FILL_OF / FILL, each = bytes / PAGE_STRIPES;
+    slots += slots / RESERVE_SHARE + SLOTS_FIRST; /* stripes are not all alike */
+    each += each / RESERVE_SHARE;
+    if (slots > UINT32_MAX / 2 || each > UINT32_MAX / 2)
+        return;
+    for (unsigned i = 0; i < PAGE_STRIPES; i++) {
+        struct stripe *s = &p->stripes[i];
+        WRITING(s);
+        if (slots > s->n_slots)
+            (void)reslot(s, (uint32_t)slots);
+        (void)room_for_bytes(s, each);
+    }
+}
+
 static void bury(struct stripe *s, uint32_t at)
 {
-    struct record r = record_at(s, at);
-    r.at[3] |= MARK_dead;
+    struct record r = record_at(s->p, at);
+    r.at[RECORD_MARKS] |= MARK_dead;
     s->dead += r.bytes;
 }
 
@@ -336,7 +297,7 @@ static void remove_slot(struct page *p, struct stripe *s, uint32_t i)
 static int collect_stripe(const struct stripe *s, struct name_pile piles[static ORDERS])
 {
     for (size_t at = 0; at < s->used;) {
-        struct record r = record_at(s, (uint32_t)at);
+        struct record r = record_at(s->p, (uint32_t)at);
         at += r.bytes;
         if (!(r.marks & MARK_dead) &&
             name_pile_add(&piles[name_order_of(r.name)], r.name, r.base) < 0)
@@ -375,12 +336,12 @@ static bool outdated(const struct record *known, struct str packed)
 
 static int replace(struct stripe *s, struct slot *slot, struct str packed)
 {
-    struct record r = record_at(s, slot->at);
-    r.at[3] &= (unsigned char)~MARK_unseen;
+    struct record r = record_at(s->p, slot->at);
+    r.at[RECORD_MARKS] &= (unsigned char)~MARK_unseen;
     if (outdated(&r, packed))
         return 0;
     size_t bytes = record_bytes(r.name, packed);
-    if (bytes <= r.bytes && r.bytes - bytes <= SLACK_MAX) {
+    if (bytes <= r.bytes && r.bytes - bytes <= RECORD_SLACK) {
         char name[LIMIT_NAME]; /* the record's own may move */
         memcpy(name, r.name.p, r.name.n);
         record_write(r.at, r.bytes, r.base, (struct str){ name, r.name.n }, packed);
@@ -388,7 +349,7 @@ static int replace(struct stripe *s, struct slot *slot, struct str packed)
     }
     if (room_for_bytes(s, bytes) < 0)
         return -ENOMEM;
-    struct record old = record_at(s, slot->at); /* the stripe's bytes may have moved */
+    struct record old = record_at(s->p, slot->at); /* the stripe's bytes may have moved */
     record_write(s->p + s->used, bytes, old.base, old.name, packed);
     bury(s, slot->at);
     slot->at = (uint32_t)s->used;
@@ -411,17 +372,13 @@ static int append(struct page *p, struct stripe *s, uint64_t hash, uint16_t base
     return 0;
 }
 
-/* `packed` was checked. */
-static int put(struct page *p, struct str base, struct str adapter, struct str packed)
+/* `packed` and the name were checked. */
+static int put(struct page *p, uint16_t number, struct str adapter, struct str packed)
 {
-    uint16_t number;
-    if (adapter.n == 0 || adapter.n > LIMIT_NAME || base.n > LIMIT_NAME)
-        return -EBADMSG;
-    int r = interned_put(&p->bases, base, &number);
-    if (r < 0)
-        return r;
+    struct str base = interned_text(&p->bases, number);
     uint64_t hash = hash_of(p, adapter);
     struct stripe *s = stripe_of(p, hash);
+    int r = 0;
     {
         WRITING(s);
         uint32_t i = first_slot(s, hash);
@@ -439,10 +396,23 @@ static int put(struct page *p, struct str base, struct str adapter, struct str p
     return 0;
 }
 
+static bool is_name(struct str adapter)
+{
+    return adapter.n > 0 && adapter.n <= LIMIT_NAME;
+}
+
+int page_base_number(struct page *p, struct str base, uint16_t *ret)
+{
+    return base.n > LIMIT_NAME ? -EBADMSG : interned_put(&p->bases, base, ret);
+}
+
 int page_put_packed(struct page *p, struct str base, struct str adapter, struct str packed)
 {
-    int r = head_packed_check(packed);
-    return r == 0 ? put(p, base, adapter, packed) : r;
+    uint16_t number;
+    int r = is_name(adapter) ? head_packed_check(packed) : -EBADMSG;
+    if (r == 0)
+        r = page_base_number(p, base, &number);
+    return r == 0 ? put(p, number, adapter, packed) : r;
 }
 
 int page_put(struct page *p, struct head *h)
@@ -463,7 +433,7 @@ void page_remove_until(struct page *p, struct str base, struct str adapter, uint
         uint32_t i = first_slot(s, hash);
         if (!find_slot(p, s, hash, adapter, &base, &i))
             return;
-        struct record r = record_at(s, s->slots[i].at);
+        struct record r = record_at(s->p, s->slots[i].at);
         if (!(r.marks & MARK_any_epoch) && head_packed_epoch(r.packed) > epoch)
             return;
         remove_slot(p, s, i);
@@ -490,10 +460,10 @@ static void mark_all(struct page *p, struct page_part part, unsigned mark)
         struct stripe *s = &p->stripes[i];
         WRITING(s);
         for (size_t at = 0; at < s->used;) {
-            struct record r = record_at(s, (uint32_t)at);
+            struct record r = record_at(s->p, (uint32_t)at);
             at += r.bytes;
             if (in_part(p, &r, part))
-                r.at[3] |= (unsigned char)mark;
+                r.at[RECORD_MARKS] |= (unsigned char)mark;
         }
     }
 }
@@ -518,7 +488,7 @@ static size_t remove_unseen(struct page *p, struct stripe *s, struct page_part p
     size_t n = 0;
     WRITING(s);
     for (size_t at = 0; at < s->used;) {
-        struct record r = record_at(s, (uint32_t)at);
+        struct record r = record_at(s->p, (uint32_t)at);
         uint32_t here = (uint32_t)at;
         at += r.bytes;
         if ((r.marks & (MARK_unseen | MARK_dead)) != MARK_unseen || !in_part(p, &r, part))
@@ -564,7 +534,7 @@ int page_find(struct page *p, struct str base, struct str adapter, struct head *
         READING(s);
         uint32_t i = first_slot(s, hash);
         if (find_slot(p, s, hash, adapter, base.n ? &base : NULL, &i)) {
-            struct record r = record_at(s, s->slots[i].at);
+            struct record r = record_at(s->p, s->slots[i].at);
             int k = head_unpack(&found, interned_text(&p->bases, r.base), r.name, r.packed);
             if (k < 0)
                 return k;
@@ -708,7 +678,7 @@ void page_export(struct page *p, unsigned stripe, struct buf *to, size_t *ret_n)
     size_t n = 0;
     READING(s);
     for (size_t at = 0; at < s->used;) {
-        struct record r = record_at(s, (uint32_t)at);
+        struct record r = record_at(s->p, (uint32_t)at);
         at += r.bytes;
         if (r.marks & MARK_dead)
             continue;
@@ -719,6 +689,50 @@ void page_export(struct page *p, unsigned stripe, struct buf *to, size_t *ret_n)
         n++;
     }
     *ret_n = n;
+}
+
+static uint64_t get_le(const char *p, unsigned bytes)
+{
+    uint64_t v = 0;
+    while (bytes-- > 0)
+        v = v << 8 | (unsigned char)p[bytes];
+    return v;
+}
+
+int page_import(struct page *p, const uint16_t *numbers, size_t n_numbers, struct str records,
+                bool enter, size_t *ret_n)
+{
+    enum { FIXED = 2 * sizeof(uint16_t) + sizeof(uint32_t) };
+    size_t n = 0;
+    for (; records.n >= FIXED; n++) {
+        uint64_t base = get_le(records.p, sizeof(uint16_t));
+        uint64_t n_name = get_le(records.p + sizeof(uint16_t), sizeof(uint16_t));
+        uint64_t n_packed = get_le(records.p + 2 * sizeof(uint16_t), sizeof(uint32_t));
+        records = str_sub(records, FIXED);
+        if (base >= n_numbers || n_name + n_packed > records.n)
+            return -EBADMSG;
+        struct str name = str_head(records, (size_t)n_name);
+        struct str packed = str_head(str_sub(records, name.n), (size_t)n_packed);
+        records = str_sub(records, name.n + packed.n);
+        int r = enter ? put(p, numbers[base], name, packed)
+                : is_name(name) && head_packed_check(packed) == 0 ? 0
+                                                                  : -EBADMSG;
+        if (r < 0)
+            return r;
+    }
+    *ret_n = n;
+    return records.n == 0 ? 0 : -EBADMSG;
+}
+
+uint64_t page_seed(const struct page *p)
+{
+    return p->seed;
+}
+
+void page_take_seed(struct page *p, uint64_t seed)
+{
+    if (page_len(p) == 0)
+        p->seed = seed;
 }
 
 size_t page_n_bases(struct page *p)

@@ -25,6 +25,9 @@ int page_put(struct page *p, struct head *h) MUST_USE;
 /* The same from packed bytes, which are checked: -EBADMSG. Nothing is unpacked. */
 int page_put_packed(struct page *p, struct str base, struct str adapter,
                     struct str packed) MUST_USE;
+/* Makes room for as many more, with as many bytes of names and packed heads; they grow without it
+ * too. */
+void page_reserve(struct page *p, size_t n, size_t bytes);
 void page_remove(struct page *p, struct str base, struct str adapter);
 /* Removes a head that is not newer than `epoch`. */
 void page_remove_until(struct page *p, struct str base, struct str adapter, uint64_t epoch);
@@ -79,6 +82,16 @@ uint64_t page_bytes(struct page *p);   /* of memory behind the heads */
  * packed head. Errors are the buffer's. A base's number stays what it is.
  */
 enum { PAGE_STRIPES = 256 };
+/* What spreads names over stripes, chosen at random. A page that takes the seed of the one that was
+ * exported before it holds anything enters stripe by stripe, which is faster; nobody else uses it
+ * meanwhile. */
+uint64_t page_seed(const struct page *p);
+void page_take_seed(struct page *p, uint64_t seed);
 void page_export(struct page *p, unsigned stripe, struct buf *to, size_t *ret_n);
+/* The way back: `numbers` are this page's numbers of the exported base numbers. Counts the heads of
+ * `records` and checks them (-EBADMSG), or with `enter` takes what was checked before. */
+int page_import(struct page *p, const uint16_t *numbers, size_t n_numbers, struct str records,
+                bool enter, size_t *ret_n) MUST_USE;
+int page_base_number(struct page *p, struct str base, uint16_t *ret) MUST_USE;
 size_t page_n_bases(struct page *p);
 struct str page_base(struct page *p, size_t number); /* NUL-terminated, borrowed */

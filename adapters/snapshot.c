@@ -5,7 +5,6 @@
 #include <libgen.h>
 #include <stdlib.h>
 
-#include "adapters/head_codec.h"
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "base/file.h"
@@ -48,8 +47,10 @@ static int write_section(struct file_draft *d, uint32_t kind, const struct buf *
     return r < 0 ? r : file_draft_add(d, buf_str(body));
 }
 
-static void put_about(struct buf *b, struct str identity, const struct snapshot_shards *s)
+static void put_about(struct buf *b, uint64_t seed, struct str identity,
+                      const struct snapshot_shards *s)
 {
+    put_le(b, seed, U64);
     put_le(b, identity.n, U32);
     buf_add(b, identity);
     put_le(b, s->n, U32);
@@ -99,7 +100,7 @@ static int write_all(struct file_draft *d, struct page *p, struct str identity,
     if (r < 0)
         return r;
     buf_clear(&b);
-    put_about(&b, identity, shards);
+    put_about(&b, page_seed(p), identity, shards);
     if ((r = write_section(d, SECTION_about, &b)) < 0 || (r = write_heads(d, p, &b, &n)) < 0)
         return r;
     buf_clear(&b);
@@ -173,7 +174,8 @@ static bool next_section(struct reader *r, struct section *ret, bool check)
 struct loading {
     struct str identity, bases, end; /* views into the file */
     struct snapshot_shards shards;
-    struct str *base; /* owned: by number */
+    uint64_t seed;
+    uint16_t *numbers; /* owned: the page's, of its base numbers */
     size_t n_bases;
     uint64_t heads;
 };
@@ -181,6 +183,7 @@ struct loading {
 static bool read_about(struct loading *l, struct str body)
 {
     struct reader r = { (const unsigned char *)body.p, body.n, false };
+    l->seed = take_le(&r, U64);
     l->identity = take(&r, take_le(&r, U32));
     uint64_t n = take_le(&r, U32);
     if (r.bad || n > SNAPSHOT_SHARDS)
@@ -194,44 +197,27 @@ static bool read_about(struct loading *l, struct str body)
     return !r.bad && r.n == 0;
 }
 
-/* 0, -ENOMEM or -EBADMSG. */
-static int read_bases(struct loading *l)
+/* 0, -EBADMSG or another errno. */
+static int read_bases(struct loading *l, struct page *p)
 {
     struct reader r = { (const unsigned char *)l->bases.p, l->bases.n, false };
     uint64_t n = take_le(&r, U32);
     if (r.bad || n > r.n) /* two bytes each, at least */
         return -EBADMSG;
-    l->base = calloc((size_t)n + 1, sizeof(struct str));
-    if (!l->base)
+    l->numbers = calloc((size_t)n + 1, sizeof(*l->numbers));
+    if (!l->numbers)
         return -ENOMEM;
     for (l->n_bases = 0; l->n_bases < n; l->n_bases++) {
         struct str s = take(&r, take_le(&r, U16));
-        if (r.bad || s.n > LIMIT_NAME)
-            return -EBADMSG;
-        l->base[l->n_bases] = s;
+        int k = r.bad ? -EBADMSG : page_base_number(p, s, &l->numbers[l->n_bases]);
+        if (k < 0)
+            return k;
     }
     return r.n == 0 ? 0 : -EBADMSG;
 }
 
-/* Checks the heads of a section or, with a page, enters them. 0, -EBADMSG or another errno. */
-static int read_heads(struct loading *l, struct str body, struct page *to)
-{
-    struct reader r = { (const unsigned char *)body.p, body.n, false };
-    while (r.n) {
-        uint64_t base = take_le(&r, U16), n_name = take_le(&r, U16), n_packed = take_le(&r, U32);
-        struct str name = take(&r, n_name), packed = take(&r, n_packed);
-        if (r.bad || base >= l->n_bases || name.n == 0 || name.n > LIMIT_NAME)
-            return -EBADMSG;
-        int k = to ? page_put_packed(to, l->base[base], name, packed) : head_packed_check(packed);
-        if (k < 0)
-            return k;
-        l->heads += !to;
-    }
-    return 0;
-}
-
 /* Sums, and where the sections are. */
-static int read_outline(struct loading *l, struct reader r)
+static int read_outline(struct loading *l, struct reader r, struct page *p)
 {
     struct section s;
     unsigned seen[SECTION_end + 1] = { 0 };
@@ -248,22 +234,25 @@ static int read_outline(struct loading *l, struct reader r)
             l->end = s.body;
     }
     bool whole = seen[SECTION_about] == 1 && seen[SECTION_bases] == 1 && seen[SECTION_end] == 1;
-    return whole ? read_bases(l) : -EBADMSG;
+    return whole ? read_bases(l, p) : -EBADMSG;
 }
 
-static int each_heads(struct loading *l, struct reader r, struct page *to)
+/* Checks and counts, or enters. */
+static int each_heads(struct loading *l, struct reader r, struct page *p, bool enter)
 {
     struct section s;
-    int k = 0;
-    while (k == 0 && r.n && next_section(&r, &s, /* check= */ false))
-        if (s.kind == SECTION_heads)
-            k = read_heads(l, s.body, to);
-    if (k == 0 && !to) {
-        struct reader end = { (const unsigned char *)l->end.p, l->end.n, false };
-        if (take_le(&end, U64) != l->heads || end.bad || end.n)
-            k = -EBADMSG;
+    uint64_t total = 0;
+    while (r.n && next_section(&r, &s, /* check= */ false)) {
+        size_t n = 0;
+        int k =
+            s.kind == SECTION_heads ? page_import(p, l->numbers, l->n_bases, s.body, enter, &n) : 0;
+        if (k < 0)
+            return k;
+        total += n;
     }
-    return k;
+    struct reader end = { (const unsigned char *)l->end.p, l->end.n, false };
+    l->heads = take_le(&end, U64);
+    return l->heads != total || end.bad || end.n ? -EBADMSG : 0;
 }
 
 static int damaged(struct fail *reterr, const char *path, const char *why)
@@ -281,15 +270,19 @@ static int load(struct loading *l, struct page *p, const char *path, const struc
         return damaged(reterr, path, "is no catalog snapshot, or was cut short");
     if (version != VERSION)
         return damaged(reterr, path, "is of another version");
-    int k = read_outline(l, r);
+    int k = read_outline(l, r, p);
     if (k == 0 && !str_eq(l->identity, identity))
         return fail_set(reterr, FAIL_conflict, "the snapshot %.100s is of another catalog: %.*s",
                         path, STR_ARG(str_head(l->identity, 100)));
     if (k == 0)
-        k = each_heads(l, r, NULL);
+        k = each_heads(l, r, p, /* enter= */ false);
     if (k == -EBADMSG)
         return damaged(reterr, path, "is damaged");
-    return k == 0 ? each_heads(l, r, p) : k;
+    if (k < 0)
+        return k;
+    page_take_seed(p, l->seed);
+    page_reserve(p, (size_t)l->heads, m->n);
+    return each_heads(l, r, p, /* enter= */ true);
 }
 
 int snapshot_load(struct page *p, const char *path, struct str identity,
@@ -308,7 +301,7 @@ int snapshot_load(struct page *p, const char *path, struct str identity,
         *ret_n = (size_t)l->heads;
     }
     if (l)
-        free(l->base);
+        free(l->numbers);
     file_unmap(&m);
     return r;
 }

@@ -5,7 +5,8 @@
  * the sum is over kind, length and bytes:
  *
  *     magic "rootstock-catalog-snapshot\n" · version u32
- *     1 about    identity (u32 length, text) · n u32 shards, each stream id (ms, seq), epoch: u64
+ *     1 about    seed u64 · identity (u32 length, text) · n u32 shards, each stream id (ms, seq),
+ *                epoch: u64
  *     3 heads    as page_export writes them; many sections
  *     2 bases    n u32 · each u16 length, text
  *     4 end      heads u64 in all

@@ -177,7 +177,7 @@ static void put_section(struct buf *b, uint32_t kind, struct str body)
 }
 
 #define ABOUT                                                                                      \
-    "\4\0\0\0name\1\0\0\0"                                                                         \
+    "\0\0\0\0\0\0\0\0\4\0\0\0name\1\0\0\0"                                                         \
     "\1\0\0\0\0\0\0\0"                                                                             \
     "\2\0\0\0\0\0\0\0"                                                                             \
     "\3\0\0\0\0\0\0\0"

@@ -1,0 +1,250 @@
+/*
+ * What a catalog of many names costs a gateway.
+ *
+ *     catalog [-n NAMES]
+ *
+ * The replica: bytes of memory an adapter (resident set after less before), look-ups of random
+ * names with and without a writer of 1,000 heads a second, a page of a list, and a restart from the
+ * snapshot. Times are of the wall clock; a busy machine shows in the tail.
+ */
+#include "tests/support/test.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "adapters/head_codec.h"
+#include "adapters/snapshot.h"
+#include "base/clock.h"
+#include "base/num.h"
+
+enum { LOOKUPS = 1000000, LISTS = 200, LIST_PAGE = 100, WRITES_A_SECOND = 1000 };
+
+static void die(const char *what)
+{
+    (void)fprintf(stderr, "catalog: %s\n", what);
+    exit(1);
+}
+
+static uint64_t resident_bytes(void)
+{
+    unsigned long size, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (!f || fscanf(f, "%lu %lu", &size, &resident) != 2)
+        die("cannot read /proc/self/statm");
+    (void)fclose(f);
+    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void name_of(char ret[static 32], uint64_t i)
+{
+    (void)snprintf(ret, 32, "adapter-%07llu", (unsigned long long)i);
+}
+
+static struct head *head_of(uint64_t i, uint64_t epoch)
+{
+    char name[32];
+    uint64_t seed = i;
+    struct head_revision r = {
+        .ordinal = 1, .created_s = 1790000000, .bytes = 9 << 20, .rank = 16
+    };
+    for (size_t k = 0; k < SHA256_BYTES; k++)
+        r.digest.b[k] = (uint8_t)test_random(&seed);
+    struct head_alias a = { .name = STR("prod"), .digest = r.digest };
+    struct head d = { .base = STR("demo"),
+                      .adapter = { name, 0 },
+                      .epoch = epoch,
+                      .revisions = &r,
+                      .n_revisions = 1,
+                      .aliases = &a,
+                      .n_aliases = 1 };
+    name_of(name, i);
+    d.adapter.n = strlen(name);
+    struct head *h = head_new(&d);
+    if (!h)
+        die("no memory");
+    return h;
+}
+
+/* ---- times ---- */
+
+static double cpu_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+struct span {
+    uint64_t wall_ms;
+    double cpu;
+};
+
+static struct span span_begin(void)
+{
+    return (struct span){ clock_ms(), cpu_ms() };
+}
+
+static void span_print(struct span s, const char *what)
+{
+    printf("%-44s %.0f ms (%.0f of processor)\n", what, (double)(clock_ms() - s.wall_ms),
+           cpu_ms() - s.cpu);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static void print_times(const char *what, uint32_t *ns, size_t n)
+{
+    qsort(ns, n, sizeof(*ns), by_value);
+    printf("%-44s p50 %9.3f  p99 %9.3f  p99.9 %9.3f us\n", what, ns[n / 2] / 1e3,
+           ns[n - 1 - n / 100] / 1e3, ns[n - 1 - n / 1000] / 1e3);
+}
+
+static void time_lookups(struct page *p, uint64_t names, const char *what)
+{
+    CLEANUP(own_free) uint32_t *ns = malloc(LOOKUPS * sizeof(*ns));
+    uint64_t seed = 7;
+    char name[32];
+    if (!ns)
+        die("no memory");
+    for (size_t i = 0; i < LOOKUPS; i++) {
+        struct head *h = NULL;
+        name_of(name, test_random(&seed) % names);
+        struct str s = str_of(name);
+        uint64_t begin = clock_ns();
+        if (page_find(p, i % 2 ? STR("demo") : STR(""), s, &h, NULL) != 0 || !h)
+            die("a name is not found");
+        h = head_unref(h);
+        ns[i] = (uint32_t)(clock_ns() - begin);
+    }
+    print_times(what, ns, LOOKUPS);
+}
+
+struct writing {
+    struct page *page;
+    uint64_t names, done;
+    atomic_bool stop;
+};
+
+static void *write_heads(void *arg)
+{
+    struct writing *w = arg;
+    uint64_t seed = 9, begin = clock_ms();
+    while (!w->stop) {
+        for (; w->done < (clock_ms() - begin) * WRITES_A_SECOND / 1000; w->done++)
+            if (page_put(w->page, head_of(test_random(&seed) % w->names, 2 + w->done)) < 0)
+                die("no memory");
+        (void)usleep(1000);
+    }
+    return NULL;
+}
+
+static void time_lookups_beside_writes(struct page *p, uint64_t names)
+{
+    struct writing w = { .page = p, .names = names };
+    pthread_t t;
+    if (pthread_create(&t, NULL, write_heads, &w) != 0)
+        die("no thread");
+    time_lookups(p, names, "look-up beside 1,000 writes a second");
+    w.stop = true;
+    (void)pthread_join(t, NULL);
+}
+
+static void time_lists(struct page *p, uint64_t names)
+{
+    CLEANUP(own_free) uint32_t *ns = malloc(LISTS * sizeof(*ns));
+    uint64_t seed = 3;
+    struct span span = span_begin();
+    char name[32];
+    if (!ns || page_sort(p) < 0)
+        die("no memory");
+    span_print(span, "names sorted, once");
+    for (size_t i = 0; i < LISTS; i++) {
+        struct head **heads;
+        size_t n;
+        name_of(name, test_random(&seed) % names);
+        if (page_put(p, head_of(names + i, 1)) < 0) /* a new name before each */
+            die("no memory");
+        uint64_t at = clock_ns();
+        if (page_list(p, str_of(name), LIST_PAGE, &heads, &n) < 0)
+            die("no memory");
+        page_list_free(heads, n);
+        ns[i] = (uint32_t)(clock_ns() - at);
+    }
+    print_times("list of 100, after a new name", ns, LISTS);
+}
+
+/* ---- restart ---- */
+
+static void time_restart(struct page *p)
+{
+    char path[] = "/tmp/rootstock-perf-XXXXXX";
+    static struct snapshot_shards shards = { .n = 16 };
+    struct fail f;
+    struct stat st;
+    struct page *back;
+    size_t n = 0;
+    int fd = mkstemp(path);
+    struct span span = span_begin();
+    if (fd < 0 || close(fd) < 0 || snapshot_save(p, path, STR("perf"), &shards) < 0)
+        die("cannot write a snapshot");
+    span_print(span, "snapshot written");
+    span = span_begin();
+    if (page_new(&back) < 0 || snapshot_load(back, path, STR("perf"), &shards, &n, &f) != 0)
+        die("cannot read the snapshot");
+    span_print(span, "restart from the snapshot");
+    if (n != page_len(p) || stat(path, &st) < 0)
+        die("a name is missing after the restart");
+    printf("%-44s %.1f bytes\n", "snapshot, an adapter", (double)st.st_size / (double)n);
+    (void)page_free(back);
+    (void)unlink(path);
+}
+
+static void measure_replica(uint64_t names)
+{
+    struct page *p;
+    uint64_t before = resident_bytes();
+    struct span span = span_begin();
+    if (page_new(&p) < 0)
+        die("no memory");
+    for (uint64_t i = 0; i < names; i++)
+        if (page_put(p, head_of(i * 7919 % names, 1)) < 0)
+            die("no memory");
+    (void)malloc_trim(0);
+    span_print(span, "replica filled, head by head");
+    printf("%-44s %.1f bytes (%.1f by its own count)\n", "replica, an adapter",
+           (double)(resident_bytes() - before) / (double)names,
+           (double)page_bytes(p) / (double)names);
+    time_lookups(p, names, "look-up");
+    time_lookups_beside_writes(p, names);
+    time_lists(p, names);
+    (void)malloc_trim(0);
+    printf("%-44s %.1f bytes\n", "replica with its order, an adapter",
+           (double)(resident_bytes() - before) / (double)names);
+    time_restart(p);
+    (void)page_free(p);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t names = 1000000;
+    bool good = true;
+    for (int i = 1; i < argc && good; i += 2)
+        good = strcmp(argv[i], "-n") == 0 && i + 1 < argc &&
+               num_parse_u64(&names, str_of(argv[i + 1]), 1000, 100000000) == 0;
+    if (!good) {
+        (void)fprintf(stderr, "usage: catalog [-n NAMES]\n");
+        return 2;
+    }
+    printf("%llu names\n", (unsigned long long)names);
+    measure_replica(names);
+    return 0;
+}
