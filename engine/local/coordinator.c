@@ -1,5 +1,8 @@
 #include "engine/local/coordinator.h"
 
+#include "engine/local/pace.h"
+#include "engine/local/turns.h"
+
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -29,9 +32,10 @@ struct coordinator {
     pthread_mutex_t lock;
     pthread_cond_t more;
     /* under the lock */
-    struct job_list waiting;
-    uint32_t n_free;  /* slots */
-    uint64_t mean_ms; /* of a job in its slot, moving */
+    struct turns turns;
+    struct job_list given_up; /* waited in a full list, until one came whose turn is nearer */
+    uint32_t n_busy;          /* slots; more than o.slots only while spare ones serve */
+    uint64_t mean_ms;         /* of a job in its slot, moving */
     bool draining, stopping;
 
     _Atomic size_t n_running_seen, n_waiting; /* written under the lock */
@@ -44,6 +48,9 @@ struct coordinator {
     uint32_t n_rows, n_prompt_rows;
     struct wanted *wanted; /* the rows whose logits are wanted, in their order */
     uint32_t n_wanted;
+    struct pace pace;
+    uint32_t rotation;   /* of those that yield: who is first in the next step */
+    uint32_t prompt_end; /* rows of a step that prompts may fill */
 };
 
 static void list_init(struct job_list *l)
@@ -74,9 +81,35 @@ static struct job *list_pop(struct job_list *l)
 
 static unsigned retry_after(const struct coordinator *c) /* seconds; under the lock */
 {
-    uint64_t rounds = atomic_load(&c->n_waiting) / c->o.slots + 1;
+    uint64_t rounds = c->turns.waiting / c->o.slots + 1;
     uint64_t s = (c->mean_ms * rounds + 999) / 1000;
     return s < 1 ? 1 : s > 60 ? 60 : (unsigned)s;
+}
+
+static uint32_t n_free(const struct coordinator *c) /* slots; under the lock, like the next two */
+{
+    return c->n_busy < c->o.slots ? c->o.slots - c->n_busy : 0;
+}
+
+static int fail_full(const struct coordinator *c, struct fail *reterr)
+{
+    (void)fail_set(reterr, FAIL_queue_full, "%zu requests wait for this model already; retry later",
+                   c->turns.waiting);
+    if (reterr)
+        reterr->retry_after_s = retry_after(c);
+    return FAILED;
+}
+
+/* A full list gives up a job of whoever fills it. False: that is the caller's own tenant. */
+static bool make_room(struct coordinator *c, const struct job *j)
+{
+    struct job *victim = turns_victim(&c->turns, j->tenant, j->weight);
+    if (!victim)
+        return false;
+    turns_drop(&c->turns, victim);
+    list_add(&c->given_up, victim);
+    metrics_add(METRIC_engine_waiting, -1);
+    return true;
 }
 
 int coordinator_put(struct coordinator *c, struct engine_job **ret, struct job *j,
@@ -89,18 +122,15 @@ int coordinator_put(struct coordinator *c, struct engine_job **ret, struct job *
             reterr->retry_after_s = 1;
         return FAILED;
     }
-    size_t waiting = atomic_load(&c->n_waiting);
     /* The choices of a request enter together, or one that has more than fit would never run. */
-    if (j->choice == 0 && waiting >= (size_t)c->o.queue + c->n_free) {
-        (void)fail_set(reterr, FAIL_queue_full,
-                       "%zu requests wait for this model already; retry later", waiting);
-        if (reterr)
-            reterr->retry_after_s = retry_after(c);
-        return FAILED;
-    }
-    list_add(&c->waiting, job_ref(j));
-    atomic_store(&c->n_waiting, waiting + 1);
+    if (j->choice == 0 && c->turns.waiting >= (size_t)c->o.queue + n_free(c) && !make_room(c, j))
+        return fail_full(c, reterr);
+    int r = turns_put(&c->turns, j, clock_ms());
+    if (r < 0)
+        return fail_errno(reterr, r, "waiting for a slot");
+    (void)job_ref(j);
     metrics_add(METRIC_engine_waiting, 1);
+    atomic_store(&c->n_waiting, c->turns.waiting);
     *ret = &j->base;
     (void)pthread_cond_signal(&c->more);
     return 0;
@@ -145,9 +175,10 @@ static void release(struct coordinator *c, struct job *j)
     slots_release(&c->slots, j->slot);
     metrics_add(METRIC_engine_running, -1);
     LOCKED(&c->lock);
-    c->n_free++;
+    c->n_busy--;
+    turns_leave(&c->turns, j);
     c->mean_ms = c->mean_ms ? (7 * c->mean_ms + ms) / 8 : ms;
-    atomic_store(&c->n_running_seen, c->o.slots - c->n_free);
+    atomic_store(&c->n_running_seen, c->n_busy);
 }
 
 static void end_done(struct coordinator *c, struct job *j, enum finish_reason finish)
@@ -177,40 +208,88 @@ static void sweep_over(struct coordinator *c)
     c->n_running = n;
 }
 
+static bool is_over(const struct coordinator *c, const struct job *j, uint64_t now_ms)
+{
+    return c->stopping || is_cancelled(j) || now_ms >= j->deadline_ms;
+}
+
+static void take_ended(struct coordinator *c, uint64_t now_ms, struct job_list *ret_ended)
+{
+    for (uint32_t i = 0; i < c->turns.n; i++)
+        for (struct job *j = c->turns.tenants[i].first, *next; j; j = next) {
+            next = j->next;
+            if (!is_over(c, j, now_ms))
+                continue;
+            turns_drop(&c->turns, j);
+            metrics_add(METRIC_engine_waiting, -1);
+            list_add(ret_ended, j);
+        }
+}
+
+/*
+ * The usual slots go to whose turn it is. The spare ones are for a tenant that has none at all, so
+ * that it need not wait for another's long answers to end.
+ */
+static struct job *take_next(struct coordinator *c)
+{
+    if (c->n_busy < c->o.slots)
+        return turns_next(&c->turns, /* fresh= */ false);
+    return c->n_busy < c->o.slots + c->o.spare ? turns_next(&c->turns, /* fresh= */ true) : NULL;
+}
+
+enum {
+    YIELD_LEAD = 512,       /* cost that a tenant may be ahead before its rows give way */
+    STEP_US = 3000,         /* of the rows of a step that another tenant may have to wait for … */
+    STEP_ROWS = 16,         /* … but so many may be prompt rows in any case */
+    SEVERAL_MS = 60 * 1000, /* tenants that came within this are expected again */
+};
+
+static void judge(const struct coordinator *c, struct job *j)
+{
+    j->yields = turns_lead(&c->turns, j) >= YIELD_LEAD;
+}
+
+/* How long the next step may be. */
+static void bound_step(struct coordinator *c, uint64_t now_ms)
+{
+    c->prompt_end = c->o.rows;
+    if (turns_active(&c->turns, now_ms, SEVERAL_MS) < 2)
+        return;
+    uint32_t rows = pace_rows(&c->pace, STEP_US);
+    rows = rows > STEP_ROWS ? rows : STEP_ROWS;
+    c->prompt_end = rows < c->o.rows ? rows : c->o.rows;
+}
+
 /* Splits what waits into those whose time is over, those that get a slot now, and the rest. */
 static void sort_waiting(struct coordinator *c, struct job_list *ret_ended,
                          struct job_list *ret_admitted)
 {
-    struct job_list rest;
-    list_init(&rest);
     uint64_t now_ms = clock_ms();
-    size_t n_left = atomic_load(&c->n_waiting);
-    for (struct job *j; (j = list_pop(&c->waiting));) {
-        if (c->stopping || is_cancelled(j) || now_ms >= j->deadline_ms) {
-            list_add(ret_ended, j);
-        } else if (c->n_free > 0) {
-            c->n_free--;
-            list_add(ret_admitted, j);
-        } else {
-            list_add(&rest, j);
-            continue;
-        }
-        n_left--;
+    take_ended(c, now_ms, ret_ended);
+    for (uint32_t i = 0; i < c->n_running; i++)
+        turns_charge(&c->turns, c->running[i]);
+    for (struct job *j; (j = take_next(c)); c->n_busy++) {
         metrics_add(METRIC_engine_waiting, -1);
+        list_add(ret_admitted, j);
     }
-    for (struct job *j; (j = list_pop(&rest));)
-        list_add(&c->waiting, j);
-    atomic_store(&c->n_waiting, n_left);
-    atomic_store(&c->n_running_seen, c->o.slots - c->n_free);
+    for (uint32_t i = 0; i < c->n_running; i++)
+        judge(c, c->running[i]);
+    for (struct job *j = ret_admitted->first; j; j = j->next)
+        judge(c, j);
+    bound_step(c, now_ms);
+    atomic_store(&c->n_waiting, c->turns.waiting);
+    atomic_store(&c->n_running_seen, c->n_busy);
 }
 
 /* Sleeps until there is something to do. False: the engine stops. */
 static bool take_waiting(struct coordinator *c, struct job_list *ret_ended,
-                         struct job_list *ret_admitted)
+                         struct job_list *ret_full, struct job_list *ret_admitted)
 {
     LOCKED(&c->lock);
-    while (!c->waiting.first && c->n_running == 0 && !c->stopping)
+    while (c->turns.waiting == 0 && !c->given_up.first && c->n_running == 0 && !c->stopping)
         (void)pthread_cond_wait(&c->more, &c->lock);
+    for (struct job *j; (j = list_pop(&c->given_up));)
+        list_add(ret_full, j);
     sort_waiting(c, ret_ended, ret_admitted);
     return !c->stopping;
 }
@@ -260,10 +339,10 @@ static bool may_begin(struct coordinator *c, struct job *j)
         return true;
     }
     uint32_t now, future = 0;
-    (void)slots_best(&c->slots, &j->key, j->prompt, j->n_prompt - 1, c->o.slots, &now);
+    (void)slots_best(&c->slots, &j->key, j->prompt, j->n_prompt - 1, c->slots.n, &now);
     for (uint32_t i = 0; c->running[i] != j; i++) {
         const struct job *other = c->running[i];
-        if (other->n_computed >= other->n_prompt)
+        if (other->n_computed >= other->n_prompt || (other->yields && !j->yields))
             continue;
         uint32_t n = slots_common(other->prompt, other->n_prompt, j->prompt, j->n_prompt - 1);
         n = cache_key_common(&other->key, &j->key, n);
@@ -294,24 +373,52 @@ static void add_row(struct coordinator *c, struct job *j, int32_t token, bool lo
         c->wanted[c->n_wanted++] = (struct wanted){ j, c->rows[c->n_rows - 1].position };
 }
 
-static void build_rows(struct coordinator *c)
+/* A decoding job has one row; the order goes round among those that yield, for not all may fit. */
+static void add_decoding(struct coordinator *c, bool yields, uint32_t end)
 {
-    c->n_rows = c->n_prompt_rows = c->n_wanted = 0;
-    for (uint32_t i = 0; i < c->n_running; i++) {
-        struct job *j = c->running[i];
-        j->n_step = 0;
-        if (j->n_computed >= j->n_prompt)
+    for (uint32_t i = 0; i < c->n_running && c->n_rows < end; i++) {
+        struct job *j = c->running[yields ? (i + c->rotation) % c->n_running : i];
+        if (j->yields == yields && j->n_computed >= j->n_prompt)
             add_row(c, j, j->last, /* logits= */ true);
     }
-    uint32_t n_decode = c->n_rows;
-    for (uint32_t i = 0; i < c->n_running && c->n_rows < c->o.rows; i++) {
+}
+
+static void add_prompts(struct coordinator *c, bool yields, uint32_t end)
+{
+    for (uint32_t i = 0; i < c->n_running && c->n_rows < end; i++) {
         struct job *j = c->running[i];
-        if (j->n_computed >= j->n_prompt || !may_begin(c, j))
+        if (j->yields != yields || j->n_computed >= j->n_prompt || !may_begin(c, j))
             continue;
-        for (uint32_t at = j->n_computed; at < j->n_prompt && c->n_rows < c->o.rows; at++)
+        for (uint32_t at = j->n_computed; at < j->n_prompt && c->n_rows < end; at++) {
             add_row(c, j, j->prompt[at], /* logits= */ j->echo || at + 1 == j->n_prompt);
+            c->n_prompt_rows++;
+        }
     }
-    c->n_prompt_rows = c->n_rows - n_decode;
+}
+
+/*
+ * Tenants that are far ahead give way to one that is not: their rows come along as far as they
+ * cost it little. Where memory is what a step waits for, that is all of them.
+ */
+static void build_rows(struct coordinator *c)
+{
+    static const double little = 0.1; /* of the step */
+    c->n_rows = c->n_prompt_rows = c->n_wanted = 0;
+    for (uint32_t i = 0; i < c->n_running; i++)
+        c->running[i]->n_step = 0;
+    add_decoding(c, /* yields= */ false, c->o.rows);
+    uint32_t n_decoding = c->n_rows;
+    uint32_t end = c->prompt_end > n_decoding + STEP_ROWS ? c->prompt_end : n_decoding + STEP_ROWS;
+    add_prompts(c, /* yields= */ false, end < c->o.rows ? end : c->o.rows);
+    end = c->o.rows;
+    if (c->n_rows > 0) {
+        uint32_t extra = pace_extra(&c->pace, c->n_rows, little);
+        end = extra < c->o.rows - c->n_rows ? c->n_rows + extra : c->o.rows;
+    }
+    uint32_t before = c->n_rows;
+    add_decoding(c, /* yields= */ true, end);
+    c->rotation += c->n_rows - before;
+    add_prompts(c, /* yields= */ true, end < c->prompt_end ? end : c->prompt_end);
     assert(c->n_rows > 0);
 }
 
@@ -358,11 +465,13 @@ static void step(struct coordinator *c)
 {
     build_rows(c);
     const float *logits = NULL;
+    uint64_t from = clock_us();
     int r = stepper_run(c->o.stepper, c->rows, c->n_rows, &logits);
     if (r < 0) {
         fail_step(c, r);
         return;
     }
+    pace_note(&c->pace, c->n_rows, clock_us() - from);
     note_computed(c);
     for (uint32_t i = 0; i < c->n_wanted; i++) {
         struct job *j = c->wanted[i].job;
@@ -387,6 +496,23 @@ static void end_waiting(struct job_list *ended)
             job_done(j, FINISH_cancelled);
 }
 
+/* Their places went to tenants who had fewer. */
+static void end_given_up(struct coordinator *c, struct job_list *full)
+{
+    for (struct job *j; (j = list_pop(full)); job_unref(j)) {
+        struct fail f = { 0 };
+        if (is_cancelled(j)) {
+            job_done(j, FINISH_cancelled);
+            continue;
+        }
+        {
+            LOCKED(&c->lock);
+            (void)fail_full(c, &f);
+        }
+        job_fail(j, &f);
+    }
+}
+
 static void end_running(struct coordinator *c, bool all)
 {
     uint64_t now_ms = clock_ms();
@@ -406,11 +532,13 @@ static void *coordinate(void *arg)
 {
     struct coordinator *c = arg;
     for (bool goes_on = true; goes_on;) {
-        struct job_list ended, admitted;
+        struct job_list ended, full, admitted;
         list_init(&ended);
+        list_init(&full);
         list_init(&admitted);
-        goes_on = take_waiting(c, &ended, &admitted);
+        goes_on = take_waiting(c, &ended, &full, &admitted);
         end_waiting(&ended);
+        end_given_up(c, &full);
         for (struct job *j; (j = list_pop(&admitted));)
             admit(c, j);
         sweep_over(c);
@@ -427,23 +555,23 @@ static void *coordinate(void *arg)
 
 static int allocate(struct coordinator *c)
 {
-    c->running = calloc(c->o.slots, sizeof(struct job *));
+    c->running = calloc(c->o.slots + c->o.spare, sizeof(struct job *));
     c->wanted = calloc(c->o.rows, sizeof(*c->wanted));
     c->rows = calloc(c->o.rows, sizeof(*c->rows));
     if (!c->running || !c->wanted || !c->rows)
         return -ENOMEM;
-    return slots_init(&c->slots, c->o.slots, c->o.context);
+    return slots_init(&c->slots, c->o.slots, c->o.spare, c->o.context);
 }
 
 int coordinator_new(struct coordinator **ret, const struct coordinator_options *o)
 {
-    assert(o->slots > 0 && o->rows >= o->slots && o->context > 0 && o->vocab > 0);
+    assert(o->slots > 0 && o->rows >= o->slots + o->spare && o->context > 0 && o->vocab > 0);
     struct coordinator *made = calloc(1, sizeof(*made));
     if (!made)
         return -ENOMEM;
     made->o = *o;
-    made->n_free = o->slots;
-    list_init(&made->waiting);
+    list_init(&made->given_up);
+    turns_init(&made->turns, o->queue + 2 * (o->slots + o->spare));
     (void)pthread_mutex_init(&made->lock, NULL);
     int r = thread_cond_init(&made->more);
     if (r < 0) {
@@ -471,7 +599,7 @@ static void stop(struct coordinator *c)
         (void)pthread_cond_signal(&c->more);
     }
     (void)pthread_join(c->thread, NULL);
-    assert(!c->waiting.first && c->n_running == 0);
+    assert(c->turns.waiting == 0 && !c->given_up.first && c->n_running == 0);
 }
 
 struct coordinator *coordinator_free(struct coordinator *c)
@@ -481,6 +609,7 @@ struct coordinator *coordinator_free(struct coordinator *c)
     if (c->started)
         stop(c);
     slots_done(&c->slots);
+    turns_done(&c->turns);
     free(c->running);
     free(c->wanted);
     free(c->rows);

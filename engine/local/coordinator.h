@@ -3,10 +3,11 @@
  * adapter, and admits new ones between steps.
  *
  * Each step holds one row for every decoding sequence first, then prompt rows up to the bound, so a
- * long prompt delays decoding by one bounded step at most. Waiting jobs are admitted first come,
- * first served. A result never depends on what else runs: the stepper's rows are independent, cache
- * content is only reused for the same ids under the same key, and each sequence has its own random
- * numbers.
+ * long prompt delays decoding by one bounded step at most. Waiting jobs are admitted in turn
+ * (turns.h), those of one tenant first come, first served; where tenants compete, the rows of one
+ * that is far ahead give way. A result never depends on what else runs: the stepper's rows are
+ * independent, cache content is only reused for the same ids under the same key, and each sequence
+ * has its own random numbers.
  */
 #pragma once
 
@@ -18,7 +19,8 @@ struct coordinator;
 struct coordinator_options {
     struct stepper *stepper; /* borrowed; outlives it */
     uint32_t slots, context, vocab;
-    uint32_t rows;  /* of one step, at most; at least `slots` */
+    uint32_t spare; /* slots beside those, for tenants that have none; the stepper has them too */
+    uint32_t rows;  /* of one step, at most; at least `slots` and `spare` */
     uint32_t queue; /* jobs that may wait while no slot is free */
 };
 

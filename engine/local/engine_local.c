@@ -352,6 +352,18 @@ static int load_model(struct local_engine *l, const char *path, struct fail *ret
     return prompter_new(&l->prompter, file, l->tokenizer, l->vocab);
 }
 
+static uint32_t slots_of(const struct config_model *m)
+{
+    return at_most(m->slots ? m->slots : 1, LIMIT_SLOTS);
+}
+
+/* A quarter more than asked for, whose memory is touched only when tenants compete. */
+static uint32_t spare_of(const struct config_model *m)
+{
+    uint32_t slots = slots_of(m), spare = (slots + 3) / 4;
+    return spare < LIMIT_SLOTS - slots ? spare : LIMIT_SLOTS - slots;
+}
+
 static int start_decoding(struct local_engine *l, const struct config_model *m,
                           const struct stepper_options *o, struct fail *reterr)
 {
@@ -360,7 +372,8 @@ static int start_decoding(struct local_engine *l, const struct config_model *m,
         return r;
     struct coordinator_options scheduling = {
         .stepper = l->stepper,
-        .slots = o->slots,
+        .slots = o->slots - spare_of(m),
+        .spare = spare_of(m),
         .context = l->context,
         .vocab = model_shape(l->model)->vocab,
         .rows = o->rows,
@@ -371,7 +384,7 @@ static int start_decoding(struct local_engine *l, const struct config_model *m,
 
 static int start(struct local_engine *l, const struct config_model *m, struct fail *reterr)
 {
-    uint32_t slots = at_most(m->slots ? m->slots : 1, LIMIT_SLOTS);
+    uint32_t slots = slots_of(m) + spare_of(m);
     uint32_t batch = at_most(m->batch, LIMIT_BATCH_ROWS);
     uint32_t rows = batch > slots ? batch : slots;
     l->context = choose_context(m, l->model ? model_shape(l->model)->context
@@ -401,8 +414,8 @@ static int start(struct local_engine *l, const struct config_model *m, struct fa
     if (r == 0)
         log_line(LOG_info, "model_loaded", "name=" STR_FMT " arch=%s slots=%u context=%u rows=%u",
                  STR_ARG(m->name),
-                 l->model ? model_shape(l->model)->arch : encoder_shape(l->encoder)->arch, slots,
-                 l->context, rows);
+                 l->model ? model_shape(l->model)->arch : encoder_shape(l->encoder)->arch,
+                 slots_of(m), l->context, rows);
     return r;
 }
 

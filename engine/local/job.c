@@ -217,6 +217,8 @@ int job_new(struct job **ret, const struct job_context *c, const struct engine_s
         .on_event = spec->on_event,
         .owner = spec->owner,
         .submitted_us = clock_us(),
+        .tenant = spec->tenant,
+        .weight = spec->weight,
     };
     atomic_init(&j->refs, 1);
     j->prompt = TAKE(ids->ids);

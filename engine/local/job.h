@@ -16,7 +16,7 @@ struct job {
     struct engine_job base;
     _Atomic unsigned refs;
     _Atomic bool cancelled;
-    struct job *next; /* in a list of the coordinator */
+    struct job *next, *previous; /* in a list of the coordinator */
 
     /* what was asked for */
     const struct tokenizer *tokenizer; /* borrowed until the end */
@@ -44,6 +44,8 @@ struct job {
     engine_event_fn on_event;
     void *owner;
     uint64_t submitted_us, queue_us;
+    uint64_t tenant;
+    uint32_t weight;
 
     /* how far it is */
     uint64_t admitted_ms;
@@ -55,6 +57,10 @@ struct job {
     double logprob_sum; /* of all that was chosen */
     int32_t last;       /* newest token; not computed yet */
     bool begun;         /* its first prompt row is, or was, in a step */
+    uint32_t turn;      /* of its tenant in the coordinator's turns, with the next two */
+    uint64_t order;
+    uint32_t n_charged; /* of n_generated */
+    bool yields;        /* its tenant is far ahead of another that is running */
     enum finish_reason finish;
     bool over; /* the final event was sent */
 };

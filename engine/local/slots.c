@@ -6,9 +6,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int slots_init(struct slots *s, uint32_t n, uint32_t context)
+int slots_init(struct slots *s, uint32_t usual, uint32_t spare, uint32_t context)
 {
-    *s = (struct slots){ .n = n };
+    uint32_t n = usual + spare;
+    *s = (struct slots){ .n = n, .usual = usual };
     size_t ids;
     if (!mul_ok(n, context, &ids))
         return -EOVERFLOW;
@@ -93,8 +94,8 @@ uint32_t slots_take(struct slots *s, const struct cache_key *key, const int32_t 
 {
     uint32_t oldest = s->n, fitting = s->n, longest = 0;
     for (uint32_t i = 0; i < s->n; i++) {
-        if (s->at[i].busy)
-            continue;
+        if (s->at[i].busy || (i >= s->usual && s->at[i].used == 0 && oldest < s->n))
+            continue; /* memory that nobody has touched yet is left alone while it can be */
         if (oldest == s->n || s->at[i].used < s->at[oldest].used)
             oldest = i;
         uint32_t n = common(&s->at[i], key, ids, n_ids);

@@ -36,12 +36,13 @@ struct slot {
 
 struct slots {
     struct slot *at;
-    uint32_t n;
+    uint32_t n;     /* with the spare ones */
+    uint32_t usual; /* the others behind them are taken when no other is free */
     int32_t *memory;
     uint64_t clock;
 };
 
-int slots_init(struct slots *s, uint32_t n, uint32_t context) MUST_USE;
+int slots_init(struct slots *s, uint32_t usual, uint32_t spare, uint32_t context) MUST_USE;
 void slots_done(struct slots *s);
 
 /* Of the first n positions, computed from equal ids under one key and the other: how many are the

@@ -258,6 +258,90 @@ static void a_full_queue_refuses_and_says_when_to_come_back(void **state)
         record_done(&r[i]);
 }
 
+/* One slot and two places to wait in, both taken by one tenant: another's request takes the newer
+ * one, and goes first; those of the flood that are left still run. */
+static void a_flood_does_not_keep_others_out(void **state)
+{
+    CLEANUP(engine_freep)
+    struct engine *e = open_engine((struct fixture_options){ .slots = 1, .queue = 2 });
+    enum { N = 5 };
+    static struct record r[N];
+    size_t waiting = 0;
+    struct engine_job *flood[N];
+    struct chat_request request = fixture_prompt(prompts[0], 8);
+    request.ignore_eos = true;
+    for (int i = 0; i < N; i++) {
+        record_init(&r[i]);
+        r[i].gate = i == 0;
+    }
+    for (int i = 0; i < 3; i++) {
+        struct engine_spec spec = fixture_spec(&request, NULL, &r[i]);
+        spec.tenant = 1;
+        flood[i] = fixture_submit(e, &spec);
+        if (i == 0)
+            while (engine_load(e, NULL, &waiting) && waiting > 0) /* until it has the slot */
+                fixture_nap(200);
+    }
+    struct engine_job *job = NULL;
+    struct fail f = { 0 };
+    struct engine_spec spec = fixture_spec(&request, NULL, &r[3]);
+    spec.tenant = 1;
+    assert_int_equal(engine_submit(e, &job, &spec, &f), FAILED);
+    assert_int_equal(f.code, FAIL_queue_full);
+    spec = fixture_spec(&request, NULL, &r[4]);
+    spec.tenant = 2;
+    job = fixture_submit(e, &spec);
+    r[0].gate = false;
+    for (int i = 0; i < 3; i++) {
+        record_wait(&r[i]);
+        (void)engine_job_unref(flood[i]);
+    }
+    record_wait(&r[4]);
+    (void)engine_job_unref(job);
+    assert_int_equal(r[4].last, ENGINE_EVENT_done);
+    assert_int_equal(r[2].last, ENGINE_EVENT_failed);
+    assert_int_equal(r[2].fail.code, FAIL_queue_full);
+    assert_in_range(r[2].fail.retry_after_s, 1, 60);
+    assert_int_equal(r[0].last, ENGINE_EVENT_done);
+    assert_int_equal(r[1].last, ENGINE_EVENT_done);
+    assert_string_equal(record_text(&r[1]), record_text(&r[4]));
+    for (int i = 0; i < N; i++)
+        record_done(&r[i]);
+}
+
+/* A spare slot is for who has none: it is answered while another's long answer goes on. */
+static void another_tenant_need_not_wait_for_a_slot(void **state)
+{
+    CLEANUP(engine_freep) struct engine *e = open_engine((struct fixture_options){ .slots = 1 });
+    static struct record longer, own, other;
+    struct chat_request request = fixture_prompt(prompts[0], 100), brief = fixture_prompt("It", 3);
+    request.ignore_eos = true;
+    record_init(&longer);
+    record_init(&own);
+    record_init(&other);
+    longer.nap_us = 2000;
+    struct engine_spec spec = fixture_spec(&request, NULL, &longer);
+    spec.tenant = 1;
+    struct engine_job *first = fixture_submit(e, &spec);
+    record_wait_admitted(&longer);
+    spec = fixture_spec(&brief, NULL, &own);
+    spec.tenant = 1;
+    struct engine_job *second = fixture_submit(e, &spec);
+    spec = fixture_spec(&brief, NULL, &other);
+    spec.tenant = 2;
+    fixture_run(e, &spec);
+    assert_int_equal(longer.n_final, 0);
+    assert_int_equal(own.n_admitted, 0); /* its tenant has its slot */
+    engine_cancel(first);
+    record_wait(&longer);
+    record_wait(&own);
+    (void)engine_job_unref(first);
+    (void)engine_job_unref(second);
+    record_done(&longer);
+    record_done(&own);
+    record_done(&other);
+}
+
 static void draining_lets_running_ones_finish(void **state)
 {
     CLEANUP(engine_freep) struct engine *e = open_engine(DEFAULTS);
@@ -601,6 +685,8 @@ int main(void)
         cmocka_unit_test(texts_are_encoded_and_spelt_again),
         cmocka_unit_test(a_missing_model_is_named),
         cmocka_unit_test(a_full_queue_refuses_and_says_when_to_come_back),
+        cmocka_unit_test(a_flood_does_not_keep_others_out),
+        cmocka_unit_test(another_tenant_need_not_wait_for_a_slot),
         cmocka_unit_test(draining_lets_running_ones_finish),
         cmocka_unit_test(a_passed_deadline_fails_with_timeout),
         cmocka_unit_test(cancelling_ends_a_job_between_steps),

@@ -26,6 +26,8 @@ static uint32_t compare_mixed(struct engine *e, const struct fixture_adapter *ad
         record_init(&mixed[i]);
         struct engine_spec spec = fixture_spec(&request, &adapters[i % 3], &mixed[i]);
         spec.choice = (uint32_t)(i % 2);
+        spec.tenant = i % 4; /* whose rows give way is no matter */
+        spec.weight = (uint32_t)(i % 3);
         jobs[i] = fixture_submit(e, &spec);
     }
     for (size_t i = 0; i < MIXED; i++) {

@@ -77,7 +77,7 @@ static void positions_before_an_activation_are_shared_with_the_base(void **state
         assert_int_equal(cache_key_common(rows[i].y, rows[i].x, rows[i].n), rows[i].common);
     }
     CLEANUP(slots_done) struct slots s;
-    assert_int_equal(slots_init(&s, 2, 16), 0);
+    assert_int_equal(slots_init(&s, 2, 0, 16), 0);
     static const int32_t ids[] = { 1, 2, 3, 4, 5, 6, 7 };
     uint32_t at = fill(&s, &a, ids, 7), n;
     assert_int_equal(slots_best(&s, &b, ids, 7, 2, &n), at);
@@ -90,7 +90,7 @@ static void positions_before_an_activation_are_shared_with_the_base(void **state
 static void a_prefix_is_found_under_its_own_key_only(void **state)
 {
     CLEANUP(slots_done) struct slots s;
-    assert_int_equal(slots_init(&s, 4, 16), 0);
+    assert_int_equal(slots_init(&s, 4, 0, 16), 0);
     struct cache_key one = adapter(1, 1), other = adapter(1, 2);
     static const int32_t ids[] = { 5, 6, 7, 8 };
     uint32_t at = fill(&s, &one, ids, 4), n;
@@ -109,7 +109,7 @@ static void a_prefix_is_found_under_its_own_key_only(void **state)
 static void private_content_is_never_used_again(void **state)
 {
     CLEANUP(slots_done) struct slots s;
-    assert_int_equal(slots_init(&s, 1, 8), 0);
+    assert_int_equal(slots_init(&s, 1, 0, 8), 0);
     static const int32_t ids[] = { 1, 2, 3 };
     fill(&s, &private_key, ids, 3);
     assert_int_equal(s.at[slots_take(&s, &private_key, ids, 3)].n, 0);
@@ -118,7 +118,7 @@ static void private_content_is_never_used_again(void **state)
 static void the_slot_that_fits_is_taken_else_the_oldest(void **state)
 {
     CLEANUP(slots_done) struct slots s;
-    assert_int_equal(slots_init(&s, 3, 16), 0);
+    assert_int_equal(slots_init(&s, 3, 0, 16), 0);
     static const int32_t a[] = { 1, 2, 3, 4 }, b[] = { 1, 2, 9, 9, 9, 9 }, c[] = { 7 };
     uint32_t at_a = fill(&s, &base_key, a, 4), at_b = fill(&s, &base_key, b, 6);
     uint32_t at_c = fill(&s, &base_key, c, 1);
@@ -148,7 +148,7 @@ static void the_slot_that_fits_is_taken_else_the_oldest(void **state)
 static void never_more_is_kept_than_asked_for(void **state)
 {
     CLEANUP(slots_done) struct slots s;
-    assert_int_equal(slots_init(&s, 1, 8), 0);
+    assert_int_equal(slots_init(&s, 1, 0, 8), 0);
     static const int32_t ids[] = { 1, 2, 3, 4 };
     fill(&s, &base_key, ids, 4);
     assert_int_equal(s.at[slots_take(&s, &base_key, ids, 3)].n, 3);
