@@ -227,27 +227,24 @@ static void take_ended(struct coordinator *c, uint64_t now_ms, struct job_list *
 }
 
 /*
- * The usual slots go to whose turn it is. The spare ones are for a tenant that has none at all, so
- * that it need not wait for another's long answers to end.
+ * The usual slots go to whose turn it is. The spare ones are for tenants that have less than their
+ * share of slots, so that they need not wait for another's long answers to end.
  */
-static struct job *take_next(struct coordinator *c)
+static struct job *take_next(struct coordinator *c, uint64_t now_ms)
 {
     if (c->n_busy < c->o.slots)
-        return turns_next(&c->turns, /* fresh= */ false);
-    return c->n_busy < c->o.slots + c->o.spare ? turns_next(&c->turns, /* fresh= */ true) : NULL;
+        return turns_next(&c->turns, UINT32_MAX);
+    if (c->n_busy == c->o.slots + c->o.spare)
+        return NULL;
+    uint32_t tenants = turns_active(&c->turns, now_ms, /* ms= */ 0), share = c->o.slots / tenants;
+    return turns_next(&c->turns, share > 1 && tenants > 1 ? share : 1);
 }
 
 enum {
-    YIELD_LEAD = 512,       /* cost that a tenant may be ahead before its rows give way */
     STEP_US = 3000,         /* of the rows of a step that another tenant may have to wait for … */
     STEP_ROWS = 16,         /* … but so many may be prompt rows in any case */
     SEVERAL_MS = 60 * 1000, /* tenants that came within this are expected again */
 };
-
-static void judge(const struct coordinator *c, struct job *j)
-{
-    j->yields = turns_lead(&c->turns, j) >= YIELD_LEAD;
-}
 
 /* How long the next step may be. */
 static void bound_step(struct coordinator *c, uint64_t now_ms)
@@ -268,14 +265,14 @@ static void sort_waiting(struct coordinator *c, struct job_list *ret_ended,
     take_ended(c, now_ms, ret_ended);
     for (uint32_t i = 0; i < c->n_running; i++)
         turns_charge(&c->turns, c->running[i]);
-    for (struct job *j; (j = take_next(c)); c->n_busy++) {
+    for (struct job *j; (j = take_next(c, now_ms)); c->n_busy++) {
         metrics_add(METRIC_engine_waiting, -1);
         list_add(ret_admitted, j);
     }
     for (uint32_t i = 0; i < c->n_running; i++)
-        judge(c, c->running[i]);
+        c->running[i]->yields = turns_yields(&c->turns, c->running[i]);
     for (struct job *j = ret_admitted->first; j; j = j->next)
-        judge(c, j);
+        j->yields = turns_yields(&c->turns, j);
     bound_step(c, now_ms);
     atomic_store(&c->n_waiting, c->turns.waiting);
     atomic_store(&c->n_running_seen, c->n_busy);

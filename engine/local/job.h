@@ -60,7 +60,7 @@ struct job {
     uint32_t turn;      /* of its tenant in the coordinator's turns, with the next two */
     uint64_t order;
     uint32_t n_charged; /* of n_generated */
-    bool yields;        /* its tenant is far ahead of another that is running */
+    bool yields;        /* to a tenant that asks for less than its turn */
     enum finish_reason finish;
     bool over; /* the final event was sent */
 };

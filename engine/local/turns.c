@@ -150,12 +150,12 @@ static bool is_before(const struct turns_tenant *a, const struct turns_tenant *b
     return a->served != b->served ? a->served < b->served : a->first->order < b->first->order;
 }
 
-struct job *turns_next(struct turns *t, bool fresh)
+struct job *turns_next(struct turns *t, uint32_t running)
 {
     struct turns_tenant *next = NULL;
     for (uint32_t i = 0; i < t->n; i++) {
         struct turns_tenant *x = &t->tenants[i];
-        if (x->waiting > 0 && !(fresh && x->running > 0) && (!next || is_before(x, next)))
+        if (x->waiting > 0 && x->running < running && (!next || is_before(x, next)))
             next = x;
     }
     if (!next)
@@ -200,19 +200,22 @@ struct job *turns_victim(const struct turns *t, uint64_t tenant, uint32_t weight
     return most->last;
 }
 
-uint64_t turns_lead(const struct turns *t, const struct job *j)
+bool turns_yields(const struct turns *t, const struct job *j)
 {
-    uint64_t least = UINT64_MAX, own = t->tenants[j->turn].served;
-    for (uint32_t i = 0; i < t->n; i++)
-        if (t->tenants[i].running > 0 && t->tenants[i].served < least)
-            least = t->tenants[i].served;
-    return own > least ? (own - least) / TURNS_UNIT : 0;
+    const struct turns_tenant *own = &t->tenants[j->turn];
+    uint64_t ahead = own->served + (uint64_t)TURNS_SLACK * TURNS_UNIT;
+    for (uint32_t i = 0; own->waiting > 0 && i < t->n; i++) {
+        const struct turns_tenant *x = &t->tenants[i];
+        if (x->running > 0 && x->waiting == 0 && x->served < ahead)
+            return true;
+    }
+    return false;
 }
 
 uint32_t turns_active(const struct turns *t, uint64_t now_ms, uint64_t ms)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < t->n; i++)
-        n += is_active(&t->tenants[i]) || now_ms - t->tenants[i].came_ms < ms;
+        n += is_active(&t->tenants[i]) || now_ms < t->tenants[i].came_ms + ms;
     return n;
 }

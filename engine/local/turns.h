@@ -20,7 +20,8 @@
 enum {
     TURNS_INPUT = 1,     /* cost of a prompt token … */
     TURNS_OUTPUT = 2,    /* … and of a generated one */
-    TURNS_CREDIT = 8192, /* cost that a tenant may be behind the others when it comes back */
+    TURNS_CREDIT = 2048, /* cost that a tenant may be behind the others when it comes back */
+    TURNS_SLACK = 2 * TURNS_CREDIT,
 };
 
 struct turns_tenant {
@@ -45,9 +46,9 @@ void turns_done(struct turns *t); /* no job is left in it */
 
 /* Puts a job behind its tenant's others and sets j->turn. 0 or -ENOMEM. */
 int turns_put(struct turns *t, struct job *j, uint64_t now_ms) MUST_USE;
-/* Takes the next job out and charges its prompt; NULL: none. `fresh`: of a tenant that has no job
- * running. */
-struct job *turns_next(struct turns *t, bool fresh);
+/* Takes the next job out and charges its prompt; NULL: none. Only of tenants that have fewer than
+ * `running` jobs running. */
+struct job *turns_next(struct turns *t, uint32_t running);
 /* Takes one that waits out of turn: it was cancelled, or is given up. */
 void turns_drop(struct turns *t, struct job *j);
 /* Charges what a running job has generated since it was last charged. */
@@ -58,7 +59,11 @@ void turns_leave(struct turns *t, struct job *j); /* a job that turns_next gave 
  * weight; NULL: that would be the tenant itself. */
 struct job *turns_victim(const struct turns *t, uint64_t tenant, uint32_t weight);
 
-/* How far a running job's tenant is ahead of the one among those running that was given least. */
-uint64_t turns_lead(const struct turns *t, const struct job *j);
+/*
+ * Whether the rows of a running job give way in the next step: its tenant asks for more than it is
+ * given, and another that does not (all its jobs are running) is no more than TURNS_SLACK ahead of
+ * it. So a modest tenant does not notice a flood, until it has had that much more than its turn.
+ */
+bool turns_yields(const struct turns *t, const struct job *j);
 /* Tenants that have jobs, or had one within `ms`. */
 uint32_t turns_active(const struct turns *t, uint64_t now_ms, uint64_t ms);

@@ -55,12 +55,12 @@ static struct model_job *model_oldest(unsigned tenant)
     return NULL;
 }
 
-static struct model_job *model_next(bool fresh)
+static struct model_job *model_next(uint32_t running)
 {
     struct model_job *best = NULL;
     for (unsigned t = 0; t < TENANTS; t++) {
         struct model_job *j = model_oldest(t);
-        if (!j || (fresh && count(t, RUNNING) > 0))
+        if (!j || count(t, RUNNING) >= running)
             continue;
         if (!best || counter[t] < counter[best->tenant] ||
             (counter[t] == counter[best->tenant] && j < best))
@@ -99,10 +99,10 @@ static struct model_job *put(struct turns *t, unsigned tenant, uint32_t prompt)
     return j;
 }
 
-static struct model_job *next(struct turns *t, bool fresh)
+static struct model_job *next(struct turns *t, uint32_t running)
 {
-    struct model_job *want = model_next(fresh);
-    struct job *got = turns_next(t, fresh);
+    struct model_job *want = model_next(running);
+    struct job *got = turns_next(t, running);
     assert_ptr_equal(got, want ? &want->job : NULL);
     if (!want)
         return NULL;
@@ -148,7 +148,7 @@ static void one_round(struct turns *t, uint64_t *random)
         return;
     case 3:
     case 4:
-        (void)next(t, x / 8 % 4 == 0);
+        (void)next(t, x / 8 % 4 == 0 ? 1 + (uint32_t)(x / 64 % 3) : UINT32_MAX);
         return;
     case 5:
         if ((j = any(random, RUNNING)))
@@ -170,7 +170,7 @@ static void one_round(struct turns *t, uint64_t *random)
 static void empty(struct turns *t)
 {
     struct model_job *j;
-    while ((j = next(t, /* fresh= */ false)))
+    while ((j = next(t, UINT32_MAX)))
         leave(t, j);
     turns_done(t);
 }
@@ -208,7 +208,7 @@ static void the_busy_get_their_shares(void **state)
             if (who != 1 || i > 600) /* the second comes late */
                 while (count(who, WAITING) < 2)
                     (void)put(&t, who, 100);
-        *at = next(&t, /* fresh= */ false);
+        *at = next(&t, UINT32_MAX);
         assert_non_null(*at);
     }
     double unit = served[0];
@@ -229,13 +229,16 @@ static void who_asks_rarely_comes_next(void **state)
     for (int i = 0; i < 100; i++)
         (void)put(&t, 0, 200);
     for (int i = 0; i < 50; i++)
-        leave(&t, next(&t, /* fresh= */ false));
+        leave(&t, next(&t, UINT32_MAX));
     struct model_job *rare = put(&t, 1, 50);
-    assert_ptr_equal(next(&t, /* fresh= */ false), rare);
-    struct model_job *flood = next(&t, /* fresh= */ false);
-    assert_int_equal(turns_lead(&t, &rare->job), 0);
-    assert_true(turns_lead(&t, &flood->job) > 512);
-    assert_null(turns_next(&t, /* fresh= */ true)); /* the flood has a job running */
+    assert_ptr_equal(next(&t, UINT32_MAX), rare);
+    struct model_job *flood = next(&t, UINT32_MAX);
+    assert_false(turns_yields(&t, &rare->job));
+    assert_true(turns_yields(&t, &flood->job));
+    generate(&t, rare, TURNS_SLACK); /* far more than its turn */
+    assert_false(turns_yields(&t, &rare->job));
+    assert_false(turns_yields(&t, &flood->job));
+    assert_null(turns_next(&t, 1)); /* the flood has a job running */
     leave(&t, rare);
     leave(&t, flood);
     empty(&t);
@@ -266,7 +269,7 @@ static void tenants_that_are_gone_take_no_room(void **state)
     for (uint64_t i = 1; i <= 100000; i++) {
         j = (struct job){ .tenant = i, .n_prompt = 1 };
         assert_int_equal(turns_put(&t, &j, i), 0);
-        assert_ptr_equal(turns_next(&t, false), &j);
+        assert_ptr_equal(turns_next(&t, UINT32_MAX), &j);
         turns_leave(&t, &j);
     }
     assert_true(t.n <= 4 + 64);
