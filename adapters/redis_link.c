@@ -1,13 +1,13 @@
 #include "adapters/redis_link.h"
 
+#include "adapters/redis_fleet.h"
+#include "adapters/redis_streams.h"
+
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
-#include <stdatomic.h>
+#include <poll.h>
 #include <stdlib.h>
-#include <sys/random.h>
-#include <sys/socket.h>
-#include <sys/time.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <openssl/evp.h>
@@ -16,302 +16,286 @@
 #include "base/num.h"
 #include "base/thread.h"
 
-#define CONNECT_MS 1000
-#define BACKOFF_MS 50u
-#define BACKOFF_MAX_MS 2000u
+#define ROUNDS 12          /* of one call, while servers say that a slot or the master has moved */
+#define SETTLE_MS 20u      /* the first pause of a call for servers that are not settled */
+#define SETTLE_MAX_MS 320u /* the longest */
+#define PIPELINE 1024      /* commands sent before replies are awaited */
+#define DIGEST_CHARS 40
 
 struct redis_link {
-    char *host;            /* or NULL: a unix socket */
-    char *path;            /* of the unix socket */
-    char *user, *password; /* may be NULL */
-    int port;
-    uint64_t db;
-    unsigned timeout_ms;
-    pthread_mutex_t turn; /* held for one exchange: the connection is what it protects */
-    redisContext *ctx;
-    unsigned backoff_ms;
-    uint64_t retry_ms;
-    struct fail why;         /* of the last failure to connect */
-    pthread_mutex_t fd_lock; /* of the two below, for redis_link_interrupt */
-    int fd;
-    bool interrupted;
-    _Atomic bool up;
+    pthread_mutex_t turn; /* held for one exchange: the connections are what it protects */
+    struct redis_fleet fleet;
+    struct redis_lanes *lanes;
+    _Atomic bool up, interrupted;
 };
 
-/* ---- the URL ---- */
+/* ---- batches: what one call wants done ---- */
 
-static int hex_digit(char c)
+enum job_state { JOB_todo, JOB_with_text, JOB_done };
+struct job {
+    struct redis_node *node;
+    unsigned char state; /* enum job_state; with_text: the server does not have the script */
+    bool sent;           /* in this round */
+};
+
+/* Either commands, or runs of a script: n_each of argv for each. */
+struct batch {
+    const struct redis_command *commands;
+    const struct redis_script *script;
+    const struct str *argv;
+    size_t n_each;
+    struct redis_node *only; /* all go there; NULL: by their keys */
+    size_t n;
+    struct job *jobs;
+    redisReply **ret;
+    char digest[DIGEST_CHARS + 1];
+    bool settle; /* a reply of this round asked for patience */
+};
+
+static void script_digest(const char *text, char ret[static DIGEST_CHARS + 1]) /* SHA-1 */
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    unsigned char d[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    int ok = EVP_Digest(text, strlen(text), d, &len, EVP_sha1(), NULL);
+    assert(ok == 1 && len * 2 == DIGEST_CHARS);
+    (void)ok;
+    for (unsigned i = 0; i < len; i++)
+        (void)snprintf(ret + (size_t)2 * i, 3, "%02x", d[i]);
 }
 
-static char *decode(struct str s) /* owned, or NULL: no memory */
+static struct str key_of_job(const struct batch *b, size_t i)
 {
-    char *p = malloc(s.n + 1), *to = p;
-    for (size_t i = 0; p && i < s.n; i++) {
-        int hi = s.p[i] == '%' && i + 2 < s.n ? hex_digit(s.p[i + 1]) : -1;
-        int lo = hi >= 0 ? hex_digit(s.p[i + 2]) : -1;
-        if (lo >= 0) {
-            *to++ = (char)(hi << 4 | lo);
-            i += 2;
-        } else {
-            *to++ = s.p[i];
-        }
-    }
-    if (p)
-        *to = '\0';
-    return p;
+    if (b->script)
+        return b->script->n_keys ? b->argv[i * b->n_each] : STR("");
+    const struct redis_command *c = &b->commands[i];
+    return c->key.n ? c->key : redis_key_of(c->argv, c->n);
 }
 
-static int bad_url(struct fail *reterr, const char *what)
+static int add_job(struct redis_wire *w, const struct batch *b, size_t i)
 {
-    return fail_param(reterr, FAIL_invalid_request, "adapters.catalog.url",
-                      "adapters.catalog.url: %s; write redis://[user:password@]host[:port][/db] or "
-                      "unix:///path",
-                      what);
+    struct str all[REDIS_SCRIPT_ARGS + 3];
+    char n_keys[16];
+    if (!b->script)
+        return redis_wire_add(w, b->commands[i].argv, b->commands[i].n);
+    bool text = b->jobs[i].state == JOB_with_text;
+    int len = snprintf(n_keys, sizeof(n_keys), "%zu", b->script->n_keys);
+    all[0] = text ? STR("EVAL") : STR("EVALSHA");
+    all[1] = text ? str_of(b->script->text) : (struct str){ b->digest, DIGEST_CHARS };
+    all[2] = (struct str){ n_keys, (size_t)len };
+    memcpy(all + 3, b->argv + i * b->n_each, b->n_each * sizeof(*all));
+    return redis_wire_add(w, all, b->n_each + 3);
 }
 
-static int read_login(struct redis_link *l, struct str *rest)
+/* ---- replies ---- */
+
+static bool refuses_permission(struct str text)
 {
-    size_t at = rest->n;
-    while (at > 0 && rest->p[at - 1] != '@') /* a password may hold an '@' */
-        at--;
-    if (at == 0)
-        return 0;
-    struct str login = { rest->p, at - 1 }, user = STR(""), password = login;
-    (void)str_cut(login, ':', &user, &password);
-    *rest = str_sub(*rest, at);
-    if (user.n && !(l->user = decode(user)))
-        return -ENOMEM;
-    l->password = decode(password);
-    return l->password ? 0 : -ENOMEM;
+    return str_starts(text, STR("NOPERM")) || str_find(text, STR("user executing the script")) >= 0;
 }
 
-static int read_host(struct redis_link *l, struct str rest, struct fail *reterr)
+/* Redis leaves out which key it was, or which command of a script: we say what we asked for. */
+static void name_refused(const struct batch *b, size_t i, redisReply *r)
 {
-    struct str host = rest, port = STR(""), db = STR("");
-    uint64_t n = 6379;
-    (void)str_cut(rest, '/', &host, &db);
-    if (host.n && host.p[0] == '[') { /* IPv6 */
-        struct str inside;
-        if (!str_cut(str_sub(host, 1), ']', &inside, &port) || (port.n && port.p[0] != ':'))
-            return bad_url(reterr, "the address in brackets is not closed");
-        host = inside;
-        port = str_sub(port, 1);
-    } else {
-        (void)str_cut(host, ':', &host, &port);
-    }
-    if (port.n && num_parse_u64(&n, port, 1, 65535) < 0)
-        return bad_url(reterr, "the port is no number from 1 to 65535");
-    if (db.n && num_parse_u64(&l->db, db, 0, 65535) < 0)
-        return bad_url(reterr, "the database is no number");
-    l->port = (int)n;
-    l->host = str_dup(host.n ? host : STR("127.0.0.1"));
-    return l->host ? 0 : -ENOMEM;
+    char more[160];
+    if (r->type != REDIS_REPLY_ERROR || !refuses_permission(redis_text(r)))
+        return;
+    struct str verb = b->script ? STR("EVALSHA") : b->commands[i].argv[0];
+    struct str key = str_head(key_of_job(b, i), 100);
+    bool noperm = str_starts(redis_text(r), STR("NOPERM"));
+    int n = snprintf(more, sizeof(more), " (%.*s%s%.*s)", STR_ARG(verb), key.n ? " on " : "",
+                     STR_ARG(key));
+    size_t word = noperm ? 0 : strlen("NOPERM "), len = r->len + word + (size_t)n;
+    char *text = malloc(len + 1);
+    if (!text)
+        return; /* the reply says less, and is true */
+    (void)snprintf(text, len + 1, "%s%.*s%s", noperm ? "" : "NOPERM ", (int)r->len, r->str, more);
+    free(r->str);
+    r->str = text;
+    r->len = len;
 }
 
-static int read_url(struct redis_link *l, struct str url, struct fail *reterr)
+static bool is_noscript(const struct batch *b, const redisReply *r)
 {
-    if (str_starts(url, STR("rediss://")))
-        return bad_url(reterr, "TLS (rediss://) is not supported by this version");
-    if (str_starts(url, STR("unix://"))) {
-        l->path = str_dup(str_sub(url, 7));
-        return l->path ? 0 : -ENOMEM;
-    }
-    if (!str_starts(url, STR("redis://")))
-        return bad_url(reterr, "not a redis:// address");
-    struct str rest = str_sub(url, 8);
-    int r = read_login(l, &rest);
-    return r < 0 ? r : read_host(l, rest, reterr);
+    return b->script && r->type == REDIS_REPLY_ERROR && str_starts(redis_text(r), STR("NOSCRIPT"));
 }
 
-/* ---- the connection (in a turn) ---- */
-
-static void hang_up(struct redis_link *l)
+/* The job once more at the node that has what its slot no longer has (https://redis.io/docs/
+ * reference/cluster-spec/, "ASK redirection"). */
+static int ask_there(struct redis_link *l, struct batch *b, size_t i, struct redis_node *there,
+                     struct fail *reterr)
 {
-    {
-        LOCKED(&l->fd_lock);
-        l->fd = -1;
-    }
-    if (l->ctx)
-        redisFree(l->ctx);
-    l->ctx = NULL;
-    atomic_store(&l->up, false);
-}
-
-static struct timeval timeval_of(unsigned ms)
-{
-    return (struct timeval){ .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000L };
-}
-
-static void
-put_off(struct redis_link *l) /* the next attempt, so that gateways do not march in step */
-{
-    uint32_t jitter = 0;
-    (void)getrandom(&jitter, sizeof(jitter), GRND_NONBLOCK);
-    l->backoff_ms = l->backoff_ms ? l->backoff_ms * 2 : BACKOFF_MS;
-    if (l->backoff_ms > BACKOFF_MAX_MS)
-        l->backoff_ms = BACKOFF_MAX_MS;
-    l->retry_ms = clock_ms() + l->backoff_ms / 2 + jitter % (l->backoff_ms / 2 + 1);
-}
-
-static int unavailable(struct fail *reterr, const char *why)
-{
-    int r = fail_set(reterr, FAIL_catalog_unavailable, "the adapter catalog in Redis: %.160s", why);
-    if (reterr)
-        reterr->retry_after_s = 1;
-    return r;
-}
-
-/* Sends argv and reads one reply, however it ends; the connection is dropped when it is broken. */
-static int exchange(struct redis_link *l, const struct str *argv, size_t n, redisReply **ret,
-                    struct fail *reterr)
-{
-    const char *p[6 + 2 * REDIS_STREAMS];
-    size_t len[6 + 2 * REDIS_STREAMS];
-    void *reply = NULL;
-    assert(n <= ARRAY_LEN(p));
-    for (size_t i = 0; i < n; i++) {
-        p[i] = argv[i].p ? argv[i].p : "";
-        len[i] = argv[i].n;
-    }
-    if (redisAppendCommandArgv(l->ctx, (int)n, p, len) != REDIS_OK ||
-        redisGetReply(l->ctx, &reply) != REDIS_OK || !reply) {
-        int r = unavailable(reterr, l->ctx->errstr[0] ? l->ctx->errstr : "no answer");
-        hang_up(l);
+    struct str asking = STR("ASKING");
+    redisReply *replies[2] = { NULL, NULL };
+    int r = redis_fleet_connect(&l->fleet, there, reterr);
+    if (r == 0)
+        r = redis_wire_add(there->wire, &asking, 1);
+    if (r == 0)
+        r = add_job(there->wire, b, i);
+    if (r == 0)
+        r = redis_node_talk(there, &l->fleet.login, replies, 2, reterr);
+    if (r != 0)
         return r;
-    }
-    *ret = reply;
+    redis_reply_free(&replies[0]);
+    redis_reply_free(&b->ret[i]);
+    b->ret[i] = replies[1];
     return 0;
 }
 
-static int greet(struct redis_link *l, const struct str *argv, size_t n, struct fail *reterr)
+/* What the reply means for the job: done, or to be sent again. */
+static int settle_job(struct redis_link *l, struct batch *b, size_t i, struct fail *reterr)
 {
-    CLEANUP(redis_reply_free) redisReply *reply = NULL;
-    int r = exchange(l, argv, n, &reply, reterr);
-    if (r == 0 && reply->type != REDIS_REPLY_STATUS)
-        r = unavailable(reterr, reply->type == REDIS_REPLY_ERROR ? reply->str : "no greeting");
-    return r;
+    struct redis_node *there = NULL;
+    struct job *j = &b->jobs[i];
+    enum redis_verdict v = redis_fleet_judge(&l->fleet, j->node, b->ret[i], &there);
+    if (v == REDIS_asked) {
+        int r = ask_there(l, b, i, there, reterr);
+        if (r != 0)
+            return r;
+        v = redis_fleet_judge(&l->fleet, there, b->ret[i], &there);
+        b->settle = b->settle || v == REDIS_asked;
+    }
+    b->settle = b->settle || v == REDIS_settle;
+    if (v != REDIS_final)
+        return 0;
+    if (is_noscript(b, b->ret[i]) && j->state != JOB_with_text) {
+        j->state = JOB_with_text;
+        return 0;
+    }
+    j->state = JOB_done;
+    name_refused(b, i, b->ret[i]);
+    return 0;
 }
 
-static int greet_all(struct redis_link *l, struct fail *reterr)
+/* ---- rounds ---- */
+
+/* One pipeline to the node of job `first`, connected, of it and later jobs that go there too. */
+static int send_some(struct redis_link *l, struct batch *b, size_t first, struct fail *reterr)
 {
-    char db[24];
-    int n = snprintf(db, sizeof(db), "%llu", (unsigned long long)l->db);
+    struct redis_node *node = b->jobs[first].node;
+    size_t at[PIPELINE], n = 0;
+    redisReply *replies[PIPELINE];
+    bool text = false; /* the script travels once a pipeline */
     int r = 0;
-    if (l->password) {
-        struct str login[] = { STR("AUTH"), str_of(l->user), str_of(l->password) };
-        if (!l->user)
-            login[1] = login[2];
-        r = greet(l, login, l->user ? 3 : 2, reterr);
+    for (size_t i = first; r == 0 && i < b->n && n < PIPELINE; i++) {
+        struct job *j = &b->jobs[i];
+        if (j->state == JOB_done || j->sent || j->node != node)
+            continue;
+        if (j->state == JOB_with_text && text)
+            j->state = JOB_todo;
+        text = text || j->state == JOB_with_text;
+        j->sent = true;
+        at[n++] = i;
+        r = add_job(node->wire, b, i);
     }
-    struct str choose[] = { STR("SELECT"), { db, (size_t)n } };
-    if (r == 0 && l->db)
-        r = greet(l, choose, 2, reterr);
+    if (r == 0)
+        r = redis_node_talk(node, &l->fleet.login, replies, n, reterr);
+    if (r != 0) {
+        redis_node_hang_up(node); /* what was added must not be sent by the next call */
+        return r;
+    }
+    for (size_t k = 0; k < n; k++) {
+        redis_reply_free(&b->ret[at[k]]);
+        b->ret[at[k]] = replies[k];
+    }
+    for (size_t k = 0; r == 0 && k < n; k++)
+        r = settle_job(l, b, at[k], reterr);
     return r;
 }
 
-static int dial(struct redis_link *l, struct fail *reterr)
+static int route_all(struct redis_link *l, struct batch *b, struct fail *reterr)
 {
-    struct timeval t = timeval_of(CONNECT_MS);
-    l->ctx = l->path ? redisConnectUnixWithTimeout(l->path, t)
-                     : redisConnectWithTimeout(l->host, l->port, t);
-    if (!l->ctx)
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < b->n; i++) {
+        b->jobs[i].sent = b->jobs[i].state == JOB_done;
+        if (b->jobs[i].sent)
+            continue;
+        if (b->only)
+            b->jobs[i].node = b->only;
+        else
+            r = redis_fleet_route(&l->fleet, key_of_job(b, i), &b->jobs[i].node, reterr);
+    }
+    return r;
+}
+
+static bool all_done(const struct batch *b)
+{
+    for (size_t i = 0; i < b->n; i++)
+        if (b->jobs[i].state != JOB_done)
+            return false;
+    return true;
+}
+
+/* Where a job is not done, the error that kept it from being done is its reply. */
+static int answered(const struct batch *b, struct fail *reterr)
+{
+    for (size_t i = 0; i < b->n; i++)
+        if (!b->ret[i])
+            return redis_unavailable(reterr, "its servers move too often");
+    return 0;
+}
+
+static int pause_a_little(struct redis_link *l, unsigned ms, struct fail *reterr)
+{
+    struct pollfd wake = { .fd = l->fleet.login.wake_fd, .events = POLLIN };
+    return poll(&wake, 1, (int)redis_jitter(ms)) > 0 ? redis_unavailable(reterr, "stopping") : 0;
+}
+
+/* A server that cannot be reached may have been replaced: worth a look, not a wait. */
+static bool may_have_moved(const struct redis_link *l, unsigned *tries)
+{
+    return l->fleet.login.url.kind != REDIS_server && !l->fleet.known && (*tries)++ == 0;
+}
+
+static int exchange(struct redis_link *l, struct batch *b, struct fail *reterr)
+{
+    unsigned tries = 0, pause_ms = SETTLE_MS;
+    for (unsigned round = 0; round < ROUNDS && !all_done(b); round++) {
+        if (b->settle) {
+            int r = pause_a_little(l, pause_ms, reterr);
+            if (r != 0)
+                return r;
+            pause_ms = pause_ms < SETTLE_MAX_MS ? 2 * pause_ms : SETTLE_MAX_MS;
+        }
+        b->settle = false;
+        int r = route_all(l, b, reterr);
+        for (size_t i = 0; r == 0 && i < b->n; i++) {
+            if (b->jobs[i].sent)
+                continue;
+            r = redis_fleet_connect(&l->fleet, b->jobs[i].node, reterr);
+            if (r == 0)
+                r = send_some(l, b, i, reterr);
+            else if (r == FAILED && may_have_moved(l, &tries)) {
+                r = 0;
+                break;
+            }
+        }
+        if (r != 0)
+            return r;
+    }
+    return answered(b, reterr);
+}
+
+/* One turn: all replies, or none. */
+static int do_batch(struct redis_link *l, struct batch *b, struct fail *reterr)
+{
+    struct job one = { 0 };
+    CLEANUP(own_free) struct job *many = NULL;
+    b->jobs = &one;
+    memset(b->ret, 0, b->n * sizeof(redisReply *));
+    if (b->n > 1 && !(b->jobs = many = calloc(b->n, sizeof(*many))))
         return -ENOMEM;
-    if (l->ctx->err || redisSetTimeout(l->ctx, timeval_of(l->timeout_ms)) != REDIS_OK)
-        return unavailable(reterr, l->ctx->errstr);
-    {
-        LOCKED(&l->fd_lock);
-        l->fd = l->ctx->fd;
-        if (l->interrupted)
-            return unavailable(reterr, "stopping");
-    }
-    return greet_all(l, reterr);
-}
-
-/* A connection that the other side closed meanwhile, or that has words nobody asked for, is no
- * good.
- */
-static bool healthy(const redisContext *ctx)
-{
-    char byte;
-    ssize_t n = recv(ctx->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
-}
-
-static int connect_now(struct redis_link *l, struct fail *reterr)
-{
-    if (l->ctx && healthy(l->ctx))
-        return 0;
-    hang_up(l);
-    if (clock_ms() < l->retry_ms) {
-        if (reterr)
-            *reterr = l->why;
-        return FAILED;
-    }
-    int r = dial(l, &l->why);
-    if (r == 0) {
-        l->backoff_ms = 0;
-        l->retry_ms = 0;
-        atomic_store(&l->up, true);
-        return 0;
-    }
-    hang_up(l);
-    put_off(l);
-    if (r == FAILED && reterr)
-        *reterr = l->why;
+    LOCKED(&l->turn);
+    int r = atomic_load(&l->interrupted) ? redis_unavailable(reterr, "stopping")
+                                         : exchange(l, b, reterr);
+    if (r != 0)
+        redis_fleet_doubt(&l->fleet);
+    atomic_store(&l->up, r == 0);
+    for (size_t i = 0; r != 0 && i < b->n; i++)
+        redis_reply_free(&b->ret[i]);
     return r;
-}
-
-/* A peer that goes away while we write must not end the process. */
-static bool block_sigpipe(sigset_t *ret_pipe)
-{
-    sigset_t old;
-    (void)sigemptyset(ret_pipe);
-    (void)sigaddset(ret_pipe, SIGPIPE);
-    return pthread_sigmask(SIG_BLOCK, ret_pipe, &old) == 0 && !sigismember(&old, SIGPIPE);
-}
-
-static void unblock_sigpipe(const sigset_t *pipe, bool was_open)
-{
-    struct timespec now = { 0 };
-    if (!was_open)
-        return;
-    while (sigtimedwait(pipe, NULL, &now) > 0)
-        ;
-    (void)pthread_sigmask(SIG_UNBLOCK, pipe, NULL);
 }
 
 /* ---- calls ---- */
-
-void redis_reply_free(redisReply **r)
-{
-    if (*r)
-        freeReplyObject(*r);
-    *r = NULL;
-}
-
-static int call_in_turn(struct redis_link *l, const struct str *argv, size_t n, redisReply **ret,
-                        struct fail *reterr)
-{
-    int r = connect_now(l, reterr);
-    return r == 0 ? exchange(l, argv, n, ret, reterr) : r;
-}
-
-/* Any reply, errors included. */
-static int raw_call(struct redis_link *l, const struct str *argv, size_t n, redisReply **ret,
-                    struct fail *reterr)
-{
-    sigset_t pipe;
-    LOCKED(&l->turn);
-    bool open = block_sigpipe(&pipe);
-    int r = call_in_turn(l, argv, n, ret, reterr);
-    unblock_sigpipe(&pipe, open);
-    return r;
-}
 
 /* An error reply says what is wrong with the catalog's keys or with the server's state. */
 static int refuse_error(redisReply **ret, struct fail *reterr)
@@ -322,190 +306,56 @@ static int refuse_error(redisReply **ret, struct fail *reterr)
     return r;
 }
 
-int redis_call(struct redis_link *l, const struct str *argv, size_t n, redisReply **ret,
-               struct fail *reterr)
-{
-    int r = raw_call(l, argv, n, ret, reterr);
-    return r == 0 ? refuse_error(ret, reterr) : r;
-}
-
 int redis_call_key(struct redis_link *l, struct str key, const struct str *argv, size_t n,
                    redisReply **ret, struct fail *reterr)
 {
-    (void)key; /* one server holds all */
-    return redis_call(l, argv, n, ret, reterr);
+    struct redis_command c = { argv, n, key };
+    struct batch b = { .commands = &c, .n = 1, .ret = ret };
+    int r = do_batch(l, &b, reterr);
+    return r == 0 ? refuse_error(ret, reterr) : r;
+}
+
+int redis_call(struct redis_link *l, const struct str *argv, size_t n, redisReply **ret,
+               struct fail *reterr)
+{
+    return redis_call_key(l, STR(""), argv, n, ret, reterr);
 }
 
 int redis_call_many(struct redis_link *l, const struct redis_command *commands, size_t n,
                     redisReply **ret, struct fail *reterr)
 {
-    int r = 0;
-    size_t done = 0;
-    memset(ret, 0, n * sizeof(redisReply *));
-    for (; r == 0 && done < n; done++)
-        r = raw_call(l, commands[done].argv, commands[done].n, &ret[done], reterr);
-    for (size_t i = 0; r != 0 && i < n; i++)
-        redis_reply_free(&ret[i]);
-    return r;
+    struct batch b = { .commands = commands, .n = n, .ret = ret };
+    return do_batch(l, &b, reterr);
 }
 
-static void script_digest(const char *text, char ret[static 41]) /* SHA-1, as Redis names scripts */
+int redis_run_many(struct redis_link *l, const struct redis_script *s, const struct str *argv,
+                   size_t n_each, size_t n_runs, redisReply **ret, struct fail *reterr)
 {
-    unsigned char d[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    int ok = EVP_Digest(text, strlen(text), d, &len, EVP_sha1(), NULL);
-    assert(ok == 1 && len == 20);
-    (void)ok;
-    for (unsigned i = 0; i < len; i++)
-        (void)snprintf(ret + (size_t)2 * i, 3, "%02x", d[i]);
-}
-
-static size_t script_argv(struct str *to, const char *verb, struct str script, size_t n_keys,
-                          const struct str *argv, size_t n)
-{
-    static const char *const counts[] = { "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10" };
-    assert(n <= REDIS_SCRIPT_ARGS && n_keys < ARRAY_LEN(counts));
-    to[0] = str_of(verb);
-    to[1] = script;
-    to[2] = str_of(counts[n_keys]);
-    memcpy(to + 3, argv, n * sizeof(*argv));
-    return n + 3;
-}
-
-static bool is_noscript(const redisReply *r)
-{
-    return r && r->type == REDIS_REPLY_ERROR && str_starts(redis_text(r), STR("NOSCRIPT"));
+    struct batch b = { .script = s, .argv = argv, .n_each = n_each, .n = n_runs, .ret = ret };
+    assert(n_each <= REDIS_SCRIPT_ARGS && s->n_keys <= n_each);
+    script_digest(s->text, b.digest);
+    return do_batch(l, &b, reterr);
 }
 
 int redis_run(struct redis_link *l, const struct redis_script *s, const struct str *argv, size_t n,
               redisReply **ret, struct fail *reterr)
 {
-    struct str all[REDIS_SCRIPT_ARGS + 3];
-    char digest[41];
-    script_digest(s->text, digest);
-    size_t m = script_argv(all, "EVALSHA", (struct str){ digest, 40 }, s->n_keys, argv, n);
-    int r = raw_call(l, all, m, ret, reterr);
-    if (r == 0 && is_noscript(*ret)) {
-        redis_reply_free(ret);
-        m = script_argv(all, "EVAL", str_of(s->text), s->n_keys, argv, n);
-        r = raw_call(l, all, m, ret, reterr);
-    }
-    return r;
-}
-
-/* NOLINTNEXTLINE(readability-function-size): those of redis_run_many */
-static int many_in_turn(struct redis_link *l, const struct redis_script *s, const struct str *argv,
-                        size_t n_each, size_t n_runs, redisReply **ret, struct fail *reterr)
-{
-    struct str all[REDIS_SCRIPT_ARGS + 3];
-    const char *p[REDIS_SCRIPT_ARGS + 3];
-    size_t len[REDIS_SCRIPT_ARGS + 3], done = 0;
-    char digest[41];
-    struct str load[] = { STR("SCRIPT"), STR("LOAD"), str_of(s->text) };
-    CLEANUP(redis_reply_free) redisReply *loaded = NULL;
-    int r = call_in_turn(l, load, 3, &loaded, reterr);
-    script_digest(s->text, digest);
-    for (size_t i = 0; r == 0 && i < n_runs; i++) {
-        size_t m = script_argv(all, "EVALSHA", (struct str){ digest, 40 }, s->n_keys,
-                               argv + i * n_each, n_each);
-        for (size_t k = 0; k < m; k++) {
-            p[k] = all[k].p ? all[k].p : "";
-            len[k] = all[k].n;
-        }
-        if (redisAppendCommandArgv(l->ctx, (int)m, p, len) != REDIS_OK)
-            r = -ENOMEM;
-    }
-    while (r == 0 && done < n_runs) {
-        void *reply = NULL;
-        if (redisGetReply(l->ctx, &reply) != REDIS_OK || !reply)
-            r = unavailable(reterr, l->ctx->errstr[0] ? l->ctx->errstr : "no answer");
-        else
-            ret[done++] = reply;
-    }
-    if (r != 0) {
-        hang_up(l);
-        while (done > 0)
-            redis_reply_free(&ret[--done]);
-    }
-    return r;
-}
-
-/* NOLINTNEXTLINE(readability-function-size): a batch in full */
-int redis_run_many(struct redis_link *l, const struct redis_script *s, const struct str *argv,
-                   size_t n_each, size_t n_runs, redisReply **ret, struct fail *reterr)
-{
-    sigset_t pipe;
-    LOCKED(&l->turn);
-    bool open = block_sigpipe(&pipe);
-    int r = many_in_turn(l, s, argv, n_each, n_runs, ret, reterr);
-    unblock_sigpipe(&pipe, open);
-    return r;
-}
-
-/* ---- streams ---- */
-
-/* The entries of one element of a reply to XREAD, moved to the stream of its name. */
-static bool take_entries(redisReply *stream, const struct str *keys, size_t n, redisReply **ret)
-{
-    if (stream->type != REDIS_REPLY_ARRAY || stream->elements != 2 ||
-        stream->element[1]->type != REDIS_REPLY_ARRAY)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        if (ret[i] || !str_eq(redis_text(stream->element[0]), keys[i]))
-            continue;
-        ret[i] = TAKE(stream->element[1]);
-        return true;
-    }
-    return false;
+    return redis_run_many(l, s, argv, n, 1, ret, reterr);
 }
 
 int redis_read_streams(struct redis_link *l, const struct str *keys, const struct str *ids,
                        size_t n, unsigned block_ms, unsigned count, redisReply **ret,
                        struct fail *reterr)
 {
-    struct str argv[6 + 2 * REDIS_STREAMS];
-    char block_text[16], count_text[16];
-    CLEANUP(redis_reply_free) redisReply *reply = NULL;
-    (void)snprintf(block_text, sizeof(block_text), "%u", block_ms);
-    (void)snprintf(count_text, sizeof(count_text), "%u", count);
-    struct str head[] = { STR("XREAD"), STR("COUNT"),       str_of(count_text),
-                          STR("BLOCK"), str_of(block_text), STR("STREAMS") };
+    struct redis_wait w = { keys, ids, n, block_ms, count, ret };
     assert(n > 0 && n <= REDIS_STREAMS && block_ms > 0 && count > 0);
     memset(ret, 0, n * sizeof(redisReply *));
-    memcpy(argv, head, sizeof(head));
-    memcpy(argv + ARRAY_LEN(head), keys, n * sizeof(*keys));
-    memcpy(argv + ARRAY_LEN(head) + n, ids, n * sizeof(*ids));
-    int r = redis_call(l, argv, ARRAY_LEN(head) + 2 * n, &reply, reterr);
-    if (r != 0 || reply->type == REDIS_REPLY_NIL)
-        return r;
-    r = redis_check(reply, REDIS_REPLY_ARRAY, reterr);
-    for (size_t i = 0; r == 0 && i < reply->elements; i++)
-        if (!take_entries(reply->element[i], keys, n, ret))
-            r = redis_check(NULL, REDIS_REPLY_ARRAY, reterr);
+    LOCKED(&l->turn);
+    int r = redis_streams_wait(&l->fleet, &l->lanes, &w, reterr);
+    atomic_store(&l->up, r == 0);
     for (size_t i = 0; r != 0 && i < n; i++)
         redis_reply_free(&ret[i]);
     return r;
-}
-
-/* ---- where keys are: on the one server ---- */
-
-bool redis_same_slot(struct redis_link *l, struct str a, struct str b)
-{
-    (void)l;
-    (void)a;
-    (void)b;
-    return true;
-}
-
-bool redis_same_node(struct redis_link *l, struct str a, struct str b)
-{
-    return redis_same_slot(l, a, b);
-}
-
-uint64_t redis_link_generation(struct redis_link *l)
-{
-    (void)l;
-    return 0;
 }
 
 int redis_check(const redisReply *r, int type, struct fail *reterr)
@@ -514,7 +364,7 @@ int redis_check(const redisReply *r, int type, struct fail *reterr)
         return 0;
     if (redis_error(r, reterr) != 0)
         return FAILED;
-    return unavailable(reterr, "a reply of an unexpected type; are its keys damaged?");
+    return redis_unavailable(reterr, "a reply of an unexpected type; are its keys damaged?");
 }
 
 struct str redis_text(const redisReply *r)
@@ -524,19 +374,78 @@ struct str redis_text(const redisReply *r)
     return text && r->str ? (struct str){ r->str, r->len } : STR("");
 }
 
+/* ---- where keys are ---- */
+
+bool redis_same_slot(struct redis_link *l, struct str a, struct str b)
+{
+    return l->fleet.login.url.kind != REDIS_cluster || redis_slot(a) == redis_slot(b);
+}
+
+bool redis_same_node(struct redis_link *l, struct str a, struct str b)
+{
+    struct redis_node *of_a, *of_b;
+    if (redis_same_slot(l, a, b))
+        return true;
+    LOCKED(&l->turn);
+    return redis_fleet_route(&l->fleet, a, &of_a, NULL) == 0 &&
+           redis_fleet_route(&l->fleet, b, &of_b, NULL) == 0 && of_a == of_b;
+}
+
+uint64_t redis_link_generation(struct redis_link *l)
+{
+    return atomic_load(&l->fleet.generation);
+}
+
+int redis_ask_each(struct redis_link *l, const struct redis_command *commands, size_t n,
+                   redis_each *each, void *ctx, struct fail *reterr)
+{
+    struct redis_node *masters[LIMIT_REDIS_NODES];
+    redisReply *replies[REDIS_ASK_EACH] = { NULL };
+    size_t n_masters = 0;
+    int r;
+    assert(n <= REDIS_ASK_EACH);
+    {
+        LOCKED(&l->turn);
+        r = redis_fleet_masters(&l->fleet, masters, &n_masters, reterr);
+    }
+    for (size_t i = 0; r == 0 && i < n_masters; i++) {
+        struct batch b = { .commands = commands, .n = n, .ret = replies, .only = masters[i] };
+        r = do_batch(l, &b, reterr);
+        if (r == 0)
+            r = each(ctx, masters[i]->address.host, masters[i]->address.port, replies, reterr);
+        for (size_t k = 0; k < n; k++)
+            redis_reply_free(&replies[k]);
+    }
+    return r;
+}
+
 /* ---- life ---- */
 
-int redis_link_new(struct redis_link **ret, struct str url, unsigned timeout_ms,
-                   struct fail *reterr)
+struct redis_options redis_options_of(const struct config_adapters *c, unsigned timeout_ms)
+{
+    return (struct redis_options){
+        .url = c->catalog_url,
+        .timeout_ms = timeout_ms,
+        .user = c->catalog_user,
+        .password_env = c->catalog_password_env,
+        .password_file = c->catalog_password_file,
+        .tls_ca = c->catalog_tls_ca,
+        .tls_cert = c->catalog_tls_cert,
+        .tls_key = c->catalog_tls_key,
+        .tls_insecure = c->catalog_tls_insecure,
+    };
+}
+
+int redis_link_open(struct redis_link **ret, const struct redis_options *o, struct fail *reterr)
 {
     struct redis_link *l = calloc(1, sizeof(*l));
     if (!l)
         return -ENOMEM;
     (void)pthread_mutex_init(&l->turn, NULL);
-    (void)pthread_mutex_init(&l->fd_lock, NULL);
-    l->timeout_ms = timeout_ms;
-    l->fd = -1;
-    int r = read_url(l, url, reterr);
+    int r = redis_fleet_init(&l->fleet, o, reterr);
+    l->fleet.login.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r == 0 && l->fleet.login.wake_fd < 0)
+        r = -errno;
     if (r != 0) {
         (void)redis_link_free(l);
         return r;
@@ -545,27 +454,21 @@ int redis_link_new(struct redis_link **ret, struct str url, unsigned timeout_ms,
     return 0;
 }
 
-struct redis_options redis_options_of(const struct config_adapters *c, unsigned timeout_ms)
+int redis_link_new(struct redis_link **ret, struct str url, unsigned timeout_ms,
+                   struct fail *reterr)
 {
-    return (struct redis_options){ .url = c->catalog_url, .timeout_ms = timeout_ms };
-}
-
-int redis_link_open(struct redis_link **ret, const struct redis_options *o, struct fail *reterr)
-{
-    return redis_link_new(ret, o->url, o->timeout_ms, reterr);
+    struct redis_options o = { .url = url, .timeout_ms = timeout_ms };
+    return redis_link_open(ret, &o, reterr);
 }
 
 struct redis_link *redis_link_free(struct redis_link *l)
 {
     if (!l)
         return NULL;
-    hang_up(l);
+    l->lanes = redis_lanes_free(l->lanes);
+    own_close(&l->fleet.login.wake_fd);
+    redis_fleet_done(&l->fleet);
     (void)pthread_mutex_destroy(&l->turn);
-    (void)pthread_mutex_destroy(&l->fd_lock);
-    free(l->host);
-    free(l->path);
-    free(l->user);
-    free(l->password);
     free(l);
     return NULL;
 }
@@ -577,8 +480,6 @@ bool redis_link_up(struct redis_link *l)
 
 void redis_link_interrupt(struct redis_link *l)
 {
-    LOCKED(&l->fd_lock);
-    l->interrupted = true;
-    if (l->fd >= 0)
-        (void)shutdown(l->fd, SHUT_RDWR);
+    atomic_store(&l->interrupted, true);
+    (void)eventfd_write(l->fleet.login.wake_fd, 1); /* never read: it stays readable */
 }

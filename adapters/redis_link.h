@@ -18,7 +18,7 @@
 
 struct redis_link;
 
-/* Reads the URL, connects later. FAILED: the URL is not understood, or TLS is asked for. */
+/* Reads the URL (adapters/redis_url.h), connects later. FAILED: it is not understood. */
 int redis_link_new(struct redis_link **ret, struct str url, unsigned timeout_ms,
                    struct fail *reterr) MUST_USE;
 
@@ -103,6 +103,17 @@ bool redis_same_slot(struct redis_link *l, struct str a, struct str b);
 bool redis_same_node(struct redis_link *l, struct str a, struct str b);
 /* Changes with every new master and every move of a slot that is noticed. */
 uint64_t redis_link_generation(struct redis_link *l);
+
+/*
+ * The same commands (REDIS_ASK_EACH at most) to every master: all of a Cluster, else the one there
+ * is. `each` gets where that is and the replies (any may be an error reply; borrowed), and ends the
+ * round by returning other than 0.
+ */
+enum { REDIS_ASK_EACH = 8 };
+typedef int redis_each(void *ctx, const char *host, int port, redisReply *const *replies,
+                       struct fail *reterr);
+int redis_ask_each(struct redis_link *l, const struct redis_command *commands, size_t n,
+                   redis_each *each, void *ctx, struct fail *reterr) MUST_USE;
 
 /*
  * What the server (each master of a Cluster) must be set to, to hold a catalog: sentences that name

@@ -6,7 +6,8 @@
 /* Settings that hold a bucket of heads as one compact list: entries of a hash, bytes of a value. */
 #define HASH_ENTRIES 128
 #define HASH_VALUE_BYTES 192
-#define OLDEST_MAJOR 5 /* the first version that has streams */
+#define ADVICE_MAX (4 * KIB) /* bytes about one server */
+#define OLDEST_MAJOR 5       /* the first version that has streams */
 
 /* ---- error replies ---- */
 
@@ -128,45 +129,59 @@ static void check_hash(const redisReply *config, const char *what, uint64_t leas
                  name, (unsigned long long)n, name, (unsigned long long)least);
 }
 
-static int check_settings(struct redis_link *l, struct str info, struct buf *ret,
-                          struct fail *reterr)
+enum { ASK_info, ASK_hash, ASK_save, ASK_N };
+
+static void check_settings(redisReply *const *replies, struct buf *ret)
 {
-    CLEANUP(redis_reply_free) redisReply *hash = NULL;
-    CLEANUP(redis_reply_free) redisReply *save = NULL;
-    struct fail why;
-    bool lasting = str_is(info_of(info, "aof_enabled"), "1");
-    int r = REDIS_CALL(l, &hash, &why, STR("CONFIG"), STR("GET"), STR("hash-max-*"));
-    if (r == 0)
-        r = REDIS_CALL(l, &save, &why, STR("CONFIG"), STR("GET"), STR("save"));
-    if (r == FAILED && redis_link_up(l)) { /* answered, and refused */
+    const redisReply *hash = replies[ASK_hash], *save = replies[ASK_save];
+    if (hash->type == REDIS_REPLY_ERROR || save->type == REDIS_REPLY_ERROR) {
         buf_addf(ret,
-                 "CONFIG is not allowed to this user, so these were not checked: "
-                 "hash-max-listpack-entries at least %d, hash-max-listpack-value at least %d, "
-                 "appendonly or save\n",
-                 HASH_ENTRIES, HASH_VALUE_BYTES);
-        return 0;
+                 "CONFIG is refused (%.60s), so these were not checked: hash-max-listpack-entries "
+                 "at least %d, hash-max-listpack-value at least %d, appendonly or save\n",
+                 hash->type == REDIS_REPLY_ERROR ? hash->str : save->str, HASH_ENTRIES,
+                 HASH_VALUE_BYTES);
+        return;
     }
-    if (r == FAILED && reterr)
-        *reterr = why;
-    if (r != 0)
-        return r;
     check_hash(hash, "entries", HASH_ENTRIES, ret);
     check_hash(hash, "value", HASH_VALUE_BYTES, ret);
-    if (!lasting && setting_of(save, "save").p && setting_of(save, "save").n == 0)
+    struct str times = setting_of(save, "save");
+    if (!str_is(info_of(redis_text(replies[ASK_info]), "aof_enabled"), "1") && times.p &&
+        times.n == 0)
         buf_adds(ret, "the catalog is lost when Redis ends (appendonly is no, save is empty): "
                       "CONFIG SET appendonly yes\n");
-    return 0;
+}
+
+static int check_one(void *ctx, const char *host, int port, redisReply *const *replies,
+                     struct fail *reterr)
+{
+    struct buf *ret = ctx;
+    CLEANUP(buf_done) struct buf found = BUF_INIT(ADVICE_MAX);
+    int r = redis_check(replies[ASK_info], REDIS_REPLY_STRING, reterr);
+    if (r != 0)
+        return r;
+    check_version(redis_text(replies[ASK_info]), &found);
+    check_memory(redis_text(replies[ASK_info]), &found);
+    check_settings(replies, &found);
+    for (struct str rest = buf_str(&found), line; str_cut(rest, '\n', &line, &rest);) {
+        buf_addf(ret, "%s", host);
+        if (port)
+            buf_addf(ret, ":%d", port);
+        buf_addf(ret, ": %.*s\n", STR_ARG(line));
+    }
+    return buf_err(&found);
 }
 
 int redis_check_server(struct redis_link *l, struct buf *ret, struct fail *reterr)
 {
-    CLEANUP(redis_reply_free) redisReply *info = NULL;
+    static const struct str info[] = { { "INFO", 4 } };
+    static const struct str hash[] = { { "CONFIG", 6 }, { "GET", 3 }, { "hash-max-*", 10 } };
+    static const struct str save[] = { { "CONFIG", 6 }, { "GET", 3 }, { "save", 4 } };
+    const struct redis_command ask[ASK_N] = {
+        [ASK_info] = { info, ARRAY_LEN(info), STR("") },
+        [ASK_hash] = { hash, ARRAY_LEN(hash), STR("") },
+        [ASK_save] = { save, ARRAY_LEN(save), STR("") },
+    };
     buf_clear(ret);
-    int r = REDIS_CALL(l, &info, reterr, STR("INFO"));
-    if (r != 0)
-        return r;
-    check_version(redis_text(info), ret);
-    check_memory(redis_text(info), ret);
-    r = check_settings(l, redis_text(info), ret, reterr);
+    int r = redis_ask_each(l, ask, ASK_N, check_one, ret, reterr);
     return r != 0 ? r : buf_err(ret);
 }

@@ -54,8 +54,10 @@
 #define LIMIT_ADAPTER_BYTES (8 * GIB)
 #define LIMIT_ADAPTER_FILES 16 /* of one revision */
 #define LIMIT_REDIS_REPLY (256 * MIB)
-#define LIMIT_REVISIONS 1024 /* kept for one adapter */
-#define LIMIT_ALIASES 64     /* of one adapter */
+#define LIMIT_REDIS_ELEMENTS (1 << 20) /* of one reply */
+#define LIMIT_REDIS_NODES 1024         /* of one Cluster */
+#define LIMIT_REVISIONS 1024           /* kept for one adapter */
+#define LIMIT_ALIASES 64               /* of one adapter */
 
 /* Guardrails */
 #define LIMIT_HOLD_BACK 512 /* bytes a stream guard may withhold */

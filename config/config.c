@@ -95,7 +95,11 @@ struct raw_adapters {
     struct config_adapters a;
     struct {
         unsigned type;
-        struct str path, url, namespace, snapshot;
+        struct str path, url, namespace, snapshot, user, password_env, password_file;
+        struct raw_tls {
+            struct str ca, cert, key;
+            bool verify;
+        } tls;
     } catalog;
     struct {
         struct str cache;
@@ -109,6 +113,16 @@ struct raw_adapters {
     } residency;
 };
 
+static const struct option tls_options[] = {
+    OPT_TEXT(struct raw_tls, ca, "ca", NULL,
+             "PEM file of the authorities that sign the server; default: the system's"),
+    OPT_TEXT(struct raw_tls, cert, "cert", NULL, "PEM file of our certificate, with its chain"),
+    OPT_TEXT(struct raw_tls, key, "key", NULL, "PEM file of its key"),
+    OPT_BOOL(struct raw_tls, verify, "verify", "true",
+             "check who signed the server's certificate and that it is for the host we call"),
+    OPT_END,
+};
+
 #define IN_PART(part, member)                                                                      \
     /* NOLINTNEXTLINE(bugprone-macro-parentheses): offsetof takes names */                         \
     (offsetof(struct raw_adapters, part.member) - offsetof(struct raw_adapters, part))
@@ -118,7 +132,17 @@ static const struct option catalog_options[] = {
     { "path", OPTION_text, IN_PART(catalog, path), 0, 4096, NULL, NULL, NULL, 0,
       "folder of a directory catalog" },
     { "url", OPTION_text, IN_PART(catalog, url), 0, 4096, NULL, NULL, NULL, 0,
-      "redis://[user:password@]host:port/db; default: ROOTSTOCK_REDIS_URL" },
+      "redis://[user:password@]host:port/db, rediss:// for TLS, unix:///path, "
+      "redis+sentinel://host,host/master, redis+cluster://host,host; default: "
+      "ROOTSTOCK_REDIS_URL" },
+    { "user", OPTION_text, IN_PART(catalog, user), 0, 256, NULL, NULL, NULL, 0,
+      "ACL user of Redis; default: that of the url" },
+    { "password_env", OPTION_text, IN_PART(catalog, password_env), 0, 256, NULL, NULL, NULL, 0,
+      "environment variable that holds the password" },
+    { "password_file", OPTION_text, IN_PART(catalog, password_file), 0, 4096, NULL, NULL, NULL, 0,
+      "file whose first line is the password; read at each connection" },
+    { "tls", OPTION_section, IN_PART(catalog, tls), 0, 0, NULL, NULL, tls_options, 0,
+      "certificates of a rediss:// url" },
     { "namespace", OPTION_text, IN_PART(catalog, namespace), 1, 64, "rootstock", NULL, NULL, 0,
       "prefix of every key in Redis" },
     { "snapshot", OPTION_text, IN_PART(catalog, snapshot), 1, 4096, NULL, NULL, NULL, 0,
@@ -422,6 +446,13 @@ static int read_adapters(struct config *c, const struct node *n, struct problems
     struct config_adapters *a = &c->adapters;
     a->catalog_path = raw.catalog.path;
     a->catalog_namespace = raw.catalog.namespace;
+    a->catalog_user = raw.catalog.user;
+    a->catalog_password_env = raw.catalog.password_env;
+    a->catalog_password_file = raw.catalog.password_file;
+    a->catalog_tls_ca = raw.catalog.tls.ca;
+    a->catalog_tls_cert = raw.catalog.tls.cert;
+    a->catalog_tls_key = raw.catalog.tls.key;
+    a->catalog_tls_insecure = !raw.catalog.tls.verify;
     a->blob_cache = raw.blobs.cache;
     a->blob_max_bytes = raw.blobs.max_bytes;
     a->blobs = raw.blobs.b;
@@ -433,8 +464,10 @@ static int read_adapters(struct config *c, const struct node *n, struct problems
     r = choose_catalog(c, &raw, n, p);
     if (r == 0)
         r = resolve(&a->catalog_path, c);
-    if (r == 0)
-        r = resolve(&a->blob_cache, c);
+    struct str *files[] = { &a->catalog_password_file, &a->catalog_tls_ca, &a->catalog_tls_cert,
+                            &a->catalog_tls_key, &a->blob_cache };
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(files); i++)
+        r = resolve(files[i], c);
     return r < 0 ? r : choose_snapshot(c, raw.catalog.snapshot);
 }
 

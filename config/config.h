@@ -51,10 +51,15 @@ struct config_blobs {          /* where files of adapters are kept, and how they
 struct config_adapters {
     unsigned catalog;        /* enum catalog_type */
     struct str catalog_path; /* of a directory; resolved */
-    struct str catalog_url;  /* of redis: redis://[user:password@]host:port/db, rediss:// for TLS */
+    struct str catalog_url;  /* of redis: adapters/redis_url.h says what may be written */
     struct str catalog_namespace;
     struct str
-        catalog_snapshot;  /* file of the catalog's last state; resolved; empty: none is kept */
+        catalog_snapshot;    /* file of the catalog's last state; resolved; empty: none is kept */
+    struct str catalog_user; /* of redis; empty: that of the URL */
+    struct str catalog_password_env;  /* name of the variable; empty: none */
+    struct str catalog_password_file; /* resolved; empty: none */
+    struct str catalog_tls_ca, catalog_tls_cert, catalog_tls_key; /* PEM; resolved; empty: none */
+    bool catalog_tls_insecure;                                    /* tls.verify: false */
     struct str blob_cache; /* folder of the content-addressed blob cache; resolved */
     uint64_t blob_max_bytes;
     struct config_blobs blobs;

@@ -324,7 +324,7 @@ static void an_url_that_is_none_is_refused_at_the_start(void **state)
     static const struct {
         const char *url, *says;
     } rows[] = {
-        { "rediss://127.0.0.1:1/0", "TLS" },
+        { "redis+sentinel://127.0.0.1:1", "master" },
         { "http://127.0.0.1", "redis://" },
         { "", "redis://" },
         { "redis://127.0.0.1:x/0", "port" },
