@@ -401,14 +401,10 @@ unsigned head_packed_more(struct str packed)
     return packed.n > HEAD_EPOCH_BYTES ? (unsigned char)packed.p[HEAD_EPOCH_BYTES] & MORE_MASK : 0;
 }
 
-static uint64_t fold(uint64_t h, struct str s) /* FNV-1a */
+uint64_t head_hash(struct str adapter)
 {
-    for (size_t i = 0; i < s.n; i++)
-        h = (h ^ (unsigned char)s.p[i]) * 0x100000001b3U;
-    return h;
-}
-
-uint64_t head_hash(struct str base, struct str adapter)
-{
-    return head_mix(fold(fold(fold(0xcbf29ce484222325U, base), STR(":")), adapter));
+    uint64_t h = 0xcbf29ce484222325U;
+    for (size_t i = 0; i < adapter.n; i++)
+        h = (h ^ (unsigned char)adapter.p[i]) * 0x100000001b3U;
+    return head_mix(h);
 }

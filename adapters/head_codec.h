@@ -40,7 +40,7 @@ int head_unpack(struct head **ret, struct str base, struct str adapter, struct s
 int head_packed_check(struct str packed) MUST_USE; /* what head_unpack would return */
 uint64_t head_packed_epoch(struct str packed);     /* 0 when shorter than an epoch */
 void head_packed_set_epoch(char packed[static HEAD_EPOCH_BYTES], uint64_t epoch);
-/* Of "base:adapter", FNV-1a and a finalizer, alike for ever: its low bits choose the shard of the
- * catalog, those above the bucket in it. */
-uint64_t head_hash(struct str base, struct str adapter);
+/* Of an adapter's name: FNV-1a and head_mix, alike for ever, for it says where the adapter lies in
+ * the catalog. */
+uint64_t head_hash(struct str adapter);
 unsigned head_packed_more(struct str packed); /* HEAD_MORE_… bits of checked bytes */

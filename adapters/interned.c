@@ -29,7 +29,7 @@ struct str interned_text(const struct interned *t, uint16_t number)
 /* The slot of the text, or the empty one where it belongs. */
 static uint16_t *slot_of(const struct interned *t, struct str text)
 {
-    size_t i = (size_t)head_hash(text, STR("")) & (t->n_slots - 1);
+    size_t i = (size_t)head_hash(text) & (t->n_slots - 1);
     while (t->slots[i] != INTERNED_MAX && !str_eq(interned_text(t, t->slots[i]), text))
         i = (i + 1) & (t->n_slots - 1);
     return &t->slots[i];

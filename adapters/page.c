@@ -424,6 +424,11 @@ int page_put(struct page *p, struct head *h)
     return r == 0 ? page_put_packed(p, owned->base, owned->adapter, buf_str(&b)) : r;
 }
 
+static bool is_newer(const struct record *r, uint64_t epoch)
+{
+    return !(r->marks & MARK_any_epoch) && head_packed_epoch(r->packed) > epoch;
+}
+
 void page_remove_until(struct page *p, struct str base, struct str adapter, uint64_t epoch)
 {
     uint64_t hash = hash_of(p, adapter);
@@ -434,7 +439,7 @@ void page_remove_until(struct page *p, struct str base, struct str adapter, uint
         if (!find_slot(p, s, hash, adapter, &base, &i))
             return;
         struct record r = record_at(s->p, s->slots[i].at);
-        if (!(r.marks & MARK_any_epoch) && head_packed_epoch(r.packed) > epoch)
+        if (is_newer(&r, epoch))
             return;
         remove_slot(p, s, i);
         tidy(s);
@@ -448,10 +453,9 @@ void page_remove(struct page *p, struct str base, struct str adapter)
     page_remove_until(p, base, adapter, UINT64_MAX);
 }
 
-static bool in_part(const struct page *p, const struct record *r, struct page_part part)
+static bool in_part(const struct record *r, struct page_part part)
 {
-    return part.mask == 0 ||
-           (head_hash(interned_text(&p->bases, r->base), r->name) & part.mask) == part.value;
+    return part.mask == 0 || (head_hash(r->name) & part.mask) == part.value;
 }
 
 static void mark_all(struct page *p, struct page_part part, unsigned mark)
@@ -462,15 +466,10 @@ static void mark_all(struct page *p, struct page_part part, unsigned mark)
         for (size_t at = 0; at < s->used;) {
             struct record r = record_at(s->p, (uint32_t)at);
             at += r.bytes;
-            if (in_part(p, &r, part))
+            if (in_part(&r, part))
                 r.at[RECORD_MARKS] |= (unsigned char)mark;
         }
     }
-}
-
-void page_forget_epochs_of(struct page *p, struct page_part part)
-{
-    mark_all(p, part, MARK_any_epoch);
 }
 
 void page_forget_epochs(struct page *p)
@@ -483,7 +482,22 @@ void page_unsee(struct page *p, struct page_part part)
     mark_all(p, part, MARK_unseen);
 }
 
-static size_t remove_unseen(struct page *p, struct stripe *s, struct page_part part)
+void page_see(struct page *p, struct str base, struct str adapter)
+{
+    uint64_t hash = hash_of(p, adapter);
+    struct stripe *s = stripe_of(p, hash);
+    WRITING(s);
+    uint32_t i = first_slot(s, hash);
+    if (find_slot(p, s, hash, adapter, &base, &i))
+        s->p[s->slots[i].at + RECORD_MARKS] &= (unsigned char)~MARK_unseen;
+}
+
+static bool is_unseen(const struct record *r, struct page_part part)
+{
+    return (r->marks & (MARK_unseen | MARK_dead)) == MARK_unseen && in_part(r, part);
+}
+
+static size_t remove_unseen(struct page *p, struct stripe *s, struct page_part part, uint64_t until)
 {
     size_t n = 0;
     WRITING(s);
@@ -491,7 +505,7 @@ static size_t remove_unseen(struct page *p, struct stripe *s, struct page_part p
         struct record r = record_at(s->p, (uint32_t)at);
         uint32_t here = (uint32_t)at;
         at += r.bytes;
-        if ((r.marks & (MARK_unseen | MARK_dead)) != MARK_unseen || !in_part(p, &r, part))
+        if (!is_unseen(&r, part) || is_newer(&r, until))
             continue;
         uint32_t i = first_slot(s, hash_of(p, r.name));
         while (s->slots[i].at != here)
@@ -503,11 +517,11 @@ static size_t remove_unseen(struct page *p, struct stripe *s, struct page_part p
     return n;
 }
 
-size_t page_remove_unseen(struct page *p, struct page_part part)
+size_t page_remove_unseen(struct page *p, struct page_part part, uint64_t until_epoch)
 {
     size_t n = 0;
     for (unsigned i = 0; i < PAGE_STRIPES; i++)
-        n += remove_unseen(p, &p->stripes[i], part);
+        n += remove_unseen(p, &p->stripes[i], part, until_epoch);
     if (n) {
         atomic_fetch_add_explicit(&p->changes, n, memory_order_relaxed);
         name_order_remove(&p->order, n, page_len(p));
@@ -590,6 +604,39 @@ static int found_add(struct found *f, struct head *h)
     }
     f->heads[f->n++] = h;
     return 0;
+}
+
+/* The unseen heads of a stripe. */
+static int collect_unseen(struct page *p, struct stripe *s, struct page_part part, struct found *f)
+{
+    READING(s);
+    for (size_t at = 0; at < s->used;) {
+        struct record r = record_at(s->p, (uint32_t)at);
+        struct head *h;
+        at += r.bytes;
+        if (!is_unseen(&r, part))
+            continue;
+        int k = head_unpack(&h, interned_text(&p->bases, r.base), r.name, r.packed);
+        if (k == 0)
+            k = found_add(f, h);
+        if (k < 0)
+            return k;
+    }
+    return 0;
+}
+
+int page_each_unseen(struct page *p, struct page_part part, int (*found)(void *ctx, struct head *h),
+                     void *ctx)
+{
+    int r = 0;
+    for (unsigned i = 0; r == 0 && i < PAGE_STRIPES; i++) {
+        struct found f = { 0 };
+        r = collect_unseen(p, &p->stripes[i], part, &f);
+        for (size_t k = 0; r == 0 && k < f.n; k++)
+            r = found(ctx, f.heads[k]);
+        page_list_free(f.heads, f.n);
+    }
+    return r;
 }
 
 /* Looks the names of a batch up: those that went meanwhile are left out. */

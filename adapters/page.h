@@ -32,20 +32,26 @@ void page_remove(struct page *p, struct str base, struct str adapter);
 /* Removes a head that is not newer than `epoch`. */
 void page_remove_until(struct page *p, struct str base, struct str adapter, uint64_t epoch);
 
-/* A part of all names: those whose head_hash (head_codec.h) has these bits. {0, 0}: all of them. */
+/* A part of all names: those whose head_hash (head_codec.h) has these bits: a shard of the catalog.
+ * {0, 0}: all of them. */
 struct page_part {
     uint64_t mask, value;
 };
-/* The catalog began to count anew: accept what it says. */
-void page_forget_epochs(struct page *p);
-void page_forget_epochs_of(struct page *p, struct page_part part);
 /*
- * A part is read anew: each head that is put from now on is marked as seen, also one that is
- * dropped for its epoch; afterwards those that were not are removed. Returns how many. Readers find
- * everything throughout. One reading at a time for any one name.
+ * A part is read anew: unsee it; what is put from then on, or named by page_see, is seen, also a
+ * head that is dropped for its epoch. What is left over the catalog does not have: the heads up to
+ * an epoch are removed, or each is handed out. Readers find everything throughout. One reading at a
+ * time for any one name.
  */
 void page_unsee(struct page *p, struct page_part part);
-size_t page_remove_unseen(struct page *p, struct page_part part);
+void page_see(struct page *p, struct str base, struct str adapter);
+size_t page_remove_unseen(struct page *p, struct page_part part, uint64_t until_epoch);
+/* `found` gets a head that it borrows, under no lock; ends at its first result that is not 0, and
+ * returns it. -ENOMEM. */
+int page_each_unseen(struct page *p, struct page_part part, int (*found)(void *ctx, struct head *h),
+                     void *ctx) MUST_USE;
+/* The catalog began to count anew: accept what it says. */
+void page_forget_epochs(struct page *p);
 
 /*
  * The head of a name; base empty: the only one of that adapter name. 0: *ret is a new reference, or

@@ -117,8 +117,7 @@ static void *sweep_and_save(void *arg)
         if (snapshot_save(page, path, STR("x"), &shards) < 0)
             atomic_fetch_add(&wrong, 1);
         page_unsee(page, (struct page_part){ 1, 2 }); /* a part without names */
-        (void)page_remove_unseen(page, (struct page_part){ 1, 2 });
-        page_forget_epochs_of(page, (struct page_part){ 1, 2 });
+        (void)page_remove_unseen(page, (struct page_part){ 1, 2 }, UINT64_MAX);
         (void)page_len(page);
         (void)page_bytes(page);
     }

@@ -120,7 +120,8 @@ static void check_one(struct page *p, const struct model *m, unsigned base, unsi
 
 static bool in_part(unsigned base, unsigned name, struct page_part part)
 {
-    return (head_hash(str_of(bases[base]), str_of(name_of(name))) & part.mask) == part.value;
+    (void)base;
+    return (head_hash(str_of(name_of(name))) & part.mask) == part.value;
 }
 
 static void put_one(struct page *p, struct model *m, uint64_t *seed, unsigned base, unsigned name)
@@ -157,29 +158,76 @@ static void remove_one(struct page *p, struct model *m, uint64_t *seed, unsigned
     }
 }
 
+struct handed {
+    const struct model *m;
+    struct page_part part;
+    size_t n;
+};
+
+static int count_unseen(void *ctx, struct head *h)
+{
+    struct handed *x = ctx;
+    EACH(base, name)
+    if (str_is(h->base, bases[base]) && str_is(h->adapter, name_of(name))) {
+        assert_true(x->m->unseen[base][name] && in_part(base, name, x->part));
+        assert_int_equal(h->epoch, x->m->epoch[base][name]);
+        x->n++;
+    }
+    return 0;
+}
+
+/* Heads up to the epoch that were not seen go. */
+static size_t sweep_model(struct model *m, struct page_part part, uint64_t until, size_t *ret_left)
+{
+    size_t gone = 0;
+    *ret_left = 0;
+    EACH(base, name)
+    {
+        if (!m->unseen[base][name] || !in_part(base, name, part))
+            continue;
+        if (m->epoch[base][name] > until && !m->forgotten[base][name]) {
+            ++*ret_left;
+            continue;
+        }
+        m->epoch[base][name] = 0;
+        m->forgotten[base][name] = m->unseen[base][name] = false;
+        gone++;
+    }
+    return gone;
+}
+
 static void sweep(struct page *p, struct model *m, uint64_t *seed)
 {
     struct page_part part = { 3, test_random(seed) % 4 };
-    switch (test_random(seed) % 3) {
+    size_t left;
+    switch (test_random(seed) % 4) {
     case 0:
-        page_forget_epochs_of(p, part);
+        if (test_random(seed) % 8)
+            break;
+        page_forget_epochs(p);
         EACH(base, name)
-        m->forgotten[base][name] |= m->epoch[base][name] && in_part(base, name, part);
+        m->forgotten[base][name] |= m->epoch[base][name] != 0;
         break;
     case 1:
         page_unsee(p, part);
         EACH(base, name)
         m->unseen[base][name] |= m->epoch[base][name] && in_part(base, name, part);
         break;
-    default: {
-        size_t gone = 0;
-        EACH(base, name)
-        if (m->unseen[base][name] && in_part(base, name, part)) {
-            m->epoch[base][name] = 0;
-            m->forgotten[base][name] = m->unseen[base][name] = false;
-            gone++;
+    case 2:
+        for (unsigned i = 0; i < 200; i++) {
+            unsigned base = (unsigned)(test_random(seed) % BASES);
+            unsigned name = (unsigned)(test_random(seed) % NAMES);
+            page_see(p, str_of(bases[base]), str_of(name_of(name)));
+            m->unseen[base][name] = false;
         }
-        assert_int_equal(page_remove_unseen(p, part), gone);
+        break;
+    default: {
+        uint64_t until = test_random(seed) % 2 ? UINT64_MAX : 20;
+        size_t gone = sweep_model(m, part, until, &left);
+        assert_int_equal(page_remove_unseen(p, part, until), gone);
+        struct handed x = { m, part, 0 };
+        assert_int_equal(page_each_unseen(p, part, count_unseen, &x), 0);
+        assert_int_equal(x.n, left);
     }
     }
 }
@@ -279,7 +327,7 @@ static void the_page_does_what_a_plain_table_does(void **state)
     }
     assert_int_equal(page_len(p), n);
     page_unsee(p, (struct page_part){ 0 });
-    assert_int_equal(page_remove_unseen(p, (struct page_part){ 0 }), n);
+    assert_int_equal(page_remove_unseen(p, (struct page_part){ 0 }, UINT64_MAX), n);
     assert_int_equal(page_len(p), 0);
     assert_null(page_free(p));
 }
