@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "adapters/catalog.h"
+#include "adapters/prefetch.h"
 #include "adapters/upkeep.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -20,6 +21,7 @@
 
 struct ask { /* a name the page could not answer */
     char base[LIMIT_NAME + 1], adapter[LIMIT_NAME + 1], selector[LIMIT_NAME + 1];
+    char tenant[LIMIT_NAME + 1];
     struct lease_wait *wait; /* the reference that join or fail takes */
 };
 
@@ -47,6 +49,8 @@ struct adapters {
     pthread_cond_t pinned; /* a pin was answered */
     struct pin *pins;
     size_t n_pins;
+    struct files *sources;
+    struct prefetch *prefetch; /* NULL without a loader */
 };
 
 static const char *const residency_words[] = { "hit", "disk", "cold" };
@@ -136,8 +140,23 @@ bool adapters_where(struct adapters *a, const struct adapter_name *name, enum re
     if (resolve_here(a, name, /* ordinals= */ false, &rev, &f) != 0)
         return false;
     bool here = a->residency && residency_has(a->residency, rev.base, &rev.digest);
-    *ret = here ? RESIDENCY_hit : a->catalog->ops->remote ? RESIDENCY_cold : RESIDENCY_disk;
+    *ret = here ? RESIDENCY_hit : files_where(a->sources, &rev);
     return true;
+}
+
+/* For whom a revision is loaded: who asks, else whose it is. */
+static struct str tenant_of(const struct adapter_name *name, const struct adapter_revision *rev)
+{
+    return name->viewer.n ? name->viewer : tenant_of_adapter(str_of(rev->adapter));
+}
+
+int adapters_prefetch(struct adapters *a, const struct adapter_name *name, struct fail *reterr)
+{
+    struct adapter_revision rev;
+    int k = a->residency ? resolve_here(a, name, /* ordinals= */ false, &rev, reterr) : 0;
+    if (k == 0 && a->residency)
+        residency_ahead(a->residency, &rev, tenant_of(name, &rev), AHEAD_hint, 0);
+    return k;
 }
 
 /* ---- asking on the catalog's thread ---- */
@@ -160,10 +179,13 @@ static int ask(struct adapters *a, const struct adapter_name *name, uint64_t dea
     if (!q)
         return -ENOMEM;
     if (!copy_name(q->base, name->base) || !copy_name(q->adapter, name->adapter) ||
-        !copy_name(q->selector, name->selector))
+        !copy_name(q->selector, name->selector) || !copy_name(q->tenant, name->viewer))
         return not_found(name, reterr);
     struct lease_wait *w;
-    int k = residency_wait(a->residency, deadline_ms, fn, owner, ret_wait);
+    struct residency_ask wait = {
+        .deadline_ms = deadline_ms, .no_wait = name->no_wait, .fn = fn, .owner = owner
+    };
+    int k = residency_wait(a->residency, &wait, ret_wait);
     if (k < 0)
         return k;
     w = q->wait = *ret_wait;
@@ -199,12 +221,16 @@ int adapters_acquire(struct adapters *a, const struct adapter_name *name, uint64
         *reterr = f;
     if (k != 0)
         return k;
-    return residency_acquire(a->residency, &rev, deadline_ms, fn, owner, ret, ret_wait, reterr);
+    struct residency_ask want = {
+        &rev, tenant_of(name, &rev), deadline_ms, name->no_wait, fn, owner
+    };
+    return residency_acquire(a->residency, &want, ret, ret_wait, reterr);
 }
 
 static void answer(struct adapters *a, struct ask *q, bool stopping)
 {
-    struct adapter_name name = { str_of(q->base), str_of(q->adapter), str_of(q->selector) };
+    struct adapter_name name = { str_of(q->base), str_of(q->adapter), str_of(q->selector),
+                                 str_of(q->tenant) };
     struct adapter_revision rev;
     struct fail f;
     int k = stopping ? fail_set(&f, FAIL_overloaded, "the server is stopping")
@@ -212,7 +238,7 @@ static void answer(struct adapters *a, struct ask *q, bool stopping)
     if (k < 0)
         (void)fail_errno(&f, k, "asking the adapter catalog");
     if (k == 0)
-        residency_join(a->residency, &rev, q->wait);
+        residency_join(a->residency, &rev, tenant_of(&name, &rev), q->wait);
     else
         residency_fail(a->residency, q->wait, &f);
     free(q);
@@ -264,7 +290,10 @@ static void refresh_pin(struct adapters *a, struct pin *p)
     p->told = k != 0;
     if (k != 0 || (p->lease && sha256_eq(&lease_revision(p->lease)->digest, &rev.digest)))
         return;
-    k = residency_acquire(a->residency, &rev, CLOCK_NEVER, pin_loaded, p, &now, &p->wait, &f);
+    struct residency_ask want = { &rev,        tenant_of(&p->name, &rev),
+                                  CLOCK_NEVER, /* no_wait= */ false,
+                                  pin_loaded,  p };
+    k = residency_acquire(a->residency, &want, &now, &p->wait, &f);
     if (k == 0) {
         lease_set_pin(now);
         (void)lease_release(p->lease);
@@ -290,13 +319,14 @@ static void *asker_main(void *arg)
     struct adapters *a = arg;
     uint64_t pins_ms = 0; /* at once */
     for (;;) {
+        uint64_t ahead_ms = prefetch_tick(a->prefetch);
         void *item = NULL;
         if (a->n_pins && clock_ms() >= pins_ms) {
             for (size_t i = 0; i < a->n_pins; i++)
                 refresh_pin(a, &a->pins[i]);
             pins_ms = clock_ms() + PIN_MS;
         }
-        int k = queue_get(a->asks, &item, a->n_pins ? pins_ms : CLOCK_NEVER);
+        int k = queue_get(a->asks, &item, a->n_pins && pins_ms < ahead_ms ? pins_ms : ahead_ms);
         if (k == -EPIPE)
             return NULL;
         if (k == 0)
@@ -322,24 +352,14 @@ static int make_pins(struct adapters *a, const struct config_adapters *c)
     return 0;
 }
 
-static int stage(void *ctx, const struct adapter_revision *r, struct stage *ret,
-                 struct fail *reterr)
-{
-    struct catalog *c = ctx;
-    return c->ops->stage(c, r, ret, reterr);
-}
-
-static void unstage(void *ctx, struct stage *s)
-{
-    struct catalog *c = ctx;
-    c->ops->unstage(c, s);
-}
-
 static int start_residency(struct adapters *a, const struct config_adapters *c,
                            const struct adapter_loader *loader)
 {
-    struct stager stager = { stage, unstage, a->catalog };
-    int k = residency_new(&a->residency, c->max_bytes, c->max_loads, loader, &stager);
+    struct stager stager = files_stager(a->sources);
+    struct residency_limits limits = { c->max_bytes, c->max_loads, c->max_rate };
+    int k = residency_new(&a->residency, &limits, loader, &stager);
+    if (k == 0)
+        k = prefetch_new(&a->prefetch, a->page, a->residency, a->sources);
     if (k == 0)
         k = queue_new(&a->asks, MAX_ASKS);
     if (k == 0)
@@ -367,13 +387,24 @@ static int open_files(struct adapters *a, const struct config_adapters *c, struc
     return k;
 }
 
+static void label_metrics(void)
+{
+    static const char *const sources[] = { "packed", "source" };
+    static const char *const reasons[] = { "request", "prefetch" };
+    static const char *const whys[] = { "hint", "moved", "restored" };
+    metrics_label(METRIC_adapter_hits_total, residency_words, ARRAY_LEN(residency_words));
+    metrics_label(METRIC_adapter_loads_total, sources, ARRAY_LEN(sources));
+    metrics_label(METRIC_adapter_evictions_total, reasons, ARRAY_LEN(reasons));
+    metrics_label(METRIC_adapter_prefetches_total, whys, ARRAY_LEN(whys));
+}
+
 int adapters_open(struct adapters **ret, const struct config *c,
                   const struct adapter_loader *loader, struct fail *reterr)
 {
     CLEANUP(adapters_closep) struct adapters *a = calloc(1, sizeof(*a));
     if (!a)
         return -ENOMEM;
-    metrics_label(METRIC_adapter_hits_total, residency_words, ARRAY_LEN(residency_words));
+    label_metrics();
     (void)pthread_mutex_init(&a->lock, NULL);
     int k = thread_cond_init(&a->pinned);
     if (k == 0)
@@ -382,6 +413,8 @@ int adapters_open(struct adapters **ret, const struct config *c,
         k = open_catalog(a, &c->adapters, loader != NULL, reterr);
     if (k == 0)
         k = open_files(a, &c->adapters, reterr);
+    if (k == 0)
+        k = files_new(&a->sources, a->catalog, a->files, &c->adapters, loader);
     if (k == 0 && loader)
         k = start_residency(a, &c->adapters, loader);
     if (k != 0)
@@ -403,8 +436,10 @@ struct adapters *adapters_close(struct adapters *a)
         answer(a, item, /* stopping= */ true);
     for (size_t i = 0; i < a->n_pins; i++)
         drop_pin(a, &a->pins[i]);
+    (void)prefetch_free(a->prefetch);
     (void)residency_free(a->residency);
     (void)queue_free(a->asks);
+    (void)files_free(a->sources);
     if (a->catalog)
         (void)a->catalog->ops->free(a->catalog);
     (void)blobs_free(a->own_files);
@@ -636,4 +671,7 @@ void adapters_state(struct adapters *a, struct adapters_state *ret)
     ret->resident = r.resident;
     ret->leases = r.leases;
     ret->resident_bytes = r.bytes;
+    ret->active = r.active;
+    ret->active_bytes = r.active_bytes;
+    ret->loading = r.queued;
 }

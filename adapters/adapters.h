@@ -75,6 +75,8 @@ struct adapter_name {
     struct str viewer;   /* the tenant who asks; p NULL: the operator, who sees all */
     uint64_t sticky; /* hash of user, session or key: chooses between `prod` and `canary` when there
                         is no selector, alike on every gateway. 0: `prod` */
+    bool no_wait;    /* of adapters_acquire: a revision that is not in memory is FAILED
+                        (adapter_loading, with retry_after_s), and loaded */
 };
 
 enum residency { RESIDENCY_hit, RESIDENCY_disk, RESIDENCY_cold };
@@ -125,11 +127,19 @@ bool lease_wait_cancel(struct lease_wait *w);
 struct lease_wait *lease_wait_free(struct lease_wait *w); /* after `fn` was called; NULL is fine */
 
 /*
- * Where the weights behind a name are now: hit (in memory), disk (a folder's adapters are), or cold
- * (they may have to be fetched; what was fetched before is not known here). Of the local page, so
- * without I/O; false: the page does not know the name. Any thread.
+ * Where the weights behind a name are now: hit (in memory), disk (a folder's adapters are, and what
+ * was fetched before), or cold (they have to be fetched). Of the local page and of the local disk's
+ * directories; false: the page does not know the name. Any thread.
  */
 bool adapters_where(struct adapters *a, const struct adapter_name *name, enum residency *ret);
+
+/*
+ * A hint that the name will be wanted: it is loaded behind what requests wait for, into free room
+ * or that of what is less wanted, and at least brought to this disk. Never blocks; any thread. A
+ * name that the page does not know is FAILED; of a gateway without residency nothing happens.
+ */
+int adapters_prefetch(struct adapters *a, const struct adapter_name *name,
+                      struct fail *reterr) MUST_USE;
 
 struct lease *lease_release(struct lease *l); /* any thread; NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct lease *, lease_release);
@@ -359,5 +369,8 @@ struct adapters_state {
     uint64_t lag_ms; /* since the catalog's last word; 0 for a directory */
     size_t known, resident, leases;
     uint64_t resident_bytes;
+    size_t active; /* resident revisions that are leased */
+    uint64_t active_bytes;
+    size_t loading; /* queued loads */
 };
 void adapters_state(struct adapters *a, struct adapters_state *ret);

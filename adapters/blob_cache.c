@@ -470,6 +470,15 @@ struct blob_cache *blob_cache_free(struct blob_cache *c)
     return NULL;
 }
 
+bool blob_cache_has(const struct blob_cache *c, const char *group, const struct sha256 *digest)
+{
+    char path[PATH_MAX];
+    struct blob_item item = { .digest = *digest };
+    if (group[0] && blob_item_of_group(&item, group, digest) < 0)
+        return false;
+    return blob_item_path(c, &item, path) == 0 && access(path, F_OK) == 0;
+}
+
 uint64_t blob_cache_bytes(struct blob_cache *c)
 {
     int64_t n = atomic_load(c->used);

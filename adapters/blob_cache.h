@@ -24,6 +24,8 @@ DEFINE_CLEANUP(struct blob_cache *, blob_cache_free);
 /* 0: here, verified and held. -ENOENT: not here (or it was damaged and is removed now). */
 int blob_cache_hold(struct blob_cache *c, const struct sha256 *digest) MUST_USE;
 void blob_cache_release(struct blob_cache *c, const struct sha256 *digest);
+/* Whether there is such a file now; group "": a blob. Nothing is read and no use is noted. */
+bool blob_cache_has(const struct blob_cache *c, const char *group, const struct sha256 *digest);
 uint64_t blob_cache_bytes(struct blob_cache *c); /* of all its processes */
 
 /* The path of a blob, here or not. -ENAMETOOLONG. */

@@ -39,6 +39,8 @@
     X(upstream_error, 502, "api_error", "the engine behind answered with nonsense or not at all")  \
     X(overloaded, 503, "overloaded", "wait for Retry-After seconds")                               \
     X(catalog_unavailable, 503, "overloaded", "the adapter catalog is not reachable")              \
+    X(adapter_loading, 503, "overloaded",                                                          \
+      "the adapter is being loaded; wait for Retry-After seconds")                                 \
     X(timeout, 504, "timeout", "a deadline passed")
 
 enum fail_code {

@@ -35,12 +35,25 @@
     X(adapters_known, gauge, "", "adapters in the local catalog page")                             \
     X(adapters_resident, gauge, "", "revisions packed in memory")                                  \
     X(adapter_resident_bytes, gauge, "", "bytes of them")                                          \
+    X(adapters_active, gauge, "", "resident revisions that a request uses")                        \
+    X(adapter_active_bytes, gauge, "", "bytes of them")                                            \
     X(adapter_leases, gauge, "", "leases held")                                                    \
     X(adapter_hits_total, counter, "residency", "acquisitions, by where the revision was")         \
-    X(adapter_loads_total, counter, "", "revisions loaded")                                        \
+    X(adapter_fetches_waiting, gauge, "", "loads queued to be fetched or packed")                  \
+    X(adapter_loads_waiting, gauge, "", "loads queued for a look or for memory")                   \
+    X(adapter_loads_total, counter, "source", "revisions loaded, by what they were read from")     \
+    X(adapter_loaded_bytes_total, counter, "", "bytes of them")                                    \
     X(adapter_load_failures_total, counter, "", "loads that failed")                               \
-    X(adapter_load_seconds, histogram, "", "load of one revision")                                 \
-    X(adapter_evictions_total, counter, "", "revisions evicted")                                   \
+    X(adapter_load_paced_total, counter, "", "times a loader waited for max_rate")                 \
+    X(adapter_load_seconds, histogram, "", "one revision into memory, once its files are here")    \
+    X(adapter_fetch_seconds, histogram, "", "fetching and packing one revision")                   \
+    X(adapter_pack_seconds, histogram, "", "packing one revision")                                 \
+    X(adapter_packed_stale_total, counter, "", "packed files of another layout, packed anew")      \
+    X(adapter_evictions_total, counter, "for", "revisions evicted from memory, by what for")       \
+    X(adapter_prefetches_total, counter, "why", "loads that no request waited for")                \
+    X(adapter_wait_timeouts_total, counter, "", "requests whose adapter was not loaded in time")   \
+    X(adapter_refused_waits_total, counter, "",                                                    \
+      "requests told to come back, or answered by the base, while theirs loads")                   \
     X(catalog_connected, gauge, "", "1 while the catalog answers")                                 \
     X(catalog_lag_seconds, gauge, "", "age of the last word from the catalog")                     \
     X(route_decisions_total, counter, "outcome", "routed requests, by matched or default")         \

@@ -5,7 +5,10 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 static const char *const names[] = {
 #define THREAD_NAME(role, name, what) name,
@@ -54,6 +57,14 @@ int thread_start(pthread_t *ret, enum thread_role role, void *(*run)(void *), vo
     if (r)
         free(s);
     return -r;
+}
+
+void thread_background(void)
+{
+    /* Of the kernel's ABI, in no header of the C library: ioprio_set(2). */
+    enum { NICE = 10, IOPRIO_WHO_PROCESS = 1, IOPRIO_BEST_EFFORT = 2, CLASS_SHIFT = 13, LAST = 7 };
+    (void)setpriority(PRIO_PROCESS, 0, NICE); /* 0 is the calling thread on Linux */
+    (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_BEST_EFFORT << CLASS_SHIFT | LAST);
 }
 
 int thread_cond_init(pthread_cond_t *c)

@@ -31,6 +31,10 @@ int thread_start(pthread_t *ret, enum thread_role role, void *(*run)(void *), vo
 bool thread_is(enum thread_role role);    /* of the caller; a thread we did not start is `main` */
 void thread_adopt(enum thread_role role); /* names a thread that a library started */
 
+/* The calling thread gives way to the others: a tenth of their share of a core, last at the disk.
+ */
+void thread_background(void);
+
 static inline void thread_unlock(pthread_mutex_t **m)
 {
     if (*m)

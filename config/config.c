@@ -17,8 +17,9 @@ struct snapshot {
 
 /* ---- tables ---- */
 
-static const char *const cache_types[] = { "f16", "f32", "q8_0", NULL }; /* enum cache_type */
-static const char *const cold_timeouts[] = { "fail", "base", NULL };     /* enum cold_timeout */
+static const char *const cache_types[] = { "f16", "f32", "q8_0", NULL };     /* enum cache_type */
+static const char *const on_cold_words[] = { "wait", "base", "fail", NULL }; /* enum on_cold */
+static const char *const cold_timeouts[] = { "fail", "base", NULL };         /* enum cold_timeout */
 static const char *const log_levels[] = { "debug", "info", "warn", "error",
                                           NULL }; /* enum log_level */
 
@@ -107,8 +108,8 @@ struct raw_adapters {
         struct config_blobs b;
     } blobs;
     struct {
-        uint64_t max_bytes, max_loads, cold_wait_ms;
-        unsigned on_cold_timeout;
+        uint64_t max_bytes, max_loads, max_rate, cold_wait_ms;
+        unsigned on_cold, on_cold_timeout;
         struct text_list pin;
     } residency;
 };
@@ -190,7 +191,13 @@ static const struct option residency_options[] = {
     { "max_bytes", OPTION_bytes, IN_PART(residency, max_bytes), 1 * MIB, 1e15, "1GiB", NULL, NULL,
       0, "memory for packed adapters" },
     { "max_loads", OPTION_uint, IN_PART(residency, max_loads), 1, 64, "2", NULL, NULL, 0,
-      "cold loads at once" },
+      "loads at once from this disk, and as many that fetch or pack" },
+    { "max_rate", OPTION_bytes, IN_PART(residency, max_rate), 0, 1e15, "0", NULL, NULL, 0,
+      "bytes a second that begin to load; 0: any" },
+    { "on_cold", OPTION_word, IN_PART(residency, on_cold), 0, 0, "wait", on_cold_words, NULL, 0,
+      "a request whose adapter is not in memory: wait for it, answer with the bare base, or fail "
+      "at once with Retry-After; the last two load it all the same. Header x-rootstock-cold: "
+      "wait|base|fail[; max-wait=5s] says otherwise" },
     { "cold_wait", OPTION_duration, IN_PART(residency, cold_wait_ms), 0, 3600000, "10s", NULL, NULL,
       0, "how long a request waits for its adapter" },
     { "on_cold_timeout", OPTION_word, IN_PART(residency, on_cold_timeout), 0, 0, "fail",
@@ -458,6 +465,8 @@ static int read_adapters(struct config *c, const struct node *n, struct problems
     a->blobs = raw.blobs.b;
     a->max_bytes = raw.residency.max_bytes;
     a->max_loads = raw.residency.max_loads;
+    a->max_rate = raw.residency.max_rate;
+    a->on_cold = raw.residency.on_cold;
     a->cold_wait_ms = raw.residency.cold_wait_ms;
     a->on_cold_timeout = raw.residency.on_cold_timeout;
     a->pin = raw.residency.pin;

@@ -32,6 +32,7 @@ struct config_engine {
 
 enum catalog_type { CATALOG_directory, CATALOG_redis };
 enum cold_timeout { COLD_fail, COLD_base };
+enum on_cold { ON_COLD_wait, ON_COLD_base, ON_COLD_fail };
 
 struct config_blobs {          /* where files of adapters are kept, and how they are fetched */
     struct text_list stores;   /* URLs, asked in order; the first that can be written is pushed to.
@@ -65,6 +66,8 @@ struct config_adapters {
     struct config_blobs blobs;
     uint64_t max_bytes; /* of resident adapters */
     uint64_t max_loads; /* at once */
+    uint64_t max_rate;  /* bytes a second that begin to load; 0: any */
+    unsigned on_cold;   /* enum on_cold */
     uint64_t cold_wait_ms;
     unsigned on_cold_timeout; /* enum cold_timeout */
     struct text_list pin;     /* adapter names kept resident */

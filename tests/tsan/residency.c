@@ -28,6 +28,12 @@ static int stage(void *ctx, const struct adapter_revision *r, struct stage *ret,
     return 0;
 }
 
+static enum residency where(void *ctx, const struct adapter_revision *r)
+{
+    (void)ctx;
+    return r->digest.b[0] % 2 ? RESIDENCY_cold : RESIDENCY_disk;
+}
+
 static void unstage(void *ctx, struct stage *s)
 {
     (void)ctx;
@@ -104,7 +110,10 @@ static void round_of(struct job *j, uint64_t x)
     atomic_store(&j->calls, 0);
     atomic_store(&j->lease, NULL);
     uint64_t deadline = clock_ms() + (x / 64 % 8 == 0 ? 0 : 5000);
-    int k = residency_acquire(residents, &rev, deadline, on_lease, j, &l, &w, NULL);
+    struct residency_ask ask = { &rev,     str_of(x / 128 % 2 ? "a" : "b"),
+                                 deadline, x / 256 % 8 == 0,
+                                 on_lease, j };
+    int k = residency_acquire(residents, &ask, &l, &w, NULL);
     if (k == 0) {
         use(l, id);
         return;
@@ -144,9 +153,10 @@ static void *run(void *arg)
 int main(void)
 {
     struct adapter_loader loader = { .load = load, .unload = unload };
-    struct stager stager = { stage, unstage, NULL };
+    struct stager stager = { .stage = stage, .unstage = unstage, .where = where };
     pthread_t threads[THREADS];
-    if (residency_new(&residents, 100, 3, &loader, &stager) < 0)
+    struct residency_limits limits = { .max_bytes = 100, .max_loads = 3 };
+    if (residency_new(&residents, &limits, &loader, &stager) < 0)
         return 1;
     for (uintptr_t i = 0; i < THREADS; i++)
         if (pthread_create(&threads[i], NULL, run, (void *)(i + 1)) != 0)

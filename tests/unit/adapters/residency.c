@@ -77,8 +77,9 @@ static void start(struct fake *f, uint64_t max_bytes, uint64_t max_loads)
 {
     memset(f, 0, sizeof(*f));
     struct adapter_loader loader = { .load = fake_load, .unload = fake_unload, .ctx = f };
-    struct stager stager = { fake_stage, fake_unstage, f };
-    assert_int_equal(residency_new(&f->r, max_bytes, max_loads, &loader, &stager), 0);
+    struct stager stager = { .stage = fake_stage, .unstage = fake_unstage, .ctx = f };
+    struct residency_limits limits = { .max_bytes = max_bytes, .max_loads = max_loads };
+    assert_int_equal(residency_new(&f->r, &limits, &loader, &stager), 0);
 }
 
 static void finish(struct fake *f)
@@ -102,8 +103,10 @@ static int take(struct fake *f, unsigned id, uint64_t bytes, unsigned wait_ms, s
     struct adapter_revision rev = rev_of(id, bytes);
     waiting_init(w);
     *ret = NULL;
-    return residency_acquire(f->r, &rev, clock_ms() + wait_ms, waiting_answer, w, ret, &w->wait,
-                             reterr);
+    struct residency_ask ask = {
+        .rev = &rev, .deadline_ms = clock_ms() + wait_ms, .fn = waiting_answer, .owner = w
+    };
+    return residency_acquire(f->r, &ask, ret, &w->wait, reterr);
 }
 
 /* Acquires and waits for it. */
