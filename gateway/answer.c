@@ -502,8 +502,7 @@ static enum next with_lease(struct answer *a)
 static enum next without_lease(struct answer *a, const struct fail *fail)
 {
     struct request *r = a->request;
-    if (fail->code != FAIL_timeout || !a->target.model ||
-        r->state->config->adapters.on_cold_timeout != COLD_base)
+    if (!cold_takes_base(&a->cold, fail) || !a->target.model)
         return refuse(a, fail);
     a->model = arena_str(r->arena, a->target.model->name); /* say what really answered */
     reply_header(r, "x-rootstock-fallback", STR("base"));
@@ -539,26 +538,24 @@ static enum next step_lease(struct request *r)
     return a->lease ? with_lease(a) : without_lease(a, &fail);
 }
 
-static uint64_t lease_deadline(const struct request *r)
-{
-    uint64_t cold = clock_ms() + r->state->config->adapters.cold_wait_ms;
-    return cold < r->deadline_ms ? cold : r->deadline_ms;
-}
-
 static enum next acquire(struct answer *a)
 {
     struct request *r = a->request;
-    if (a->target.adapter.adapter.n == 0)
-        return submit(a);
     struct lease *lease = NULL;
     struct fail fail = { 0 };
+    if (cold_policy(r, &a->target.route, &a->cold, &fail) != 0)
+        return refuse(a, &fail);
+    cold_hints(r, a->target.adapter.viewer);
+    if (a->target.adapter.adapter.n == 0)
+        return submit(a);
+    a->target.adapter.no_wait = a->cold.what != ON_COLD_wait;
     a->lease_since_us = clock_us();
     a->is_leasing = true;
     beats_begin(a);
     r->step = step_lease;
     (void)request_ref(r); /* of the wait; dropped where `on_lease` will not come */
-    int err = adapters_acquire(r->state->core->adapters, &a->target.adapter, lease_deadline(r),
-                               on_lease, a, &lease, &a->wait, &fail);
+    int err = adapters_acquire(r->state->core->adapters, &a->target.adapter,
+                               cold_deadline_ms(r, &a->cold), on_lease, a, &lease, &a->wait, &fail);
     if (err == ADAPTERS_PENDING)
         return step_lease(r);
     request_unref(r);

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "gateway/cold.h"
 #include "gateway/conversation.h"
 #include "gateway/request.h"
 #include "gateway/target.h"
@@ -83,6 +84,7 @@ struct answer {
     struct buf answered; /* text that has left */
     bool asked_cut, answered_cut, is_recorded;
 
+    struct cold cold;
     _Atomic(struct lease *) lease; /* whoever takes it releases it */
     struct lease_wait *wait;
     bool lease_called; /* this and the next under flow.lock */

@@ -44,6 +44,8 @@ struct model_ref {
     struct str model, lora_name, reasoning_description, reasoning_effort;
     double weight;
     bool use_reasoning;
+    unsigned on_cold; /* enum route_cold */
+    uint64_t cold_wait_ms;
 };
 
 /* `adaptations`: what learning may do with a decision. A larger one is stricter. */

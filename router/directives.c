@@ -13,6 +13,9 @@ enum {
     ANNOTATION_BYTES = 4096, /* of all, as JSON */
 };
 
+static const char *const cold_words[] = { "default", "wait", "base", "fail",
+                                          NULL }; /* route_cold */
+
 const struct option model_ref_options[] = {
     OPT_TEXT(struct model_ref, model, "model", OPTION_REQUIRED, "a known model"),
     OPT_TEXT(struct model_ref, lora_name, "lora_name", NULL, "adapter to graft onto it"),
@@ -20,6 +23,11 @@ const struct option model_ref_options[] = {
     OPT_BOOL(struct model_ref, use_reasoning, "use_reasoning", "false", "let it reason"),
     OPT_TEXT(struct model_ref, reasoning_description, "reasoning_description", NULL, "for people"),
     OPT_TEXT(struct model_ref, reasoning_effort, "reasoning_effort", NULL, "low, medium, high"),
+    OPT_WORD(struct model_ref, on_cold, "on_cold", cold_words, "default",
+             "while the adapter is not in memory: wait, answer with the base, or fail; default: "
+             "adapters.residency.on_cold"),
+    OPT_DURATION(struct model_ref, cold_wait_ms, "cold_wait", 0, 3600000, "0",
+                 "how long to wait; 0: adapters.residency.cold_wait"),
     OPT_END,
 };
 

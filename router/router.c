@@ -160,6 +160,8 @@ static int use_decision(const struct router *r, const struct decision *d, struct
                                           : STR("router learning: see x-vsr-learning-reasons");
     ret->model = ref->model;
     ret->adapter = ref->lora_name;
+    ret->on_cold = ref->on_cold;
+    ret->cold_wait_ms = ref->cold_wait_ms;
     ret->use_reasoning = ref->use_reasoning;
     if (ref->use_reasoning)
         ret->reasoning_effort =

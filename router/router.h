@@ -187,13 +187,18 @@ struct route_learning {
     struct str methods, actions, scopes, reasons;
 };
 
+/* What a request does whose adapter is not in memory. */
+enum route_cold { ROUTE_COLD_default, ROUTE_COLD_wait, ROUTE_COLD_base, ROUTE_COLD_fail };
+
 struct route {
-    struct str recipe;    /* the routing profile: "default", or the recipe of an entrypoint */
-    struct str decision;  /* empty: none matched, the default model */
-    size_t index;         /* of the decision, as router_decision_name counts; SIZE_MAX: none */
-    struct str model;     /* wire name of the base, or of an upstream model */
-    struct str adapter;   /* lora_name, may carry "@alias"; empty: the bare base */
-    struct str algorithm; /* of the decision: "static"; empty without one */
+    struct str recipe;   /* the routing profile: "default", or the recipe of an entrypoint */
+    struct str decision; /* empty: none matched, the default model */
+    size_t index;        /* of the decision, as router_decision_name counts; SIZE_MAX: none */
+    struct str model;    /* wire name of the base, or of an upstream model */
+    struct str adapter;  /* lora_name, may carry "@alias"; empty: the bare base */
+    enum route_cold on_cold;
+    uint64_t cold_wait_ms; /* 0: as configured */
+    struct str algorithm;  /* of the decision: "static"; empty without one */
     enum selection_status selection;
     struct str selection_reason; /* a phrase */
     struct str category;         /* x-vsr-selected-category: the matched domain, or empty */
