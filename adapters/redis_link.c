@@ -1,7 +1,7 @@
 #include "adapters/redis_link.h"
 
-#include "adapters/redis_fleet.h"
 #include "adapters/redis_streams.h"
+#include "adapters/redis_topology.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -24,7 +24,7 @@
 
 struct redis_link {
     pthread_mutex_t turn; /* held for one exchange: the connections are what it protects */
-    struct redis_fleet fleet;
+    struct redis_topology topology;
     struct redis_lanes *lanes;
     _Atomic bool up, interrupted;
 };
@@ -126,13 +126,13 @@ static int ask_there(struct redis_link *l, struct batch *b, size_t i, struct red
 {
     struct str asking = STR("ASKING");
     redisReply *replies[2] = { NULL, NULL };
-    int r = redis_fleet_connect(&l->fleet, there, reterr);
+    int r = redis_topology_connect(&l->topology, there, reterr);
     if (r == 0)
         r = redis_wire_add(there->wire, &asking, 1);
     if (r == 0)
         r = add_job(there->wire, b, i);
     if (r == 0)
-        r = redis_node_talk(there, &l->fleet.login, replies, 2, reterr);
+        r = redis_node_talk(there, &l->topology.login, replies, 2, reterr);
     if (r != 0)
         return r;
     redis_reply_free(&replies[0]);
@@ -146,12 +146,12 @@ static int settle_job(struct redis_link *l, struct batch *b, size_t i, struct fa
 {
     struct redis_node *there = NULL;
     struct job *j = &b->jobs[i];
-    enum redis_verdict v = redis_fleet_judge(&l->fleet, j->node, b->ret[i], &there);
+    enum redis_verdict v = redis_topology_judge(&l->topology, j->node, b->ret[i], &there);
     if (v == REDIS_asked) {
         int r = ask_there(l, b, i, there, reterr);
         if (r != 0)
             return r;
-        v = redis_fleet_judge(&l->fleet, there, b->ret[i], &there);
+        v = redis_topology_judge(&l->topology, there, b->ret[i], &there);
         b->settle = b->settle || v == REDIS_asked;
     }
     b->settle = b->settle || v == REDIS_settle;
@@ -188,7 +188,7 @@ static int send_some(struct redis_link *l, struct batch *b, size_t first, struct
         r = add_job(node->wire, b, i);
     }
     if (r == 0)
-        r = redis_node_talk(node, &l->fleet.login, replies, n, reterr);
+        r = redis_node_talk(node, &l->topology.login, replies, n, reterr);
     if (r != 0) {
         redis_node_hang_up(node); /* what was added must not be sent by the next call */
         return r;
@@ -212,7 +212,7 @@ static int route_all(struct redis_link *l, struct batch *b, struct fail *reterr)
         if (b->only)
             b->jobs[i].node = b->only;
         else
-            r = redis_fleet_route(&l->fleet, key_of_job(b, i), &b->jobs[i].node, reterr);
+            r = redis_topology_route(&l->topology, key_of_job(b, i), &b->jobs[i].node, reterr);
     }
     return r;
 }
@@ -236,14 +236,14 @@ static int answered(const struct batch *b, struct fail *reterr)
 
 static int pause_a_little(struct redis_link *l, unsigned ms, struct fail *reterr)
 {
-    struct pollfd wake = { .fd = l->fleet.login.wake_fd, .events = POLLIN };
+    struct pollfd wake = { .fd = l->topology.login.wake_fd, .events = POLLIN };
     return poll(&wake, 1, (int)redis_jitter(ms)) > 0 ? redis_unavailable(reterr, "stopping") : 0;
 }
 
 /* A server that cannot be reached may have been replaced: worth a look, not a wait. */
 static bool may_have_moved(const struct redis_link *l, unsigned *tries)
 {
-    return l->fleet.login.url.kind != REDIS_server && !l->fleet.known && (*tries)++ == 0;
+    return l->topology.login.url.kind != REDIS_server && !l->topology.known && (*tries)++ == 0;
 }
 
 static int exchange(struct redis_link *l, struct batch *b, struct fail *reterr)
@@ -261,7 +261,7 @@ static int exchange(struct redis_link *l, struct batch *b, struct fail *reterr)
         for (size_t i = 0; r == 0 && i < b->n; i++) {
             if (b->jobs[i].sent)
                 continue;
-            r = redis_fleet_connect(&l->fleet, b->jobs[i].node, reterr);
+            r = redis_topology_connect(&l->topology, b->jobs[i].node, reterr);
             if (r == 0)
                 r = send_some(l, b, i, reterr);
             else if (r == FAILED && may_have_moved(l, &tries)) {
@@ -288,7 +288,7 @@ static int do_batch(struct redis_link *l, struct batch *b, struct fail *reterr)
     int r = atomic_load(&l->interrupted) ? redis_unavailable(reterr, "stopping")
                                          : exchange(l, b, reterr);
     if (r != 0)
-        redis_fleet_doubt(&l->fleet);
+        redis_topology_doubt(&l->topology);
     atomic_store(&l->up, r == 0);
     for (size_t i = 0; r != 0 && i < b->n; i++)
         redis_reply_free(&b->ret[i]);
@@ -351,7 +351,7 @@ int redis_read_streams(struct redis_link *l, const struct str *keys, const struc
     assert(n > 0 && n <= REDIS_STREAMS && block_ms > 0 && count > 0);
     memset(ret, 0, n * sizeof(redisReply *));
     LOCKED(&l->turn);
-    int r = redis_streams_wait(&l->fleet, &l->lanes, &w, reterr);
+    int r = redis_streams_wait(&l->topology, &l->lanes, &w, reterr);
     atomic_store(&l->up, r == 0);
     for (size_t i = 0; r != 0 && i < n; i++)
         redis_reply_free(&ret[i]);
@@ -378,7 +378,7 @@ struct str redis_text(const redisReply *r)
 
 bool redis_same_slot(struct redis_link *l, struct str a, struct str b)
 {
-    return l->fleet.login.url.kind != REDIS_cluster || redis_slot(a) == redis_slot(b);
+    return l->topology.login.url.kind != REDIS_cluster || redis_slot(a) == redis_slot(b);
 }
 
 bool redis_same_node(struct redis_link *l, struct str a, struct str b)
@@ -387,13 +387,13 @@ bool redis_same_node(struct redis_link *l, struct str a, struct str b)
     if (redis_same_slot(l, a, b))
         return true;
     LOCKED(&l->turn);
-    return redis_fleet_route(&l->fleet, a, &of_a, NULL) == 0 &&
-           redis_fleet_route(&l->fleet, b, &of_b, NULL) == 0 && of_a == of_b;
+    return redis_topology_route(&l->topology, a, &of_a, NULL) == 0 &&
+           redis_topology_route(&l->topology, b, &of_b, NULL) == 0 && of_a == of_b;
 }
 
 uint64_t redis_link_generation(struct redis_link *l)
 {
-    return atomic_load(&l->fleet.generation);
+    return atomic_load(&l->topology.generation);
 }
 
 int redis_ask_each(struct redis_link *l, const struct redis_command *commands, size_t n,
@@ -406,7 +406,7 @@ int redis_ask_each(struct redis_link *l, const struct redis_command *commands, s
     assert(n <= REDIS_ASK_EACH);
     {
         LOCKED(&l->turn);
-        r = redis_fleet_masters(&l->fleet, masters, &n_masters, reterr);
+        r = redis_topology_masters(&l->topology, masters, &n_masters, reterr);
     }
     for (size_t i = 0; r == 0 && i < n_masters; i++) {
         struct batch b = { .commands = commands, .n = n, .ret = replies, .only = masters[i] };
@@ -442,9 +442,9 @@ int redis_link_open(struct redis_link **ret, const struct redis_options *o, stru
     if (!l)
         return -ENOMEM;
     (void)pthread_mutex_init(&l->turn, NULL);
-    int r = redis_fleet_init(&l->fleet, o, reterr);
-    l->fleet.login.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (r == 0 && l->fleet.login.wake_fd < 0)
+    int r = redis_topology_init(&l->topology, o, reterr);
+    l->topology.login.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r == 0 && l->topology.login.wake_fd < 0)
         r = -errno;
     if (r != 0) {
         (void)redis_link_free(l);
@@ -466,8 +466,8 @@ struct redis_link *redis_link_free(struct redis_link *l)
     if (!l)
         return NULL;
     l->lanes = redis_lanes_free(l->lanes);
-    own_close(&l->fleet.login.wake_fd);
-    redis_fleet_done(&l->fleet);
+    own_close(&l->topology.login.wake_fd);
+    redis_topology_done(&l->topology);
     (void)pthread_mutex_destroy(&l->turn);
     free(l);
     return NULL;
@@ -481,5 +481,5 @@ bool redis_link_up(struct redis_link *l)
 void redis_link_interrupt(struct redis_link *l)
 {
     atomic_store(&l->interrupted, true);
-    (void)eventfd_write(l->fleet.login.wake_fd, 1); /* never read: it stays readable */
+    (void)eventfd_write(l->topology.login.wake_fd, 1); /* never read: it stays readable */
 }

@@ -62,13 +62,14 @@ static struct lane *lane_of(struct redis_lanes *all, unsigned slot)
 }
 
 /* Two passes: a lane of no stream in this call may be taken by a slot that has none. */
-static void deal(const struct redis_fleet *f, struct redis_lanes *all, const struct redis_wait *w)
+static void deal(const struct redis_topology *t, struct redis_lanes *all,
+                 const struct redis_wait *w)
 {
     unsigned slot[REDIS_STREAMS] = { 0 };
     for (size_t i = 0; i < all->n; i++)
         all->lane[i].n = 0;
     for (size_t i = 0; i < w->n; i++) {
-        slot[i] = f->slots ? redis_slot(w->keys[i]) : EVERY_SLOT;
+        slot[i] = t->slots ? redis_slot(w->keys[i]) : EVERY_SLOT;
         for (size_t k = 0; k < all->n; k++)
             if (all->lane[k].slot == slot[i])
                 all->lane[k].at[all->lane[k].n++] = i;
@@ -119,13 +120,13 @@ static int send_read(struct lane *l, const struct redis_wait *w, unsigned block_
 }
 
 /* The lane waits at the right server for the right entries when it returns 0. */
-static int set_out(struct redis_fleet *f, struct lane *l, const struct redis_wait *w,
+static int set_out(struct redis_topology *t, struct lane *l, const struct redis_wait *w,
                    uint64_t deadline_ms, struct fail *reterr)
 {
     CLEANUP(buf_done) struct buf asked = BUF_INIT(ASKED_TEXT_MAX);
     struct redis_node *server;
     uint64_t now = clock_ms();
-    int r = redis_fleet_route(f, w->keys[l->at[0]], &server, reterr);
+    int r = redis_topology_route(t, w->keys[l->at[0]], &server, reterr);
     if (r == 0)
         r = say_asked(&asked, l, w);
     if (r != 0)
@@ -139,12 +140,12 @@ static int set_out(struct redis_fleet *f, struct lane *l, const struct redis_wai
     if (l->asked.n > 0)
         return 0;
     unsigned block_ms = deadline_ms > now ? (unsigned)(deadline_ms - now) : 1;
-    r = redis_fleet_connect(f, &l->node, reterr);
+    r = redis_topology_connect(t, &l->node, reterr);
     if (r == 0)
         r = send_read(l, w, block_ms);
     if (r == 0)
         r = say_asked(&l->asked, l, w);
-    l->until_ms = now + block_ms + f->login.timeout_ms;
+    l->until_ms = now + block_ms + t->login.timeout_ms;
     return r;
 }
 
@@ -165,11 +166,11 @@ static bool take_entries(const struct lane *l, redisReply *stream, const struct 
     return false;
 }
 
-static int take_reply(struct redis_fleet *f, struct lane *l, redisReply *reply,
+static int take_reply(struct redis_topology *t, struct lane *l, redisReply *reply,
                       const struct redis_wait *w, struct fail *reterr)
 {
     struct redis_node *other;
-    if (redis_fleet_judge(f, &l->node, reply, &other) != REDIS_final) {
+    if (redis_topology_judge(t, &l->node, reply, &other) != REDIS_final) {
         stop_waiting(l);
         return ++l->tries > LANE_TRIES ? redis_error(reply, reterr) : 0;
     }
@@ -183,20 +184,20 @@ static int take_reply(struct redis_fleet *f, struct lane *l, redisReply *reply,
     return r;
 }
 
-static int step(struct redis_fleet *f, struct lane *l, const struct redis_wait *w,
+static int step(struct redis_topology *t, struct lane *l, const struct redis_wait *w,
                 uint64_t deadline_ms, struct fail *reterr)
 {
     CLEANUP(redis_reply_free) redisReply *reply = NULL;
-    int r = set_out(f, l, w, deadline_ms, reterr);
+    int r = set_out(t, l, w, deadline_ms, reterr);
     if (r == 0)
         r = redis_wire_pump(l->node.wire, &reply, reterr);
     if (r == 0 && reply)
-        r = take_reply(f, l, reply, w, reterr);
+        r = take_reply(t, l, reply, w, reterr);
     else if (r == 0 && clock_ms() >= l->until_ms)
         r = redis_unavailable(reterr, "no answer in time");
     if (r != 0) {
         stop_waiting(l);
-        redis_fleet_doubt(f);
+        redis_topology_doubt(t);
     }
     return r;
 }
@@ -204,10 +205,10 @@ static int step(struct redis_fleet *f, struct lane *l, const struct redis_wait *
 /* ---- all of them ---- */
 
 /* Sleeps until a lane can go on, a time passes, or the link is interrupted (FAILED). */
-static int sleep_on(const struct redis_fleet *f, const struct redis_lanes *all,
+static int sleep_on(const struct redis_topology *t, const struct redis_lanes *all,
                     uint64_t deadline_ms, struct fail *reterr)
 {
-    struct pollfd fds[REDIS_STREAMS + 1] = { { .fd = f->login.wake_fd, .events = POLLIN } };
+    struct pollfd fds[REDIS_STREAMS + 1] = { { .fd = t->login.wake_fd, .events = POLLIN } };
     nfds_t n = 1;
     for (size_t i = 0; i < all->n; i++) {
         const struct lane *l = &all->lane[i];
@@ -236,12 +237,12 @@ static bool any_entries(const struct redis_wait *w)
 }
 
 /* One that fails does not keep back what others have read. */
-static int step_all(struct redis_fleet *f, struct redis_lanes *all, const struct redis_wait *w,
+static int step_all(struct redis_topology *t, struct redis_lanes *all, const struct redis_wait *w,
                     uint64_t deadline_ms, struct fail *reterr)
 {
     int worst = 0;
     for (size_t i = 0; i < all->n; i++) {
-        int r = all->lane[i].n ? step(f, &all->lane[i], w, deadline_ms, reterr) : 0;
+        int r = all->lane[i].n ? step(t, &all->lane[i], w, deadline_ms, reterr) : 0;
         if (r < 0)
             return r;
         worst = r != 0 ? r : worst;
@@ -249,18 +250,18 @@ static int step_all(struct redis_fleet *f, struct redis_lanes *all, const struct
     return any_entries(w) ? 0 : worst;
 }
 
-int redis_streams_wait(struct redis_fleet *f, struct redis_lanes **lanes,
+int redis_streams_wait(struct redis_topology *t, struct redis_lanes **lanes,
                        const struct redis_wait *w, struct fail *reterr)
 {
     uint64_t deadline_ms = clock_ms() + w->block_ms;
     if (!*lanes && !(*lanes = calloc(1, sizeof(**lanes))))
         return -ENOMEM;
-    deal(f, *lanes, w);
+    deal(t, *lanes, w);
     for (;;) {
-        int r = step_all(f, *lanes, w, deadline_ms, reterr);
+        int r = step_all(t, *lanes, w, deadline_ms, reterr);
         if (r != 0 || any_entries(w) || clock_ms() >= deadline_ms)
             return r;
-        if ((r = sleep_on(f, *lanes, deadline_ms, reterr)) != 0)
+        if ((r = sleep_on(t, *lanes, deadline_ms, reterr)) != 0)
             return r;
     }
 }

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "adapters/redis_fleet.h"
+#include "adapters/redis_topology.h"
 
 struct redis_lanes;
 struct redis_lanes *redis_lanes_free(struct redis_lanes *l); /* NULL is fine; returns NULL */
@@ -19,5 +19,5 @@ struct redis_wait {
 };
 
 /* As redis_read_streams. *lanes: NULL at first, owned by the link. */
-int redis_streams_wait(struct redis_fleet *f, struct redis_lanes **lanes,
+int redis_streams_wait(struct redis_topology *t, struct redis_lanes **lanes,
                        const struct redis_wait *w, struct fail *reterr) MUST_USE;

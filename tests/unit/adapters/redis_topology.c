@@ -1,5 +1,5 @@
 /* The link to Redis behind a Sentinel and as a Cluster, of real servers that fail and move. */
-#include "adapters/redis_fleet.h"
+#include "adapters/redis_topology.h"
 
 #include <unistd.h>
 

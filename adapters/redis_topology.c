@@ -1,4 +1,4 @@
-#include "adapters/redis_fleet.h"
+#include "adapters/redis_topology.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -77,106 +77,107 @@ static struct redis_node *new_node(const struct redis_address *a)
 }
 
 /* The place of the address, a new one where it has none. -ENOMEM, or -ENOSPC: too many. */
-static int place_of(struct redis_fleet *f, const struct redis_address *a, uint16_t *ret)
+static int place_of(struct redis_topology *t, const struct redis_address *a, uint16_t *ret)
 {
-    size_t vacant = f->n_nodes;
-    for (size_t i = 0; i < f->n_nodes; i++) {
-        if (redis_address_eq(&f->nodes[i]->address, a)) {
+    size_t vacant = t->n_nodes;
+    for (size_t i = 0; i < t->n_nodes; i++) {
+        if (redis_address_eq(&t->nodes[i]->address, a)) {
             *ret = (uint16_t)i;
             return 0;
         }
-        if (!f->nodes[i]->address.host[0] && vacant == f->n_nodes)
+        if (!t->nodes[i]->address.host[0] && vacant == t->n_nodes)
             vacant = i;
     }
     if (vacant == LIMIT_REDIS_NODES)
         return -ENOSPC;
-    if (vacant == f->n_nodes) {
-        struct redis_node **grown = realloc(f->nodes, (vacant + 1) * sizeof(*grown));
+    if (vacant == t->n_nodes) {
+        struct redis_node **grown = realloc(t->nodes, (vacant + 1) * sizeof(*grown));
         if (!grown)
             return -ENOMEM;
-        f->nodes = grown;
-        if (!(f->nodes[vacant] = new_node(a)))
+        t->nodes = grown;
+        if (!(t->nodes[vacant] = new_node(a)))
             return -ENOMEM;
-        f->n_nodes++;
+        t->n_nodes++;
     } else {
-        f->nodes[vacant]->address = *a;
+        t->nodes[vacant]->address = *a;
     }
     *ret = (uint16_t)vacant;
     return 0;
 }
 
-int redis_fleet_init(struct redis_fleet *f, const struct redis_options *o, struct fail *reterr)
+int redis_topology_init(struct redis_topology *t, const struct redis_options *o,
+                        struct fail *reterr)
 {
-    memset(f, 0, sizeof(*f));
-    int r = redis_login_init(&f->login, o, reterr);
+    memset(t, 0, sizeof(*t));
+    int r = redis_login_init(&t->login, o, reterr);
     if (r != 0)
         return r;
-    const struct redis_url *u = &f->login.url;
+    const struct redis_url *u = &t->login.url;
     if (u->kind == REDIS_sentinel) {
         uint16_t master;
         struct redis_address nobody = { .host = "?", .port = 0 };
         for (size_t i = 0; i < u->n_seeds; i++)
-            f->sentinels[i].address = u->seeds[i];
-        return place_of(f, &nobody, &master);
+            t->sentinels[i].address = u->seeds[i];
+        return place_of(t, &nobody, &master);
     }
     for (size_t i = 0; r == 0 && i < u->n_seeds; i++) {
         uint16_t at;
-        r = place_of(f, &u->seeds[i], &at);
+        r = place_of(t, &u->seeds[i], &at);
         if (r == 0)
-            f->nodes[at]->listed = true;
+            t->nodes[at]->listed = true;
     }
     if (r == 0 && u->kind == REDIS_cluster) {
-        f->slots = malloc(REDIS_CLUSTER_SLOTS * sizeof(*f->slots));
-        if (!f->slots)
+        t->slots = malloc(REDIS_CLUSTER_SLOTS * sizeof(*t->slots));
+        if (!t->slots)
             return -ENOMEM;
-        memset(f->slots, 0xff, REDIS_CLUSTER_SLOTS * sizeof(*f->slots));
+        memset(t->slots, 0xff, REDIS_CLUSTER_SLOTS * sizeof(*t->slots));
     }
     return r;
 }
 
-void redis_fleet_done(struct redis_fleet *f)
+void redis_topology_done(struct redis_topology *t)
 {
-    for (size_t i = 0; i < f->n_nodes; i++) {
-        redis_node_hang_up(f->nodes[i]);
-        free(f->nodes[i]);
+    for (size_t i = 0; i < t->n_nodes; i++) {
+        redis_node_hang_up(t->nodes[i]);
+        free(t->nodes[i]);
     }
     for (size_t i = 0; i < REDIS_SEEDS; i++)
-        redis_node_hang_up(&f->sentinels[i]);
-    free(f->nodes);
-    free(f->slots);
-    redis_login_done(&f->login);
+        redis_node_hang_up(&t->sentinels[i]);
+    free(t->nodes);
+    free(t->slots);
+    redis_login_done(&t->login);
 }
 
 /* ---- Sentinels ---- */
 
 /* One exchange with a Sentinel; it gets the login only when it asks for one. */
-static int ask(struct redis_fleet *f, struct redis_node *n, const struct str *argv, size_t n_argv,
-               redisReply **ret, struct fail *reterr)
+static int ask(struct redis_topology *t, struct redis_node *n, const struct str *argv,
+               size_t n_argv, redisReply **ret, struct fail *reterr)
 {
-    int r = redis_node_connect(n, &f->login, REDIS_informer, reterr);
+    int r = redis_node_connect(n, &t->login, REDIS_informer, reterr);
     if (r == 0)
         r = redis_wire_add(n->wire, argv, n_argv);
     if (r == 0)
-        r = redis_node_talk(n, &f->login, ret, 1, reterr);
+        r = redis_node_talk(n, &t->login, ret, 1, reterr);
     if (r != 0 || !str_starts(redis_text(*ret), STR("NOAUTH")))
         return r;
     redis_reply_free(ret);
     redis_node_hang_up(n);
-    struct redis_login login = f->login; /* borrowed: a Sentinel has no databases */
+    struct redis_login login = t->login; /* borrowed: a Sentinel has no databases */
     login.url.db = 0;
     r = redis_node_connect(n, &login, REDIS_any, reterr);
     if (r == 0)
         r = redis_wire_add(n->wire, argv, n_argv);
-    return r == 0 ? redis_node_talk(n, &f->login, ret, 1, reterr) : r;
+    return r == 0 ? redis_node_talk(n, &t->login, ret, 1, reterr) : r;
 }
 
 /* What a Sentinel says of the master. */
-static int read_master(const struct redis_fleet *f, const redisReply *r, struct redis_address *ret,
-                       struct fail *reterr)
+static int read_master(const struct redis_topology *t, const redisReply *r,
+                       struct redis_address *ret, struct fail *reterr)
 {
     if (r->type == REDIS_REPLY_NIL)
         return redis_unavailable(reterr, "the Sentinels know no master \"%.100s\"",
-                                 f->login.url.master);
+                                 t->login.url.master);
     if (redis_error(r, reterr))
         return FAILED;
     if (r->type != REDIS_REPLY_ARRAY || r->elements != 2 ||
@@ -185,29 +186,29 @@ static int read_master(const struct redis_fleet *f, const redisReply *r, struct 
     return 0;
 }
 
-static int ask_sentinels(struct redis_fleet *f, struct fail *reterr)
+static int ask_sentinels(struct redis_topology *t, struct fail *reterr)
 {
-    const struct redis_url *u = &f->login.url;
+    const struct redis_url *u = &t->login.url;
     struct str argv[] = { STR("SENTINEL"), STR("get-master-addr-by-name"), str_of(u->master) };
-    struct redis_node *master = f->nodes[0];
+    struct redis_node *master = t->nodes[0];
     int r = FAILED;
-    f->asked_ms = clock_ms();
+    t->asked_ms = clock_ms();
     for (size_t i = 0; i < u->n_seeds; i++) {
-        size_t at = (f->first_sentinel + i) % u->n_seeds;
+        size_t at = (t->first_sentinel + i) % u->n_seeds;
         CLEANUP(redis_reply_free) redisReply *reply = NULL;
         struct redis_address to;
-        r = ask(f, &f->sentinels[at], argv, ARRAY_LEN(argv), &reply, reterr);
+        r = ask(t, &t->sentinels[at], argv, ARRAY_LEN(argv), &reply, reterr);
         if (r == 0)
-            r = read_master(f, reply, &to, reterr);
+            r = read_master(t, reply, &to, reterr);
         if (r < 0)
             return r;
         if (r != 0)
             continue;
-        f->first_sentinel = at;
-        f->known = true;
+        t->first_sentinel = at;
+        t->known = true;
         if (!redis_address_eq(&to, &master->address)) {
             redis_node_move(master, &to);
-            atomic_fetch_add(&f->generation, 1);
+            atomic_fetch_add(&t->generation, 1);
         }
         return 0;
     }
@@ -244,8 +245,8 @@ static bool read_range(const redisReply *r, const struct redis_address *asked,
     return redis_address_of(&ret->address, host, str_of(port));
 }
 
-static int read_slots(struct redis_fleet *f, const redisReply *r, const struct redis_address *asked,
-                      uint16_t *to, struct fail *reterr)
+static int read_slots(struct redis_topology *t, const redisReply *r,
+                      const struct redis_address *asked, uint16_t *to, struct fail *reterr)
 {
     memset(to, 0xff, REDIS_CLUSTER_SLOTS * sizeof(*to));
     for (size_t i = 0; i < r->elements; i++) {
@@ -253,7 +254,7 @@ static int read_slots(struct redis_fleet *f, const redisReply *r, const struct r
         uint16_t at;
         if (!read_range(r->element[i], asked, &range))
             return redis_unavailable(reterr, "its list of slots is damaged");
-        int e = place_of(f, &range.address, &at);
+        int e = place_of(t, &range.address, &at);
         if (e == -ENOSPC)
             return redis_unavailable(reterr, "a Cluster of more than %d nodes", LIMIT_REDIS_NODES);
         if (e < 0)
@@ -264,25 +265,25 @@ static int read_slots(struct redis_fleet *f, const redisReply *r, const struct r
     return 0;
 }
 
-static bool is_seed(const struct redis_fleet *f, const struct redis_address *a)
+static bool is_seed(const struct redis_topology *t, const struct redis_address *a)
 {
-    for (size_t i = 0; i < f->login.url.n_seeds; i++)
-        if (redis_address_eq(&f->login.url.seeds[i], a))
+    for (size_t i = 0; i < t->login.url.n_seeds; i++)
+        if (redis_address_eq(&t->login.url.seeds[i], a))
             return true;
     return false;
 }
 
 /* Nodes that serve nothing any more make place for others. */
-static void drop_unlisted(struct redis_fleet *f)
+static void drop_unlisted(struct redis_topology *t)
 {
-    for (size_t i = 0; i < f->n_nodes; i++)
-        f->nodes[i]->listed = is_seed(f, &f->nodes[i]->address);
+    for (size_t i = 0; i < t->n_nodes; i++)
+        t->nodes[i]->listed = is_seed(t, &t->nodes[i]->address);
     for (size_t i = 0; i < REDIS_CLUSTER_SLOTS; i++)
-        if (f->slots[i] != NO_NODE)
-            f->nodes[f->slots[i]]->listed = true;
-    for (size_t i = 0; i < f->n_nodes; i++)
-        if (!f->nodes[i]->listed)
-            redis_node_move(f->nodes[i], &(struct redis_address){ .port = 0 });
+        if (t->slots[i] != NO_NODE)
+            t->nodes[t->slots[i]]->listed = true;
+    for (size_t i = 0; i < t->n_nodes; i++)
+        if (!t->nodes[i]->listed)
+            redis_node_move(t->nodes[i], &(struct redis_address){ .port = 0 });
 }
 
 static int refuse_alone(const redisReply *r, struct fail *reterr)
@@ -292,43 +293,43 @@ static int refuse_alone(const redisReply *r, struct fail *reterr)
     return redis_check(r, REDIS_REPLY_ARRAY, reterr);
 }
 
-static int ask_node(struct redis_fleet *f, struct redis_node *n, struct fail *reterr)
+static int ask_node(struct redis_topology *t, struct redis_node *n, struct fail *reterr)
 {
     struct str argv[] = { STR("CLUSTER"), STR("SLOTS") };
     CLEANUP(redis_reply_free) redisReply *reply = NULL;
     CLEANUP(own_free) uint16_t *slots = malloc(REDIS_CLUSTER_SLOTS * sizeof(*slots));
     if (!slots)
         return -ENOMEM;
-    int r = redis_node_connect(n, &f->login, REDIS_any, reterr);
+    int r = redis_node_connect(n, &t->login, REDIS_any, reterr);
     if (r == 0)
         r = redis_wire_add(n->wire, argv, ARRAY_LEN(argv));
     if (r == 0)
-        r = redis_node_talk(n, &f->login, &reply, 1, reterr);
+        r = redis_node_talk(n, &t->login, &reply, 1, reterr);
     if (r == 0)
         r = refuse_alone(reply, reterr);
     if (r == 0)
-        r = read_slots(f, reply, &n->address, slots, reterr);
+        r = read_slots(t, reply, &n->address, slots, reterr);
     if (r != 0)
         return r;
-    if (memcmp(slots, f->slots, REDIS_CLUSTER_SLOTS * sizeof(*slots)) != 0)
-        atomic_fetch_add(&f->generation, 1);
-    memcpy(f->slots, slots, REDIS_CLUSTER_SLOTS * sizeof(*slots));
-    f->known = true;
-    drop_unlisted(f);
+    if (memcmp(slots, t->slots, REDIS_CLUSTER_SLOTS * sizeof(*slots)) != 0)
+        atomic_fetch_add(&t->generation, 1);
+    memcpy(t->slots, slots, REDIS_CLUSTER_SLOTS * sizeof(*slots));
+    t->known = true;
+    drop_unlisted(t);
     return 0;
 }
 
 /* Those that are connected first: one that is gone costs a time-out. */
-static int ask_cluster(struct redis_fleet *f, struct fail *reterr)
+static int ask_cluster(struct redis_topology *t, struct fail *reterr)
 {
     int r = redis_unavailable(reterr, "no node of the Cluster is known");
-    f->asked_ms = clock_ms();
+    t->asked_ms = clock_ms();
     for (unsigned pass = 0; pass < 2; pass++)
-        for (size_t i = 0; i < f->n_nodes; i++) {
-            struct redis_node *n = f->nodes[i];
+        for (size_t i = 0; i < t->n_nodes; i++) {
+            struct redis_node *n = t->nodes[i];
             if (!n->address.host[0] || (n->wire == NULL) != (pass == 1))
                 continue;
-            r = ask_node(f, n, reterr);
+            r = ask_node(t, n, reterr);
             if (r <= 0)
                 return r;
         }
@@ -337,94 +338,95 @@ static int ask_cluster(struct redis_fleet *f, struct fail *reterr)
 
 /* ---- routes ---- */
 
-static int learn(struct redis_fleet *f, struct fail *reterr)
+static int learn(struct redis_topology *t, struct fail *reterr)
 {
-    if (f->known)
+    if (t->known)
         return 0;
-    switch (f->login.url.kind) {
+    switch (t->login.url.kind) {
     case REDIS_sentinel:
-        if (ask_sentinels(f, reterr) == 0)
+        if (ask_sentinels(t, reterr) == 0)
             return 0;
         /* The last master may still be one; when we call it, it has to say so. */
-        return f->nodes[0]->address.port ? 0 : FAILED;
+        return t->nodes[0]->address.port ? 0 : FAILED;
     case REDIS_cluster:
-        return ask_cluster(f, reterr);
+        return ask_cluster(t, reterr);
     case REDIS_server:
     default:
         return 0;
     }
 }
 
-static struct redis_node *any_node(const struct redis_fleet *f)
+static struct redis_node *any_node(const struct redis_topology *t)
 {
-    for (size_t i = 0; i < f->n_nodes; i++)
-        if (f->nodes[i]->wire)
-            return f->nodes[i];
-    for (size_t i = 0; i < f->n_nodes; i++)
-        if (f->nodes[i]->address.host[0] && !redis_node_waits(f->nodes[i]))
-            return f->nodes[i];
-    return f->nodes[0];
+    for (size_t i = 0; i < t->n_nodes; i++)
+        if (t->nodes[i]->wire)
+            return t->nodes[i];
+    for (size_t i = 0; i < t->n_nodes; i++)
+        if (t->nodes[i]->address.host[0] && !redis_node_waits(t->nodes[i]))
+            return t->nodes[i];
+    return t->nodes[0];
 }
 
-int redis_fleet_route(struct redis_fleet *f, struct str key, struct redis_node **ret,
-                      struct fail *reterr)
+int redis_topology_route(struct redis_topology *t, struct str key, struct redis_node **ret,
+                         struct fail *reterr)
 {
-    int r = learn(f, reterr);
+    int r = learn(t, reterr);
     if (r != 0)
         return r;
-    if (!f->slots) {
-        *ret = f->nodes[0];
+    if (!t->slots) {
+        *ret = t->nodes[0];
         return 0;
     }
     if (key.n == 0) {
-        *ret = any_node(f);
+        *ret = any_node(t);
         return 0;
     }
     unsigned slot = redis_slot(key);
-    if (f->slots[slot] == NO_NODE) {
-        redis_fleet_doubt(f);
+    if (t->slots[slot] == NO_NODE) {
+        redis_topology_doubt(t);
         return redis_unavailable(reterr, "no node of the Cluster serves slot %u", slot);
     }
-    *ret = f->nodes[f->slots[slot]];
+    *ret = t->nodes[t->slots[slot]];
     return 0;
 }
 
-int redis_fleet_masters(struct redis_fleet *f, struct redis_node *ret[static LIMIT_REDIS_NODES],
-                        size_t *ret_n, struct fail *reterr)
+int redis_topology_masters(struct redis_topology *t,
+                           struct redis_node *ret[static LIMIT_REDIS_NODES], size_t *ret_n,
+                           struct fail *reterr)
 {
     bool has[LIMIT_REDIS_NODES] = { false };
-    int r = learn(f, reterr);
+    int r = learn(t, reterr);
     *ret_n = 0;
     if (r != 0)
         return r;
-    for (size_t i = 0; f->slots && i < REDIS_CLUSTER_SLOTS; i++)
-        if (f->slots[i] != NO_NODE)
-            has[f->slots[i]] = true;
-    for (size_t i = 0; i < f->n_nodes; i++)
-        if (has[i] || !f->slots)
-            ret[(*ret_n)++] = f->nodes[i];
+    for (size_t i = 0; t->slots && i < REDIS_CLUSTER_SLOTS; i++)
+        if (t->slots[i] != NO_NODE)
+            has[t->slots[i]] = true;
+    for (size_t i = 0; i < t->n_nodes; i++)
+        if (has[i] || !t->slots)
+            ret[(*ret_n)++] = t->nodes[i];
     return 0;
 }
 
-void redis_fleet_doubt(struct redis_fleet *f)
+void redis_topology_doubt(struct redis_topology *t)
 {
-    if (clock_ms() - f->asked_ms >= ASK_AGAIN_MS)
-        f->known = false;
+    if (clock_ms() - t->asked_ms >= ASK_AGAIN_MS)
+        t->known = false;
 }
 
-int redis_fleet_connect(struct redis_fleet *f, struct redis_node *n, struct fail *reterr)
+int redis_topology_connect(struct redis_topology *t, struct redis_node *n, struct fail *reterr)
 {
-    bool sentinel = f->login.url.kind == REDIS_sentinel;
-    int r = redis_node_connect(n, &f->login, sentinel ? REDIS_master : REDIS_any, reterr);
+    bool sentinel = t->login.url.kind == REDIS_sentinel;
+    int r = redis_node_connect(n, &t->login, sentinel ? REDIS_master : REDIS_any, reterr);
     if (r != 0)
-        redis_fleet_doubt(f);
+        redis_topology_doubt(t);
     return r;
 }
 
 /* ---- what replies say of where keys are ---- */
 
 /* "MOVED 3999 127.0.0.1:6381" or "ASK …": the place of the node that it names. */
-static bool read_redirect(struct redis_fleet *f, const struct redis_node *from, struct str text,
+static bool read_redirect(struct redis_topology *t, const struct redis_node *from, struct str text,
                           uint64_t *ret_slot, uint16_t *ret)
 {
     struct str word, slot, where;
@@ -440,32 +442,32 @@ static bool read_redirect(struct redis_fleet *f, const struct redis_node *from, 
     struct str host = { where.p, colon - 1 };
     if (host.n == 0 || str_is(host, "?"))
         host = str_of(from->address.host);
-    return redis_address_of(&a, host, str_sub(where, colon)) && place_of(f, &a, ret) == 0;
+    return redis_address_of(&a, host, str_sub(where, colon)) && place_of(t, &a, ret) == 0;
 }
 
-enum redis_verdict redis_fleet_judge(struct redis_fleet *f, const struct redis_node *from,
-                                     const redisReply *reply, struct redis_node **ret_node)
+enum redis_verdict redis_topology_judge(struct redis_topology *t, const struct redis_node *from,
+                                        const redisReply *reply, struct redis_node **ret_node)
 {
     static const char *const passing[] = { "TRYAGAIN", "CLUSTERDOWN", "READONLY", "UNBLOCKED" };
     struct str text = redis_text(reply), word = text, rest;
     uint64_t slot;
     uint16_t at;
-    if (f->login.url.kind == REDIS_server || reply->type != REDIS_REPLY_ERROR)
+    if (t->login.url.kind == REDIS_server || reply->type != REDIS_REPLY_ERROR)
         return REDIS_final;
     (void)str_cut(text, ' ', &word, &rest);
-    if (f->slots && str_is(word, "MOVED") && read_redirect(f, from, text, &slot, &at)) {
-        if (f->slots[slot] != at)
-            atomic_fetch_add(&f->generation, 1);
-        f->slots[slot] = at;
-        f->known = false; /* others may have moved with it */
+    if (t->slots && str_is(word, "MOVED") && read_redirect(t, from, text, &slot, &at)) {
+        if (t->slots[slot] != at)
+            atomic_fetch_add(&t->generation, 1);
+        t->slots[slot] = at;
+        t->known = false; /* others may have moved with it */
         return REDIS_moved;
     }
-    if (f->slots && str_is(word, "ASK") && read_redirect(f, from, text, &slot, &at)) {
-        *ret_node = f->nodes[at];
+    if (t->slots && str_is(word, "ASK") && read_redirect(t, from, text, &slot, &at)) {
+        *ret_node = t->nodes[at];
         return REDIS_asked;
     }
     if (!one_of(word, passing, ARRAY_LEN(passing)))
         return REDIS_final;
-    f->known = false;
+    t->known = false;
     return REDIS_settle;
 }
