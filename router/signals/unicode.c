@@ -210,9 +210,10 @@ size_t unicode_units(struct str s)
     while (at < s.n) {
         unsigned char c = (unsigned char)s.p[at];
         if (c < 0x80) {
-            bool more = inside && ascii[c] & WORD && c != '_';
-            n += !more && ascii[c] & ALNUM;
-            inside = more || ascii[c] & ALNUM;
+            bool alnum = ascii[c] & ALNUM; /* no branch: where words end cannot be foretold */
+            bool more = inside & ((ascii[c] & WORD) != 0) & (c != '_');
+            n += !more & alnum;
+            inside = more | alnum;
             at++;
             continue;
         }

@@ -172,14 +172,18 @@ static const double NOTHING_COMMON = 0.1;
 
 struct bank_score bank_score(const struct bank *b, const struct text_vector *v)
 {
-    enum { TOP_MAX = 64 };
-    double top[TOP_MAX], sum = 0, sum_top = 0;
+    enum { TOP_MAX = 64, AT_ONCE = 64 };
+    double top[TOP_MAX], all[AT_ONCE], sum = 0, sum_top = 0;
     size_t most = b->options.enabled && b->options.top_m ? b->options.top_m : b->n, n = 0;
     most = most < TOP_MAX ? most : TOP_MAX;
     if (b->n == 0)
         return (struct bank_score){ 0, 0, 0 };
     for (size_t i = 0; i < b->n; i++) {
-        double s = vector_similarity(b->space, v, b->prototypes[i]);
+        size_t left = b->n - i;
+        if (i % AT_ONCE == 0)
+            vector_similarities(b->space, v, b->prototypes + i, left < AT_ONCE ? left : AT_ONCE,
+                                all);
+        double s = all[i % AT_ONCE];
         sum += s;
         if (n == most && s <= top[n - 1])
             continue;

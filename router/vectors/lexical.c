@@ -39,11 +39,11 @@ static void add_runs(float *marks, const int *cp, size_t n, float says)
     float by = runs ? says * OF_RUNS / sqrtf((float)runs) : 0;
     for (size_t i = 0; i + RUN_MIN <= n; i++) {
         uint32_t h = SEED;
-        for (size_t k = 0; k < RUN_MAX && i + k < n; k++) {
+        for (size_t k = 0; k < RUN_MIN; k++)
             h = mix(h, (uint32_t)cp[i + k]);
-            if (k + 1 >= RUN_MIN)
-                add_mark(marks, h, by);
-        }
+        add_mark(marks, h, by);
+        if (i + RUN_MAX <= n)
+            add_mark(marks, mix(h, (uint32_t)cp[i + RUN_MIN]), by);
     }
 }
 
@@ -58,9 +58,9 @@ static void add_word(float *marks, const int *cp, size_t n, float says)
     add_runs(marks, cp, n, says);
 }
 
-static bool ascii_alnum(char c)
+static inline bool ascii_alnum(char c) /* of folded text; false beyond ASCII */
 {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    return (unsigned)c - 'a' < 26u || (unsigned)c - '0' < 10u;
 }
 
 /* As unicode_next_unit, quicker where all is ASCII. */
@@ -97,25 +97,26 @@ enum { TALLY_WORDS = 512, TALLY_SLOTS = 1024 };
 
 struct tally {
     struct str word[TALLY_WORDS];
+    uint32_t hash[TALLY_WORDS];
     float times[TALLY_WORDS];
     uint16_t slot[TALLY_SLOTS]; /* place in the list, from 1; 0: free */
     uint32_t n;
 };
 
-/* False: it is full, and the word is not in it. */
-static bool tally_add(struct tally *t, struct str word)
+/* False: it is full, and the word is not in it. A word is expected as soon as it is met. */
+static bool tally_add(struct tally *t, const struct words *w, struct str word, uint32_t hash)
 {
-    uint32_t at = 0;
-    for (size_t i = 0; i < word.n; i++)
-        at = mix(at, (unsigned char)word.p[i]);
+    uint32_t at = hash ^ hash >> 15;
     for (uint32_t i; (i = t->slot[at % TALLY_SLOTS]); at++)
-        if (str_eq(t->word[i - 1], word)) {
+        if (t->hash[i - 1] == hash && str_eq(t->word[i - 1], word)) {
             t->times[i - 1]++;
             return true;
         }
     if (t->n == TALLY_WORDS)
         return false;
+    words_expect(w, hash);
     t->word[t->n] = word;
+    t->hash[t->n] = hash;
     t->times[t->n] = 1;
     t->slot[at % TALLY_SLOTS] = (uint16_t)++t->n;
     return true;
@@ -126,12 +127,12 @@ struct sums {
     float all, known; /* how much the words say, and those that are known */
 };
 
-static inline void add_text_word(const struct vector_space *s, struct str word, float times,
-                                 struct sums *to)
+static inline void add_text_word(const struct vector_space *s, struct str word, uint32_t hash,
+                                 float times, struct sums *to)
 {
     int cp[WORD_CODE_POINTS + 3];
     float says;
-    float share = words_add(&s->words, word, times, to->words, &says);
+    float share = words_add(&s->words, word, hash, times, to->words, &says);
     add_word(to->marks, cp, read_word(word, cp), says * times);
     to->all += says * times;
     to->known += says * times * share;
@@ -155,11 +156,14 @@ EACH_CPU int lexical_vector(const struct vector_space *s, struct str text, struc
         if (dense && before)
             add_mark(sums.marks, mix((uint32_t)before, (uint32_t)cp), OF_PAIR);
         before = dense ? cp : 0;
-        if (!tally_add(&tally, word))
-            add_text_word(s, word, 1, &sums);
+        uint32_t hash = words_hash(word);
+        if (!tally_add(&tally, &s->words, word, hash))
+            add_text_word(s, word, hash, 1, &sums);
     }
     for (uint32_t i = 0; i < tally.n; i++)
-        add_text_word(s, tally.word[i], tally.times[i], &sums);
+        words_expect_row(&s->words, tally.hash[i]);
+    for (uint32_t i = 0; i < tally.n; i++)
+        add_text_word(s, tally.word[i], tally.hash[i], tally.times[i], &sums);
     ret->known = sums.all > 0 ? sums.known / sums.all : 0;
     vector_round(sums.words, WORDS_WIDTH, ret->v);
     vector_round(sums.marks, MARKS_WIDTH, ret->v + WORDS_WIDTH);
@@ -171,22 +175,39 @@ EACH_CPU int lexical_vector(const struct vector_space *s, struct str text, struc
  * right on average. Where rules are told apart by it, as many are missed as wrong at 0.45, which
  * policies expect at 0.5; and what is small is chance, of which differences must not be made.
  */
-static double scale(double s)
+static inline double scale(double s)
 {
-    static const double from[] = { 0, 0.15, 0.45, 0.8, 1 }, to[] = { 0, 0.08, 0.5, 0.8, 1 };
-    size_t i = 1;
+    static const struct {
+        double from, to, slope;
+    } pieces[] = { { 0, 0, 0.08 / 0.15 },
+                   { 0.15, 0.08, (0.5 - 0.08) / (0.45 - 0.15) },
+                   { 0.45, 0.5, (0.8 - 0.5) / (0.8 - 0.45) },
+                   { 0.8, 0.8, 1 } };
+    size_t i = 0;
     if (s <= 0)
         return s;
-    while (i + 1 < ARRAY_LEN(from) && s > from[i])
-        i++;
-    return to[i - 1] + (s - from[i - 1]) * (to[i] - to[i - 1]) / (from[i] - from[i - 1]);
+    for (size_t k = 1; k < ARRAY_LEN(pieces); k++)
+        i += s > pieces[k].from;
+    return pieces[i].to + (s - pieces[i].from) * pieces[i].slope;
 }
 
-double lexical_similarity(const struct text_vector *a, const struct text_vector *b)
+static inline double product(const int16_t *a, const int16_t *b, size_t n)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return (double)sum / ((double)VECTOR_ONE * VECTOR_ONE);
+}
+
+EACH_CPU void lexical_similarities(const struct text_vector *a,
+                                   const struct text_vector *const *others, size_t n, double *ret)
 {
     static const double of_words = 0.7; /* against the marks, where all words are known */
-    double words = vector_cosine(a->v, b->v, WORDS_WIDTH);
-    double marks = vector_cosine(a->v + WORDS_WIDTH, b->v + WORDS_WIDTH, MARKS_WIDTH);
-    double share = of_words * (double)a->known * (double)b->known;
-    return scale(share * words + (1 - share) * marks);
+    for (size_t i = 0; i < n; i++) {
+        const struct text_vector *b = others[i];
+        double words = product(a->v, b->v, WORDS_WIDTH);
+        double marks = product(a->v + WORDS_WIDTH, b->v + WORDS_WIDTH, MARKS_WIDTH);
+        double share = of_words * (double)a->known * (double)b->known;
+        ret[i] = scale(share * words + (1 - share) * marks);
+    }
 }

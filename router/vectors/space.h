@@ -44,5 +44,6 @@ int lexical_vector(const struct vector_space *s, struct str text, struct arena *
 void vector_round(const float *from, size_t n, int16_t *ret);
 /* Cosine of unit vectors. */
 double vector_cosine(const int16_t *a, const int16_t *b, size_t n);
-/* Of vectors of a lexical space. */
-double lexical_similarity(const struct text_vector *a, const struct text_vector *b);
+/* Of vectors of a lexical space, none without words. */
+void lexical_similarities(const struct text_vector *a, const struct text_vector *const *others,
+                          size_t n, double *ret);

@@ -233,11 +233,34 @@ int vectors_keep(const struct vector_space *s, const struct str *texts, size_t n
     return e;
 }
 
+/* The lexical ones of one width: a text without words has another. */
+static void similarities_of_equals(const struct vector_space *s, const struct text_vector *a,
+                                   const struct text_vector *const *others, size_t n, double *ret)
+{
+    if (!s->encoder)
+        lexical_similarities(a, others, n, ret);
+    for (size_t i = 0; i < n; i++) {
+        double d = s->encoder ? vector_cosine(a->v, others[i]->v, a->n) : ret[i];
+        ret[i] = d > 1 ? 1 : d < -1 ? -1 : d;
+    }
+}
+
+void vector_similarities(const struct vector_space *s, const struct text_vector *a,
+                         const struct text_vector *const *others, size_t n, double *ret)
+{
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i; end < n && others[end]->n == a->n;)
+            end++;
+        similarities_of_equals(s, a, others + i, end - i, ret + i);
+        if (end < n)
+            ret[end++] = 0;
+    }
+}
+
 double vector_similarity(const struct vector_space *s, const struct text_vector *a,
                          const struct text_vector *b)
 {
-    if (a->n != b->n) /* one without words */
-        return 0;
-    double d = s->encoder ? vector_cosine(a->v, b->v, a->n) : lexical_similarity(a, b);
-    return fmin(1, fmax(-1, d));
+    double d;
+    vector_similarities(s, a, &b, 1, &d);
+    return d;
 }

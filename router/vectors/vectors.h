@@ -47,3 +47,6 @@ void vector_values(const struct text_vector *v, float *ret);
 /* -1 … 1. */
 double vector_similarity(const struct vector_space *s, const struct text_vector *a,
                          const struct text_vector *b);
+/* The same with each of n others, quicker. */
+void vector_similarities(const struct vector_space *s, const struct text_vector *a,
+                         const struct text_vector *const *others, size_t n, double *ret);

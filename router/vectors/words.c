@@ -101,16 +101,33 @@ struct words words_shipped(void)
 /* ---- look-up ---- */
 
 enum { NONE = UINT16_MAX };
+static const uint32_t HASH_BEGIN = 2166136261u;
 
-static uint32_t hash_step(uint32_t h, unsigned char c) /* FNV-1a */
+static inline uint32_t hash_step(uint32_t h, unsigned char c) /* FNV-1a */
 {
     return (h ^ c) * 16777619u;
+}
+
+uint32_t words_hash(struct str word)
+{
+    uint32_t h = HASH_BEGIN;
+    for (size_t i = 0; i < word.n; i++)
+        h = hash_step(h, (unsigned char)word.p[i]);
+    return h;
 }
 
 static uint32_t hash_slot(uint32_t h)
 {
     h = (h ^ h >> 15) * 0x2c1b3c6du;
     return h ^ h >> 13;
+}
+
+static inline bool bytes_eq(const char *a, const char *b, size_t n) /* short ones */
+{
+    size_t i = 0;
+    while (i < n && a[i] == b[i])
+        i++;
+    return i == n;
 }
 
 static bool item_is(const struct words *w, uint32_t i, bool continues, struct str s)
@@ -120,7 +137,29 @@ static bool item_is(const struct words *w, uint32_t i, bool continues, struct st
     const char *text = w->text + begin;
     if (continues && text[0] != '#')
         return false;
-    return n == s.n + continues && memcmp(text + continues, s.p, s.n) == 0;
+    return n == s.n + continues && bytes_eq(text + continues, s.p, s.n);
+}
+
+static const unsigned char *slot_of(const struct words *w, uint32_t hash)
+{
+    return w->index + (size_t)2 * (hash_slot(hash) & (w->slots - 1));
+}
+
+void words_expect(const struct words *w, uint32_t hash)
+{
+    __builtin_prefetch(slot_of(w, hash));
+}
+
+void words_expect_row(const struct words *w, uint32_t hash)
+{
+    size_t item = get16(slot_of(w, hash)); /* the likely one: where it stands first */
+    if (item-- == 0)
+        return;
+    __builtin_prefetch(w->ends + 4 * item);
+    __builtin_prefetch(w->rows + item * WORDS_WIDTH);
+    __builtin_prefetch(w->rows + (item + 1) * WORDS_WIDTH - 1);
+    __builtin_prefetch(w->scales + 2 * item);
+    __builtin_prefetch(w->says + item);
 }
 
 /* The item of a piece whose hash is known; NONE. */
@@ -140,7 +179,7 @@ static size_t longest(const struct words *w, struct str text, bool continues, ui
 {
     uint32_t hashes[PIECE_BYTES + 1];
     size_t most = text.n < PIECE_BYTES ? text.n : PIECE_BYTES;
-    hashes[0] = 2166136261u;
+    hashes[0] = HASH_BEGIN;
     if (continues)
         hashes[0] = hash_step(hashes[0], '#');
     for (size_t i = 0; i < most; i++)
@@ -161,13 +200,18 @@ static inline void add_row(const struct words *w, uint32_t item, float times, fl
         sum[i] += (float)row[i] * scale;
 }
 
-EACH_CPU float words_add(const struct words *w, struct str word, float times,
+EACH_CPU float words_add(const struct words *w, struct str word, uint32_t hash, float times,
                          float sum[WORDS_WIDTH], float *ret_says)
 {
     size_t at = 0, known = 0;
+    uint32_t item = word.n <= PIECE_BYTES ? find(w, hash, /* continues= */ false, word) : NONE;
+    if (item != NONE) {
+        add_row(w, item, times, sum);
+        *ret_says = (float)w->says[item] / 255;
+        return 1;
+    }
     *ret_says = 1;
     while (at < word.n) {
-        uint32_t item;
         struct str rest = str_sub(word, at);
         size_t n = longest(w, rest, /* continues= */ at > 0, &item);
         if (n == 0) {
@@ -175,8 +219,6 @@ EACH_CPU float words_add(const struct words *w, struct str word, float times,
             continue;
         }
         add_row(w, item, times, sum);
-        if (n == word.n)
-            *ret_says = (float)w->says[item] / 255;
         known += n;
         at += n;
     }
@@ -200,6 +242,6 @@ void words_vector(struct str folded, float ret[WORDS_WIDTH])
     struct str word;
     memset(ret, 0, WORDS_WIDTH * sizeof(*ret));
     for (size_t pos = 0; unicode_next_unit(folded, &pos, &word);)
-        (void)words_add(&w, word, /* times= */ 1, ret, &says);
+        (void)words_add(&w, word, words_hash(word), /* times= */ 1, ret, &says);
     vector_unit(ret, WORDS_WIDTH);
 }

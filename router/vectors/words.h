@@ -30,13 +30,22 @@ struct words {
 int words_open(struct words *ret, const void *bytes, size_t n) MUST_USE;
 struct words words_shipped(void); /* the one in the program */
 
+uint32_t words_hash(struct str word);
+
 /*
- * Adds the vector of a case-folded word that comes `times` to `sum`, its length being how much it
- * says, and returns the share of the word that is known (0 … 1). *ret_says: how much such a word
- * says, 0 (the, of) to 1 (rare or unknown).
+ * The table is larger than the nearest cache, so who adds many words asks for them before: first
+ * words_expect for each, then words_expect_row for each. Both only fetch; neither waits.
  */
-float words_add(const struct words *w, struct str word, float times, float sum[WORDS_WIDTH],
-                float *ret_says);
+void words_expect(const struct words *w, uint32_t hash);
+void words_expect_row(const struct words *w, uint32_t hash);
+
+/*
+ * Adds the vector of a case-folded word (`hash`: words_hash of it) that comes `times` to `sum`, its
+ * length being how much it says, and returns the share of the word that is known (0 … 1).
+ * *ret_says: how much such a word says, 0 (the, of) to 1 (rare or unknown).
+ */
+float words_add(const struct words *w, struct str word, uint32_t hash, float times,
+                float sum[WORDS_WIDTH], float *ret_says);
 
 /* Scales v to length 1; zeros stay zeros. */
 void vector_unit(float *v, size_t n);

@@ -15,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         float sum[WORDS_WIDTH] = { 0 }, says = -1;
-        float known = words_add(&w, str_of(texts[i]), /* times= */ 1, sum, &says);
+        float known = words_add(&w, str_of(texts[i]), words_hash(str_of(texts[i])), /* times= */ 1,
+                                sum, &says);
         if (!(known >= 0 && known <= 1 && says >= 0 && says <= 1))
             abort();
     }
