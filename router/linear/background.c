@@ -22,7 +22,7 @@ int features_fingerprint(uint32_t *ret)
     static const uint32_t FNV_BASIS = 0x811c9dc5u, FNV_PRIME = 0x01000193u;
     CLEANUP(arena_freep) struct arena *a = arena_new(SCRATCH);
     struct features f = { 0 };
-    if (!a || features_of(&f, str_of(probe), a) < 0)
+    if (!a || features_of(&f, str_of(probe), NULL, a) < 0)
         return -ENOMEM;
     uint32_t sum = 0; /* in any order: the order of features is no part of what they are */
     for (uint32_t i = 0; i < f.n; i++) {
@@ -71,11 +71,19 @@ int background_write(const struct rarity *r, struct buf *out)
     return buf_err(out);
 }
 
+/* `from` may be `f` itself: its values, weighed, are written to f's. */
+static void weigh(const struct background *b, const struct features *from, struct features *f)
+{
+    for (uint32_t i = 0; i < f->n; i++) {
+        unsigned rarity = from->rarity ? from->rarity[i] : b->rarity[from->id[i]];
+        f->value[i] = from->value[i] * (1 + b->step * (float)rarity);
+    }
+    features_weigh(f, NULL);
+}
+
 void background_weigh(const struct background *b, struct features *f)
 {
-    for (uint32_t i = 0; i < f->n; i++)
-        f->value[i] *= 1 + b->step * (float)b->rarity[f->id[i]];
-    features_weigh(f, NULL);
+    weigh(b, f, f);
 }
 
 int background_features(const struct background *b, const struct features *hashed,
@@ -87,11 +95,9 @@ int background_features(const struct background *b, const struct features *hashe
     f.value = arena_array(arena, (size_t)n + WORDS_WIDTH, sizeof(*f.value));
     if (!f.id || !f.value)
         return -ENOMEM;
-    if (n) {
+    if (n)
         memcpy(f.id, hashed->id, n * sizeof(*f.id));
-        memcpy(f.value, hashed->value, n * sizeof(*f.value));
-    }
-    background_weigh(b, &f);
+    weigh(b, hashed, &f);
     for (uint32_t k = 0; k < WORDS_WIDTH; k++) {
         f.id[n + k] = FEATURE_BUCKETS - WORDS_WIDTH + k;
         f.value[n + k] = DENSE * words[k];

@@ -42,7 +42,7 @@ static struct str fold(struct str text, struct arena *arena)
 int classifier_features(struct features *ret, struct str text, struct arena *arena)
 {
     struct str folded = fold(text, arena);
-    return folded.p ? features_of(ret, folded, arena) : -ENOMEM;
+    return folded.p ? features_of(ret, folded, NULL, arena) : -ENOMEM;
 }
 
 int classifier_read_text(struct features *ret, const struct background *b, struct str text,
@@ -51,7 +51,7 @@ int classifier_read_text(struct features *ret, const struct background *b, struc
     struct str folded = fold(text, arena);
     struct features f = { 0 };
     float words[WORDS_WIDTH];
-    if (!folded.p || features_of(&f, folded, arena) < 0)
+    if (!folded.p || features_of(&f, folded, b->rarity, arena) < 0)
         return -ENOMEM;
     words_vector(folded, words);
     return background_features(b, &f, words, arena, ret);
@@ -68,7 +68,7 @@ static int read_text(struct reading *ret, const struct background *b, struct str
 {
     struct features f = { 0 };
     struct str folded = fold(text, scratch);
-    if (!folded.p || features_of(&f, folded, scratch) < 0)
+    if (!folded.p || features_of(&f, folded, b ? b->rarity : NULL, scratch) < 0)
         return -ENOMEM;
     words_vector(folded, ret->words);
     if (b && background_features(b, &f, ret->words, scratch, &f) < 0)

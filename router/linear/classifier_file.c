@@ -28,7 +28,7 @@ enum {
     MAX_CLASSES = 4096,
     MAX_LABEL_BYTES = 1 << 20,
     WEIGHT_MAX = 127,
-    WORD_BITS = 64,
+    WORD_BITS = 32,
     WORDS = FEATURE_BUCKETS / WORD_BITS
 };
 
@@ -111,6 +111,26 @@ static struct strength *strongest(const struct linear *l, size_t most, uint32_t 
     return s;
 }
 
+static int8_t in_steps(float weight, float scale)
+{
+    return (int8_t)(scale > 0 ? lrintf(weight / scale) : 0);
+}
+
+/* Leaves out the rows of which rounding leaves nothing; how many stay. */
+static uint32_t drop_zeros(const struct linear *l, struct strength *s, uint32_t n,
+                           const float *scale)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        bool any = false;
+        for (uint32_t c = 0; c < l->classes; c++)
+            any |= in_steps(row_at(l, s[i].id)[c], scale[c]) != 0;
+        s[kept] = s[i];
+        kept += any;
+    }
+    return kept;
+}
+
 static void add_floats(struct buf *out, const float *v, size_t n)
 {
     buf_add(out, (struct str){ (const char *)v, n * sizeof(*v) });
@@ -128,7 +148,7 @@ static void add_weights(struct buf *out, const struct linear *l, const struct st
     for (uint32_t i = 0; i < n; i++) {
         const float *w = row_at(l, s[i].id);
         for (uint32_t c = 0; c < l->classes; c++)
-            buf_addc(out, (char)(int8_t)(scale[c] > 0 ? lrintf(w[c] / scale[c]) : 0));
+            buf_addc(out, (char)in_steps(w[c], scale[c]));
     }
 }
 
@@ -155,6 +175,7 @@ int classifier_file_write(const struct classifier *c, size_t max_bytes, struct b
     for (uint32_t i = 0; i < h.rows; i++)
         for (uint32_t k = 0; k < c->n; k++)
             scale[k] = fmaxf(scale[k], fabsf(row_at(l, s[i].id)[k]) / WEIGHT_MAX);
+    h.rows = drop_zeros(l, s, h.rows, scale);
     buf_add(out, (struct str){ (const char *)&h, sizeof(h) });
     for (uint32_t i = 0; i < c->n; i++) {
         buf_add(out, c->labels[i]);
@@ -206,9 +227,9 @@ static int read_labels(struct classifier_file *c, struct str text, const char *n
     return text.n ? bad(reterr, name, "it has more names than classes") : 0;
 }
 
-static uint64_t word_at(const struct classifier_file *c, uint32_t i)
+static uint32_t word_at(const struct classifier_file *c, uint32_t i)
 {
-    uint64_t word;
+    uint32_t word;
     memcpy(&word, c->which + (size_t)i * sizeof(word), sizeof(word));
     return word;
 }
@@ -227,7 +248,7 @@ static int read_weights(struct classifier_file *c, const char *p, const char *na
     uint32_t rows = 0;
     for (uint32_t i = 0; i < WORDS; i++) {
         c->rows_before[i] = rows;
-        rows += (uint32_t)__builtin_popcountll(word_at(c, i));
+        rows += (uint32_t)__builtin_popcount(word_at(c, i));
     }
     return rows == c->rows ? 0 : bad(reterr, name, "it has not as many features as it says");
 }
@@ -299,38 +320,41 @@ int classifier_file_find(const struct classifier_file *c, struct str label)
 
 /* ---- scoring ---- */
 
-enum { AHEAD = 16 }; /* features found before their rows are added: memory answers meanwhile */
+enum { AHEAD = 128 }; /* features found before their rows are added: memory answers meanwhile */
 
 /* Where the row of a feature begins, or -1. */
 static inline ptrdiff_t find_row(const struct classifier_file *c, uint32_t id)
 {
-    uint64_t word = word_at(c, id / WORD_BITS), bit = UINT64_C(1) << id % WORD_BITS;
+    uint32_t word = word_at(c, id / WORD_BITS), bit = UINT32_C(1) << id % WORD_BITS;
     if (!(word & bit))
         return -1;
-    uint32_t row =
-        c->rows_before[id / WORD_BITS] + (uint32_t)__builtin_popcountll(word & (bit - 1));
+    uint32_t row = c->rows_before[id / WORD_BITS] + (uint32_t)__builtin_popcount(word & (bit - 1));
     return (ptrdiff_t)row * c->classes;
 }
 
 /* The rows of some features, on their way from memory. */
 struct batch {
     const int8_t *row[AHEAD];
-    float value[AHEAD];
+    float value[AHEAD]; /* AHEAD is a multiple of whatever rows are added by */
     uint32_t n;
 };
 
 static inline void fetch(struct batch *b, const struct classifier_file *c, const struct features *x,
                          uint32_t from)
 {
-    uint32_t n = x->n - from < AHEAD ? x->n - from : AHEAD;
-    b->n = 0;
+    const struct classifier_file of = *c; /* in registers: what is stored below is none of it */
+    const uint32_t *id = x->id + from;
+    const float *value = x->value + from;
+    uint32_t n = x->n - from < AHEAD ? x->n - from : AHEAD, found = 0;
     for (uint32_t i = 0; i < n; i++) {
-        ptrdiff_t at = find_row(c, x->id[from + i]);
-        b->row[b->n] = c->weights + (at < 0 ? 0 : at);
-        b->value[b->n] = x->value[from + i];
-        __builtin_prefetch(b->row[b->n]);
-        b->n += at >= 0;
+        ptrdiff_t at = find_row(&of, id[i]);
+        const int8_t *row = of.weights + (at < 0 ? 0 : at);
+        b->row[found] = row;
+        b->value[found] = value[i];
+        __builtin_prefetch(row);
+        found += at >= 0;
     }
+    b->n = found;
 }
 
 static inline void add_rows(const struct classifier_file *c, const struct features *x,
@@ -355,32 +379,98 @@ __attribute__((target("avx2"))) static inline __m256 weigh(const int8_t *row, fl
     return _mm256_add_ps(sum, _mm256_mul_ps(_mm256_set1_ps(by), _mm256_cvtepi32_ps(wide)));
 }
 
-/* Up to 2 × LANES classes. A row is read so wide, what is beyond it being sums nobody asked for. */
-__attribute__((target("avx2,popcnt"))) static void
-add_wide_rows(const struct classifier_file *c, const struct features *x, float *restrict ret)
+/* A row so wide as is read. What is beyond it are sums nobody asked for; the last rows are copied,
+ * since nothing is beyond them. */
+static inline const int8_t *whole(const struct classifier_file *c, const int8_t *row,
+                                  int8_t last[2 * LANES])
 {
     const int8_t *end = c->weights + (size_t)c->rows * c->classes;
+    if (end - row >= (ptrdiff_t)2 * LANES)
+        return row;
+    memcpy(last, row, c->classes);
+    return last;
+}
+
+/* Up to 2 × LANES classes. SUMS sums a class do not wait for each other. */
+__attribute__((target("avx2,bmi,bmi2,popcnt"))) static void
+add_wide_rows(const struct classifier_file *c, const struct features *x, float *restrict ret)
+{
+    enum { SUMS = 4 };
     bool two = c->classes > LANES;
-    __m256 low = _mm256_setzero_ps(), high = low;
+    __m256 low[SUMS], high[SUMS];
     struct batch b;
+    for (int k = 0; k < SUMS; k++)
+        low[k] = high[k] = _mm256_setzero_ps();
     for (uint32_t i = 0; i < x->n; i += AHEAD) {
         fetch(&b, c, x, i);
-        for (uint32_t j = 0; j < b.n; j++) {
-            int8_t last[2 * LANES] = { 0 };
-            const int8_t *row = b.row[j];
-            if (end - row < (ptrdiff_t)2 * LANES) {
-                memcpy(last, row, c->classes);
-                row = last;
-            }
-            low = weigh(row, b.value[j], low);
-            if (two)
-                high = weigh(row + LANES, b.value[j], high);
+        for (; b.n % SUMS; b.n++) {
+            b.row[b.n] = b.row[0];
+            b.value[b.n] = 0;
         }
+        for (uint32_t j = 0; j < b.n; j += SUMS)
+            for (uint32_t k = 0; k < SUMS; k++) {
+                int8_t last[2 * LANES] = { 0 };
+                const int8_t *row = whole(c, b.row[j + k], last);
+                low[k] = weigh(row, b.value[j + k], low[k]);
+                if (two)
+                    high[k] = weigh(row + LANES, b.value[j + k], high[k]);
+            }
     }
     float sum[2 * LANES];
-    _mm256_storeu_ps(sum, low);
-    _mm256_storeu_ps(sum + LANES, high);
+    _mm256_storeu_ps(sum,
+                     _mm256_add_ps(_mm256_add_ps(low[0], low[1]), _mm256_add_ps(low[2], low[3])));
+    _mm256_storeu_ps(sum + LANES, _mm256_add_ps(_mm256_add_ps(high[0], high[1]),
+                                                _mm256_add_ps(high[2], high[3])));
     memcpy(ret, sum, c->classes * sizeof(*ret));
+}
+
+/* Sixteen features at once, and a row of up to 2 × LANES classes at once. */
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vpopcntdq,popcnt"))) static void
+add_rows_512(const struct classifier_file *c, const struct features *x, float *restrict ret)
+{
+    enum { AT_ONCE = 16, SUMS = 4 };
+    const __mmask16 classes = (__mmask16)((1u << c->classes) - 1);
+    const __m512i ones = _mm512_set1_epi32(1), low = _mm512_set1_epi32(WORD_BITS - 1),
+                  width = _mm512_set1_epi32((int)c->classes);
+    uint32_t at[AHEAD + AT_ONCE];
+    float value[AHEAD + AT_ONCE];
+    __m512 sum[SUMS];
+    for (int k = 0; k < SUMS; k++)
+        sum[k] = _mm512_setzero_ps();
+    for (uint32_t i = 0; i < x->n;) {
+        uint32_t found = 0;
+        for (; i < x->n && found < AHEAD; i += AT_ONCE) {
+            uint32_t left = x->n - i;
+            __mmask16 some = (__mmask16)(left < AT_ONCE ? (1u << left) - 1 : 0xffffu);
+            __m512i id = _mm512_maskz_loadu_epi32(some, x->id + i);
+            __m512i place = _mm512_srli_epi32(id, 5);
+            __m512i bit = _mm512_sllv_epi32(ones, _mm512_and_si512(id, low));
+            __m512i word = _mm512_i32gather_epi32(place, (const int *)(const void *)c->which, 4);
+            __m512i before = _mm512_i32gather_epi32(place, (const int *)c->rows_before, 4);
+            __mmask16 has = _mm512_mask_test_epi32_mask(some, word, bit);
+            __m512i row = _mm512_add_epi32(
+                before, _mm512_popcnt_epi32(_mm512_and_si512(word, _mm512_sub_epi32(bit, ones))));
+            _mm512_mask_compressstoreu_epi32(at + found, has, _mm512_mullo_epi32(row, width));
+            _mm512_mask_compressstoreu_ps(value + found, has,
+                                          _mm512_maskz_loadu_ps(some, x->value + i));
+            uint32_t more = (uint32_t)__builtin_popcount(has);
+            for (uint32_t k = found; k < found + more; k++)
+                __builtin_prefetch(c->weights + at[k]);
+            found += more;
+        }
+        for (; found % SUMS; found++) {
+            at[found] = 0;
+            value[found] = 0;
+        }
+        for (uint32_t j = 0; j < found; j += SUMS)
+            for (uint32_t k = 0; k < SUMS; k++) {
+                __m128i row = _mm_maskz_loadu_epi8(classes, c->weights + at[j + k]);
+                sum[k] = _mm512_fmadd_ps(_mm512_set1_ps(value[j + k]),
+                                         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(row)), sum[k]);
+            }
+    }
+    _mm512_mask_storeu_ps(
+        ret, classes, _mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3])));
 }
 #endif
 
@@ -389,7 +479,11 @@ void classifier_file_scores(const struct classifier_file *c, const struct featur
 {
     memset(ret_scores, 0, c->classes * sizeof(*ret_scores));
 #if defined(__x86_64__)
-    if (c->classes <= 2 * LANES && __builtin_cpu_supports("avx2"))
+    if (c->classes <= 2 * LANES && c->rows && __builtin_cpu_supports("avx512vpopcntdq") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+        add_rows_512(c, x, ret_scores);
+    else if (c->classes <= 2 * LANES && __builtin_cpu_supports("avx2") &&
+             __builtin_cpu_supports("bmi2"))
         add_wide_rows(c, x, ret_scores);
     else
 #endif

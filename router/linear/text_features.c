@@ -9,27 +9,73 @@
 
 enum {
     RUN_MIN = 2, /* characters of a run inside a word, its edges being one each */
-    RUN_MAX = 5,
+    RUN_MAX = 4,
     SPACE = ' ',
 };
 
 /* A block under construction: its features, each once, in the order they were met. */
 struct block {
     uint32_t *id, n;
+    struct cell *cells; /* of the scratch */
+};
+
+/* What is known of a feature, side by side: both are asked for together, in no order. */
+struct cell {
+    uint8_t count;  /* how often it was met in the block under construction; 0 between blocks */
+    uint8_t rarity; /* a byte of the background that was read with last */
+};
+
+enum {
+    LINE_MAX_CHARS = 2 * FEATURE_CODE_POINTS + 2, /* a chunk of one character has two edges */
+    TILE = 64,
+    WIDE = 16,
+    KINDS = RUN_MAX - RUN_MIN + 1,
+    LINE_ROOM = LINE_MAX_CHARS + TILE, /* the last tile may hang over */
+    CHUNKS_MAX = FEATURE_CODE_POINTS / 2 + 1,
+    SLOTS_MAX = 4 * FEATURE_CODE_POINTS,
+    FEATURES_MAX = 2 * FEATURE_CODE_POINTS + KINDS * LINE_MAX_CHARS,
+    TEXT_SHORT = 4 * FEATURE_CODE_POINTS, /* bytes of a text whose characters fit the scratch */
+};
+
+/* What stands between two spaces, and how often it does. */
+struct chunk {
+    uint32_t begin, n, times;
 };
 
 /*
- * How often each feature was met in the block under construction; zeros between blocks. One a
- * thread: clearing what was touched is far cheaper than a table of its own for each text.
+ * Where a text is read, one a thread: what a text touches of it stays in the nearest cache, where
+ * memory of its own would be cleared first.
  */
-static _Thread_local uint8_t counts[FEATURE_BUCKETS];
+static _Thread_local struct scratch {
+    struct cell cells[FEATURE_BUCKETS];
+    const unsigned char *rarity; /* where those of the cells are from; NULL: they are zeros */
+    int text[TEXT_SHORT + WIDE];
+    struct chunk chunks[CHUNKS_MAX];
+    uint16_t slots[SLOTS_MAX];
+    uint32_t line[LINE_ROOM + RUN_MAX];
+    uint32_t runs[KINDS][LINE_ROOM];
+    uint32_t ids[FEATURES_MAX + 1]; /* one may be written behind the last */
+    float values[FEATURES_MAX];
+    uint8_t rare[FEATURES_MAX];
+    float logs[UINT8_MAX + 1]; /* 1 + ln(count) */
+} scratch;
 
-static uint32_t mix(uint32_t h, uint32_t c) /* the step of MurmurHash3 */
+/* The step of MurmurHash3, in two halves: the first is of the character alone. */
+static inline uint32_t scatter(uint32_t c)
 {
     c *= 0xcc9e2d51u;
-    c = (c << 15 | c >> 17) * 0x1b873593u;
-    h ^= c;
+    return (c << 15 | c >> 17) * 0x1b873593u;
+}
+
+static inline uint32_t mix_scattered(uint32_t h, uint32_t scattered)
+{
+    h ^= scattered;
     return (h << 13 | h >> 19) * 5 + 0xe6546b64u;
+}
+
+static inline uint32_t mix(uint32_t h, uint32_t c)
+{
+    return mix_scattered(h, scatter(c));
 }
 
 static uint32_t bucket(uint32_t h)
@@ -41,37 +87,36 @@ static uint32_t bucket(uint32_t h)
 
 static inline void block_add(struct block *b, uint32_t id, uint32_t times)
 {
-    uint32_t before = counts[id], sum = before + times;
+    struct cell *c = &b->cells[id];
+    uint32_t before = c->count, sum = before + times;
     b->id[b->n] = id; /* without a branch: whether a feature is new cannot be foretold */
     b->n += before == 0;
-    counts[id] = (uint8_t)(sum < UINT8_MAX ? sum : UINT8_MAX);
+    c->count = (uint8_t)(sum < UINT8_MAX ? sum : UINT8_MAX);
 }
 
-/* For at most `most` features, one of which may come once more. */
-static int block_init(struct block *b, uint32_t most, struct arena *arena)
+static void fill_logs(struct scratch *s)
 {
-    *b = (struct block){ .id = arena_array(arena, (size_t)most + 1, sizeof(*b->id)) };
-    return b->id ? 0 : -ENOMEM;
+    for (uint32_t times = 1; times <= UINT8_MAX; times++)
+        s->logs[times] = 1 + logf((float)times);
 }
 
-/* 1 + ln(count) of the common ones. */
-enum { LOGS = 4 };
-static const float logs[LOGS + 1] = { 0, 1, 1.6931472F, 2.0986123F, 2.3862944F };
-
-static void block_value(const struct block *b, float *ret)
+static void block_value(const struct scratch *s, const struct block *b, float *ret,
+                        uint8_t *ret_rarity)
 {
     for (uint32_t i = 0; i < b->n; i++) {
-        uint32_t times = counts[b->id[i]];
-        counts[b->id[i]] = 0;
-        ret[i] = times <= LOGS ? logs[times] : 1 + logf((float)times);
+        struct cell *c = &b->cells[b->id[i]];
+        ret[i] = s->logs[c->count];
+        ret_rarity[i] = c->rarity;
+        c->count = 0;
     }
 }
 
 /* The text as code points: all, or the thirds of a long one; white space is one SPACE. */
-static int read_text(struct str text, int **ret, uint32_t *ret_n, struct arena *arena)
+static int read_text(struct scratch *s, struct str text, int **ret, uint32_t *ret_n,
+                     struct arena *arena)
 {
-    size_t most = text.n + 2;
-    int *cp = arena_array(arena, most, sizeof(*cp));
+    size_t most = text.n + WIDE;
+    int *cp = text.n <= TEXT_SHORT ? s->text : arena_array(arena, most, sizeof(*cp));
     if (!cp)
         return -ENOMEM;
     uint32_t n = 0;
@@ -99,8 +144,7 @@ static int read_text(struct str text, int **ret, uint32_t *ret_n, struct arena *
 static inline bool joins(int c)
 {
     if (c < 0x80)
-        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' ||
-               (c >= 'A' && c <= 'Z');
+        return ((unsigned)c | 0x20) - 'a' < 26 || (unsigned)c - '0' < 10 || c == '_';
     return unicode_word(c) && !unicode_dense(c);
 }
 
@@ -126,11 +170,6 @@ static void add_words(struct block *b, const int *cp, uint32_t n)
     }
 }
 
-/* What stands between two spaces, and how often it does. */
-struct chunk {
-    uint32_t begin, n, times;
-};
-
 /* The different chunks of a text: words come back, and their runs with them. */
 struct chunks {
     struct chunk *items;
@@ -138,12 +177,20 @@ struct chunks {
     uint32_t mask, n;
 };
 
+static inline bool chunk_eq(const int *a, const int *b, uint32_t n) /* most are short */
+{
+    uint32_t i = 0;
+    while (i < n && a[i] == b[i])
+        i++;
+    return i == n;
+}
+
 static void chunks_add(struct chunks *c, const int *cp, uint32_t begin, uint32_t n, uint32_t hash)
 {
     uint32_t at = hash & c->mask;
     for (uint32_t i; (i = c->slot[at]); at = (at + 1) & c->mask) {
         struct chunk *it = &c->items[i - 1];
-        if (it->n == n && memcmp(cp + it->begin, cp + begin, n * sizeof(*cp)) == 0) {
+        if (it->n == n && chunk_eq(cp + it->begin, cp + begin, n)) {
             it->times++;
             return;
         }
@@ -152,16 +199,13 @@ static void chunks_add(struct chunks *c, const int *cp, uint32_t begin, uint32_t
     c->slot[at] = (uint16_t)++c->n;
 }
 
-static int cut_chunks(struct chunks *ret, const int *cp, uint32_t n, struct arena *arena)
+static void cut_chunks(struct scratch *s, struct chunks *ret, const int *cp, uint32_t n)
 {
-    uint32_t most = n / 2 + 1, size = 16;
-    while (size < 2 * most)
+    uint32_t size = WIDE;
+    while (size < n + 2)
         size *= 2;
-    *ret = (struct chunks){ .items = arena_array(arena, most, sizeof(*ret->items)),
-                            .slot = arena_array(arena, size, sizeof(*ret->slot)),
-                            .mask = size - 1 };
-    if (!ret->items || !ret->slot)
-        return -ENOMEM;
+    *ret = (struct chunks){ .items = s->chunks, .slot = s->slots, .mask = size - 1 };
+    memset(s->slots, 0, size * sizeof(*s->slots));
     for (uint32_t begin = 0, end; begin < n; begin = end + 1) {
         uint32_t hash = 0;
         for (end = begin; end < n && cp[end] != SPACE; end++)
@@ -169,92 +213,97 @@ static int cut_chunks(struct chunks *ret, const int *cp, uint32_t n, struct aren
         if (end > begin)
             chunks_add(ret, cp, begin, end - begin, hash ^ hash >> 15);
     }
-    return 0;
 }
 
-/* All chunks in a row, each between its edges, so that the runs of many are hashed side by side. */
-struct line {
-    uint32_t *cp;
-    uint8_t *left;   /* characters from here to the end of the chunk, RUN_MAX at most */
-    uint32_t *times; /* of the chunk */
-    uint32_t n;
-};
-
-enum { TILE = 64, KINDS = RUN_MAX - RUN_MIN + 1 };
-
-static int line_up(struct line *ret, const struct chunks *c, const int *cp, struct arena *arena)
+/* All chunks in a row, each between its edges, so that the runs of many are hashed side by side.
+ * Returns how many characters that is. */
+static uint32_t line_up(struct scratch *s, const struct chunks *c, const int *cp)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < c->n; i++)
-        n += c->items[i].n + 2;
-    *ret = (struct line){ .cp = arena_array(arena, (size_t)n + TILE + RUN_MAX, sizeof(*ret->cp)),
-                          .left = arena_array(arena, (size_t)n + 1, sizeof(*ret->left)),
-                          .times = arena_array(arena, (size_t)n + 1, sizeof(*ret->times)) };
-    if (!ret->cp || !ret->left || !ret->times)
-        return -ENOMEM;
+    uint32_t *to = s->line;
     for (uint32_t i = 0; i < c->n; i++) {
         const struct chunk *it = &c->items[i];
-        uint32_t length = it->n + 2, begin = ret->n;
-        for (uint32_t k = 0; k < length; k++) {
-            bool edge = k == 0 || k == length - 1;
-            uint32_t left = length - k;
-            ret->cp[begin + k] = edge ? SPACE : (uint32_t)cp[it->begin + k - 1];
-            ret->left[begin + k] = (uint8_t)(left < RUN_MAX ? left : RUN_MAX);
-            ret->times[begin + k] = it->times;
-        }
-        ret->n += length;
+        *to++ = SPACE;
+        for (uint32_t from = 0; from < it->n; from += WIDE) /* what is too much is overwritten */
+            memcpy(to + from, cp + it->begin + from, WIDE * sizeof(*to));
+        to += it->n;
+        *to++ = SPACE;
     }
-    return 0;
+    memset(to, 0, (TILE + RUN_MAX) * sizeof(*to));
+    return (uint32_t)(to - s->line);
 }
 
 /* The buckets of the runs of each length that begin at each of TILE characters. */
-EACH_CPU static void hash_tile(const uint32_t *cp, uint32_t id[KINDS][TILE])
+EACH_CPU static void hash_tile(const uint32_t *line, uint32_t *to)
 {
     enum { SEED_RUN = 0x9e3779u };
-    uint32_t h[TILE];
+    uint32_t h[TILE], c[TILE + RUN_MAX];
+    for (uint32_t i = 0; i < TILE + RUN_MAX; i++)
+        c[i] = scatter(line[i]);
     for (uint32_t i = 0; i < TILE; i++)
         h[i] = SEED_RUN;
     for (uint32_t k = 0; k < RUN_MAX; k++) {
         for (uint32_t i = 0; i < TILE; i++)
-            h[i] = mix(h[i], cp[i + k]);
+            h[i] = mix_scattered(h[i], c[i + k]);
         for (uint32_t i = 0; k + 1 >= RUN_MIN && i < TILE; i++)
-            id[k + 1 - RUN_MIN][i] = bucket(mix(h[i], k));
+            to[(size_t)(k + 1 - RUN_MIN) * LINE_ROOM + i] = bucket(mix(h[i], k));
     }
 }
 
 /* Runs of RUN_MIN to RUN_MAX characters of each word between spaces, the edges included. */
-static void add_runs(struct block *b, const struct line *l)
+static void add_runs(struct scratch *s, struct block *b, const struct chunks *c, uint32_t n)
 {
-    uint32_t id[KINDS][TILE];
-    for (uint32_t begin = 0; begin < l->n; begin += TILE) {
-        uint32_t n = l->n - begin < TILE ? l->n - begin : TILE;
-        hash_tile(l->cp + begin, id);
-        for (uint32_t i = 0; i < n; i++)
-            for (uint32_t k = RUN_MIN; k <= l->left[begin + i]; k++)
-                block_add(b, id[k - RUN_MIN][i], l->times[begin + i]);
+    for (uint32_t begin = 0; begin < n; begin += TILE)
+        hash_tile(s->line + begin, s->runs[0] + begin);
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < c->n; i++) {
+        uint32_t end = at + c->items[i].n + 2, times = c->items[i].times;
+        for (; at + RUN_MAX <= end; at++)
+            for (uint32_t k = 0; k < KINDS; k++)
+                block_add(b, s->runs[k][at], times);
+        for (; at < end; at++) /* the shorter ones at the end of the word */
+            for (uint32_t k = 0; at + RUN_MIN + k <= end; k++)
+                block_add(b, s->runs[k][at], times);
     }
 }
 
-int features_of(struct features *ret, struct str folded, struct arena *arena)
+static void know(struct scratch *s, const unsigned char *rarity)
 {
+    for (uint32_t id = 0; id < FEATURE_BUCKETS; id++)
+        s->cells[id].rarity = rarity[id];
+    s->rarity = rarity;
+}
+
+int features_of(struct features *ret, struct str folded, const unsigned char *rarity,
+                struct arena *arena)
+{
+    struct scratch *s = &scratch;
+    if (rarity && s->rarity != rarity)
+        know(s, rarity);
     int *cp;
     uint32_t n;
-    struct block b; /* of both, one behind the other */
     struct chunks chunks;
-    struct line line;
-    if (read_text(folded, &cp, &n, arena) < 0 || cut_chunks(&chunks, cp, n, arena) < 0 ||
-        line_up(&line, &chunks, cp, arena) < 0)
+    if (s->logs[1] == 0)
+        fill_logs(s);
+    if (read_text(s, folded, &cp, &n, arena) < 0)
         return -ENOMEM;
-    uint32_t most = 2 * n + KINDS * line.n;
-    float *value = arena_array(arena, (size_t)most + 1, sizeof(*value));
-    if (!value || block_init(&b, most, arena) < 0)
+    cut_chunks(s, &chunks, cp, n);
+    struct block words = { .id = s->ids, .cells = s->cells };
+    add_words(&words, cp, n);
+    block_value(s, &words, s->values, s->rare);
+    struct block runs = { .id = s->ids + words.n, .cells = s->cells };
+    add_runs(s, &runs, &chunks, line_up(s, &chunks, cp));
+    block_value(s, &runs, s->values + words.n, s->rare + words.n);
+    uint32_t all = words.n + runs.n;
+    struct features f = { all, words.n, arena_array(arena, (size_t)all + 1, sizeof(*f.id)),
+                          arena_array(arena, (size_t)all + 1, sizeof(*f.value)),
+                          rarity ? arena_array(arena, (size_t)all + 1, 1) : NULL };
+    if (!f.id || !f.value || (rarity && !f.rarity))
         return -ENOMEM;
-    add_words(&b, cp, n);
-    block_value(&b, value);
-    struct block runs = { .id = b.id + b.n };
-    add_runs(&runs, &line);
-    block_value(&runs, value + b.n);
-    *ret = (struct features){ b.n + runs.n, b.n, b.id, value };
+    if (rarity)
+        memcpy(f.rarity, s->rare, all);
+    memcpy(f.id, s->ids, all * sizeof(*f.id));
+    memcpy(f.value, s->values, all * sizeof(*f.value));
+    *ret = f;
     return 0;
 }
 

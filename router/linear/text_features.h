@@ -25,13 +25,17 @@ struct features {
     uint32_t n_words; /* the first of them are words and pairs, the rest runs of characters */
     uint32_t *id;     /* below FEATURE_BUCKETS, each once a block */
     float *value;
+    uint8_t *rarity; /* of each, of the table it was read with; NULL: of none */
 };
 
 /*
  * The features of case-folded, valid UTF-8 (unicode_fold_text), with 1 + ln(count) as values
- * (counts end at 255). All memory is the arena's. 0 or -ENOMEM.
+ * (counts end at 255). `rarity`: the table of the background (FEATURE_BUCKETS bytes, which live on)
+ * that the features will be weighed with, NULL where there is none; looking it up beside the counts
+ * spares as many ways to memory. All memory is the arena's. 0 or -ENOMEM.
  */
-int features_of(struct features *ret, struct str folded, struct arena *arena) MUST_USE;
+int features_of(struct features *ret, struct str folded, const unsigned char *rarity,
+                struct arena *arena) MUST_USE;
 
 /* How rare each bucket is: ln((1 + texts) / (1 + texts with it)) + 1. */
 struct rarity {

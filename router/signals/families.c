@@ -163,18 +163,6 @@ int signal_vector(struct signal_view *v, struct str text, const struct text_vect
     return signal_vectors(v, &text, 1, ret);
 }
 
-int signal_features(struct signal_view *v, const struct features **ret)
-{
-    if (!v->features) {
-        struct features *f = arena_alloc(v->arena, sizeof(*f));
-        if (!f || signal_folded(v) < 0 || features_of(f, v->folded, v->arena) < 0)
-            return -ENOMEM;
-        v->features = f;
-    }
-    *ret = v->features;
-    return 0;
-}
-
 size_t signal_earlier_turns(const struct signal_view *v, struct str *ret, size_t max)
 {
     const struct chat_request *chat = v->chat;

@@ -59,17 +59,18 @@ static int turn_words(struct signal_view *v, float ret[WORDS_WIDTH])
 int learned_turn(struct signal_view *v, const struct features **ret)
 {
     if (!v->weighed) {
-        const struct features *shared;
         struct background b;
-        struct features *f = arena_alloc(v->arena, sizeof(*f));
+        struct features hashed, *f = arena_alloc(v->arena, sizeof(*f));
         float words[WORDS_WIDTH];
-        if (!f || signal_features(v, &shared) < 0)
+        if (!f || signal_folded(v) < 0)
             return -ENOMEM;
         int e = background(&b);
         if (e == 0)
+            e = features_of(&hashed, v->folded, b.rarity, v->arena);
+        if (e == 0)
             e = turn_words(v, words);
         if (e == 0)
-            e = background_features(&b, shared, words, v->arena, f);
+            e = background_features(&b, &hashed, words, v->arena, f);
         if (e < 0)
             return e;
         v->weighed = f;
@@ -93,7 +94,7 @@ static int read_folded(struct str folded, struct arena *arena, struct features *
     float words[WORDS_WIDTH];
     int e = background(&b);
     if (e == 0)
-        e = features_of(&f, folded, arena);
+        e = features_of(&f, folded, b.rarity, arena);
     if (e < 0)
         return e;
     words_vector(folded, words);

@@ -61,8 +61,7 @@ struct signal_view {
     const struct vector_space *space;
     struct signal_vector_memo *vectors; /* what signal_vectors made */
     bool no_vectors;                    /* it failed once: it would again */
-    const struct features *features;    /* what signal_features made */
-    const struct features *weighed;     /* the same as shipped classifiers read them */
+    const struct features *weighed;     /* the turn's, as shipped classifiers read them */
 };
 
 /* Fills a view, but for the space: without one there are no vectors. -ENOMEM. */
@@ -79,8 +78,6 @@ int signal_scan(struct signal_view *v) MUST_USE;   /* makes v->found and v->fold
 int signal_vectors(struct signal_view *v, const struct str *texts, size_t n,
                    const struct text_vector **ret) MUST_USE;
 int signal_vector(struct signal_view *v, struct str text, const struct text_vector **ret) MUST_USE;
-/* The features of the user's turn, made once, not weighed: copy before features_weigh. -ENOMEM. */
-int signal_features(struct signal_view *v, const struct features **ret) MUST_USE;
 /* The user's turns before the current one, latest first, that hold anything: at most `max`. */
 size_t signal_earlier_turns(const struct signal_view *v, struct str *ret, size_t max);
 

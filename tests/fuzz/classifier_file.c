@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         return 0;
     }
-    if (features_of(&f, STR("what is the capital of france"), a) < 0)
+    if (features_of(&f, STR("what is the capital of france"), NULL, a) < 0)
         return 0;
     features_weigh(&f, NULL);
     classifier_file_read(c, &f, p);

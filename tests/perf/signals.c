@@ -45,7 +45,7 @@ static struct features read_once(const struct background *b, struct arena *a, st
     double from = now_us();
     struct str folded = unicode_fold_text(str_of(text), a);
     double at = now_us();
-    if (!folded.p || features_of(&hashed, folded, a) < 0)
+    if (!folded.p || features_of(&hashed, folded, b->rarity, a) < 0)
         abort();
     double then = now_us();
     float words[WORDS_WIDTH];

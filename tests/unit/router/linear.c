@@ -19,7 +19,7 @@ static struct features features(const char *text, struct arena *a)
     struct features f = { 0 };
     struct str folded = unicode_fold_text(str_of(text), a);
     assert_non_null(folded.p);
-    assert_int_equal(features_of(&f, folded, a), 0);
+    assert_int_equal(features_of(&f, folded, NULL, a), 0);
     return f;
 }
 

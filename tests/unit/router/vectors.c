@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "engine/engine.h"
 #include "router/models/shipped.h"
+#include "router/signals/learned.h"
 #include "router/signals/signals.h"
 #include "tests/unit/router/support.h"
 
@@ -220,8 +221,8 @@ static void no_text_of_a_request_is_embedded_twice(void **state)
     assert_int_equal(signal_vector(&v, STR("7 7"), &again), -ENOTSUP);
     assert_int_equal(f.calls, 1);
     const struct features *one, *two;
-    assert_int_equal(signal_features(&v, &one), 0);
-    assert_int_equal(signal_features(&v, &two), 0);
+    assert_int_equal(learned_turn(&v, &one), 0);
+    assert_int_equal(learned_turn(&v, &two), 0);
     assert_ptr_equal(one, two);
     arena_free(a);
     vector_space_free(s);
