@@ -1,5 +1,6 @@
 #include "adapters/revision.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,17 @@
 static const char config_name[] = "adapter_config.json";
 static const char tensors_name[] = "adapter_model.safetensors";
 static const char gguf_name[] = "adapter.gguf";
+
+/* What trainers save beside an adapter and what tells how its prompts were written: in the order of
+ * names, all behind the two above. */
+static const char *const prompt_files[] = {
+    "added_tokens.json", "chat_template.jinja",     "chat_template.json",
+    "merges.txt",        "special_tokens_map.json", "tokenizer.json",
+    "tokenizer.model",   "tokenizer_config.json",   "vocab.json",
+};
+static_assert(ARRAY_LEN(prompt_files) + 2 == REVISION_FILES &&
+                  REVISION_FILES <= LIMIT_ADAPTER_FILES,
+              "a revision has room for all");
 
 /* ---- finding the files ---- */
 
@@ -49,6 +61,7 @@ static int join(char ret[static PATH_MAX], const char *folder, const char *name)
 
 struct listing {
     bool config, tensors, pickle;
+    bool prompt[ARRAY_LEN(prompt_files)];
     unsigned n_gguf;
     char gguf[256];
 };
@@ -63,6 +76,8 @@ static int list_folder(struct listing *ret, const char *folder)
         ret->config |= str_is(name, config_name);
         ret->tensors |= str_is(name, tensors_name);
         ret->pickle |= str_is(name, "adapter_model.bin");
+        for (size_t i = 0; i < ARRAY_LEN(prompt_files); i++)
+            ret->prompt[i] |= str_is(name, prompt_files[i]);
         if (name.p[0] != '.' && str_ends(name, STR(".gguf"))) {
             ret->n_gguf++;
             (void)snprintf(ret->gguf, sizeof(ret->gguf), "%s", e->d_name);
@@ -97,7 +112,13 @@ static int find_in_folder(struct revision_source *s, const char *folder, struct 
     if ((r = join(path, folder, config_name)) < 0 ||
         (r = add_file(s, config_name, path, reterr)) != 0)
         return r;
-    return (r = join(path, folder, tensors_name)) < 0 ? r : add_file(s, tensors_name, path, reterr);
+    if ((r = join(path, folder, tensors_name)) < 0 ||
+        (r = add_file(s, tensors_name, path, reterr)) != 0)
+        return r;
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(prompt_files); i++)
+        if (l.prompt[i] && (r = join(path, folder, prompt_files[i])) == 0)
+            r = add_file(s, prompt_files[i], path, reterr);
+    return r;
 }
 
 int revision_find(struct revision_source *ret, const char *path, struct fail *reterr)

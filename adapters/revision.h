@@ -12,7 +12,7 @@
 #include "adapters/adapters.h"
 
 #define MANIFEST_MAX 8192 /* bytes of its text: LIMIT_ADAPTER_FILES lines */
-#define REVISION_FILES 2  /* a PEFT pair, or one GGUF */
+#define REVISION_FILES 11 /* a PEFT pair with a tokenizer's files, or one GGUF */
 
 struct manifest_file {
     char name[64];
@@ -36,7 +36,8 @@ struct revision_source {
     uint64_t bytes;
 };
 
-/* Finds the files at `path`: a PEFT folder, a folder with one .gguf, or a .gguf file. FAILED:
+/* Finds the files at `path`: a PEFT folder, a folder with one .gguf, or a .gguf file. A tokenizer's
+ * and a chat template's files in a PEFT folder belong to the revision. FAILED:
  * unprocessable_adapter. */
 int revision_find(struct revision_source *ret, const char *path, struct fail *reterr) MUST_USE;
 

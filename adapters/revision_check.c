@@ -144,9 +144,11 @@ int revision_check(const struct revision_source *s, struct fail *reterr)
     for (size_t i = 0; i < s->n; i++) {
         const char *path = s->files[i].path;
         struct str name = str_of(s->files[i].name);
-        int r = str_ends(name, STR(".json"))   ? check_config(path, reterr)
-                : str_ends(name, STR(".gguf")) ? check_gguf(path, reterr)
-                                               : check_safetensors(path, reterr);
+        int r = str_is(name, "adapter_config.json") ? check_config(path, reterr)
+                : str_ends(name, STR(".gguf"))      ? check_gguf(path, reterr)
+                : str_ends(name, STR(".safetensors"))
+                    ? check_safetensors(path, reterr)
+                    : 0; /* a tokenizer's: only its digest counts */
         if (r != 0)
             return r;
     }

@@ -56,6 +56,36 @@ static void the_digest_is_that_of_the_manifest_text(void **state)
                         "545a9f063f1adc8a2293e5f7f9a4e84bd6b8a6d71b0ee4c8f29269a5100f92f2");
 }
 
+/* Prompts are written by them, so another tokenizer is another revision. */
+static void a_tokenizer_belongs_to_the_revision(void **state)
+{
+    static const char *const names[] = { "tokenizer.json", "chat_template.jinja", "vocab.json",
+                                         "tokenizer_config.json", "special_tokens_map.json" };
+    struct revision_source s;
+    struct manifest m;
+    struct fail f;
+    struct sha256 digests[ARRAY_LEN(names) + 2];
+    char path[1024];
+    (void)state;
+    const char *folder = new_peft(1);
+    for (size_t i = 0; i < ARRAY_LEN(digests); i++) {
+        assert_int_equal(revision_find(&s, folder, &f), 0);
+        assert_int_equal(s.n, 2 + (i < ARRAY_LEN(names) ? i : ARRAY_LEN(names)));
+        assert_int_equal(revision_check(&s, &f), 0);
+        assert_int_equal(revision_manifest(&s, NULL, NULL, &m, &f), 0);
+        CLEANUP(buf_done) struct buf b = BUF_INIT(MANIFEST_MAX);
+        manifest_print(&m, &b);
+        assert_int_equal(manifest_parse(&m, buf_str(&b)), 0); /* sorted */
+        digests[i] = manifest_digest(&m);
+        for (size_t k = 0; k < i; k++)
+            assert_false(sha256_eq(&digests[k], &digests[i]));
+        (void)snprintf(path, sizeof(path), "%s/%s", folder,
+                       names[i < ARRAY_LEN(names) ? i : 0]); /* the last turn changes the first */
+        assert_int_equal(file_replace(path, i < ARRAY_LEN(names) ? STR("{}") : STR("{\"a\":1}")),
+                         0);
+    }
+}
+
 static void a_manifest_that_is_not_canonical_is_refused(void **state)
 {
 #define HEX "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -220,6 +250,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_digest_is_that_of_the_manifest_text),
+        cmocka_unit_test(a_tokenizer_belongs_to_the_revision),
         cmocka_unit_test(a_manifest_that_is_not_canonical_is_refused),
         cmocka_unit_test(files_that_are_no_adapter_are_named),
         cmocka_unit_test(tensors_that_do_not_fit_their_file_are_named),
