@@ -23,15 +23,18 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 warnings.simplefilter("ignore")
 
 import decoders
+import gguf
 import numpy as np
 import peft
 import torch
+from safetensors.torch import load_file, save_file
 
 TEETH = 0.03  # 30 times the bound of the test
 PROMPT = 20
 
 # name → base: a case of decoders.py; config: of LoraConfig; stored: fields written over the saved ones; without: fields
-# that must matter; dtype: of the tensors; invocation: ids that the prompt holds.
+# that must matter; dtype: of the tensors; invocation: ids that the prompt holds; gguf: written as a GGUF adapter with
+# tensors of this type, as llama.cpp's converter names, orders and scales it.
 PAIR = ["q_proj", "down_proj"]
 CASES = {
     "plain": dict(base="llama", config=dict(r=3, lora_alpha=8, target_modules=["k_proj", "up_proj"]),
@@ -91,6 +94,11 @@ CASES = {
                       dtype=torch.bfloat16, without=[]),
     "alora": dict(base="llama", config=dict(r=3, lora_alpha=8, target_modules=PAIR,
                                             alora_invocation_tokens=[7, 3, 9]), invocation=[7, 3, 9], without=[]),
+    "gguf-f32": dict(base="llama", config=dict(r=3, lora_alpha=7, target_modules=PAIR), gguf="F32", without=[]),
+    "gguf-f16": dict(base="llama", config=dict(r=3, lora_alpha=7, target_modules=PAIR), gguf="F16", without=[]),
+    "gguf-bf16": dict(base="qwen2", config=dict(r=3, lora_alpha=7, target_modules=PAIR), gguf="BF16", without=[]),
+    "gguf-q8_0": dict(base="llama-linear", config=dict(r=32, lora_alpha=40, target_modules=["q_proj", "v_proj"]),
+                      gguf="Q8_0", without=[]),
 }
 
 
@@ -140,12 +148,43 @@ def save(folder, name, case):
     shutil.rmtree(to, ignore_errors=True)
     tuned.save_pretrained(to)
     os.remove(os.path.join(to, "README.md"))
+    path = os.path.join(to, "adapter_model.safetensors")
+    if "gguf" in case:
+        kind = gguf.GGMLQuantizationType[case["gguf"]]
+        rounded = {k: gguf.quants.dequantize(gguf.quants.quantize(v.numpy(), kind), kind)
+                   for k, v in load_file(path).items()}
+        save_file({k: torch.from_numpy(v) for k, v in rounded.items()}, path, metadata={"format": "pt"})
     if "dtype" in case:
-        from safetensors.torch import load_file, save_file
-        path = os.path.join(to, "adapter_model.safetensors")
         save_file({k: v.to(case["dtype"]) for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
     write_config(to, dict(base_model_name_or_path=case["base"], **case.get("stored", {})))
     return to
+
+
+def write_gguf(folder, case):
+    """The adapter in FOLDER as FOLDER/adapter.gguf, and nothing else in there."""
+    base, kind = decoders.CASES[case["base"]], gguf.GGMLQuantizationType[case["gguf"]]
+    path = os.path.join(folder, "adapter_model.safetensors")
+    tensors = load_file(path)
+    os.remove(path)
+    os.remove(os.path.join(folder, "adapter_config.json"))
+    w = gguf.GGUFWriter(os.path.join(folder, "adapter.gguf"), base["arch"])
+    w.add_string("general.type", "adapter")
+    w.add_string("adapter.type", "lora")
+    w.add_float32("adapter.lora.alpha", float(case["config"]["lora_alpha"]))
+    kinds = {v: k for k, v in gguf.MODEL_ARCH_NAMES.items()}
+    names = gguf.get_tensor_name_map(kinds[base["arch"]], base["fields"]["num_hidden_layers"])
+    for key, x in sorted(tensors.items()):
+        module, which = key.removeprefix("base_model.model.").removesuffix(".weight").split(".lora_")
+        x = x.numpy()
+        if base["arch"] == "llama" and which == "B" and ("q_proj" in key or "k_proj" in key):
+            x = decoders.permute(x, base["fields"]["num_attention_heads" if "q_proj" in key else "num_key_value_heads"])
+        to = names.get_name(module + ".weight", try_suffixes=(".weight",)) + ".lora_" + which.lower()
+        w.add_tensor(to, gguf.quants.quantize(np.ascontiguousarray(x), kind), raw_dtype=kind)
+    w.add_tensor("output_norm.weight", np.ones(4, dtype=np.float32))  # converters leave norms in, readers pass over them
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
 
 
 def logits_of(model, ids):
@@ -175,11 +214,15 @@ def make(folder, name, case):
     tuned = loaded(to, case)
     prompt = [int(i) for i in np.random.default_rng([3, zlib.crc32(name.encode())]).integers(10, 90, PROMPT)]
     row = dict(base=case["base"], prompt=prompt, first=0)
+    if case.get("gguf") == "F16":  # activations are rounded, too: as llama.cpp does, and unlike PEFT
+        row["rounded"] = True
     if "invocation" in case:  # twice: the last one counts
         prompt[4:7] = prompt[11:14] = case["invocation"]
         row["first"] = 11
     logits = logits_of(tuned, prompt)
     check_teeth(to, name, case, prompt, logits)
+    if "gguf" in case:
+        write_gguf(to, case)
     at = [PROMPT // 2, PROMPT - 1]
     row["logits"] = {str(i): [round(float(v), 4) for v in logits[i]] for i in at}
     return row
