@@ -352,11 +352,25 @@ static int make_pins(struct adapters *a, const struct config_adapters *c)
     return 0;
 }
 
+static int pace_fetch(void *ctx, size_t bytes)
+{
+    struct adapters *a = ctx;
+    return residency_pace(a->residency, bytes);
+}
+
+static bool is_stopping(void *ctx)
+{
+    struct adapters *a = ctx;
+    return residency_is_stopping(a->residency);
+}
+
 static int start_residency(struct adapters *a, const struct config_adapters *c,
                            const struct adapter_loader *loader)
 {
     struct stager stager = files_stager(a->sources);
     struct residency_limits limits = { c->max_bytes, c->max_loads, c->max_rate };
+    struct blobs_pace pace = { .take = pace_fetch, .stopped = is_stopping, .ctx = a };
+    blobs_set_pace(a->files, &pace);
     int k = residency_new(&a->residency, &limits, loader, &stager);
     if (k == 0)
         k = prefetch_new(&a->prefetch, a->page, a->residency, a->sources);

@@ -101,9 +101,12 @@ static enum residency where(void *ctx, const struct adapter_revision *rev)
 
 struct stager files_stager(struct files *f)
 {
-    return (struct stager){
-        .stage = stage, .unstage = unstage, .where = where, .cache = cache_of, .ctx = f
-    };
+    return (struct stager){ .stage = stage,
+                            .unstage = unstage,
+                            .where = where,
+                            .cache = cache_of,
+                            .is_paced = true,
+                            .ctx = f };
 }
 
 int files_beside(struct files *f, const char *name, char ret[static PATH_MAX])
@@ -112,9 +115,4 @@ int files_beside(struct files *f, const char *name, char ret[static PATH_MAX])
         return -ENOENT;
     int n = snprintf(ret, PATH_MAX, "%s/%s", f->folder, name);
     return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
-}
-
-bool files_has_cache(const struct files *f)
-{
-    return atomic_load(&f->cache) != NULL;
 }

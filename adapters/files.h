@@ -22,4 +22,3 @@ enum residency files_where(struct files *f, const struct adapter_revision *rev);
 /* The path of a small file beside the cache. It may not be there, nor the folder: what a process
  * reads before its first load does not open the cache. -ENOENT: none is configured. */
 int files_beside(struct files *f, const char *name, char ret[static PATH_MAX]) MUST_USE;
-bool files_has_cache(const struct files *f); /* it was opened */

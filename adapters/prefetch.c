@@ -151,8 +151,7 @@ static void save(struct prefetch *a)
     char path[PATH_MAX], hex[SHA256_HEX + 1];
     size_t n = 0;
     a->save_ms = clock_ms() + SAVE_MS;
-    if (a->text || !rows || !files_has_cache(a->files) ||
-        files_beside(a->files, WARM_FILE, path) < 0)
+    if (a->text || !rows || files_beside(a->files, WARM_FILE, path) < 0)
         return;
     for (size_t cursor = 0, more; n < MAX_WARM; n += more)
         if (!(more = residency_list(a->residents, &cursor, rows + n, MAX_WARM - n)))
@@ -165,7 +164,7 @@ static void save(struct prefetch *a)
     }
     static struct log_rate rate;
     int k = buf_err(&b) ? buf_err(&b) : file_replace(path, buf_str(&b));
-    if (k < 0)
+    if (k < 0 && k != -ENOENT) /* nothing was ever kept there */
         log_rated(&rate, LOG_warn, "adapter_warm", "file=%s why=\"%s\", continuing", path,
                   strerror(-k));
 }

@@ -405,6 +405,8 @@ int residency_new(struct residents **ret, const struct residency_limits *limits,
     (void)pthread_mutex_init(&r->lock, NULL);
     int k = thread_cond_init(&r->ticks);
     if (k == 0)
+        k = thread_cond_init(&r->paced);
+    if (k == 0)
         k = lanes_new(r);
     if (k == 0)
         k = warmth_new(&r->warmth);
@@ -460,6 +462,7 @@ struct residents *residency_free(struct residents *r)
     }
     (void)warmth_free(r->warmth);
     (void)packed_free(r->packed);
+    (void)pthread_cond_destroy(&r->paced);
     (void)pthread_cond_destroy(&r->ticks);
     (void)pthread_mutex_destroy(&r->lock);
     free(r);
@@ -485,6 +488,7 @@ void residency_state(struct residents *r, struct residency_state *ret)
                                      .leases = r->n_leases,
                                      .active = r->n_resident - warmth_idle(r->warmth),
                                      .queued = queued,
+                                     .loading = r->n_working,
                                      .bytes = r->bytes,
                                      .active_bytes = r->bytes - r->idle_bytes };
 }

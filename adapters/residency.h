@@ -31,6 +31,7 @@ struct stager {
     enum residency (*where)(void *ctx, const struct adapter_revision *r);
     /* Where packed files are kept; NULL, or gives NULL: nowhere. May do I/O. */
     struct blob_cache *(*cache)(void *ctx);
+    bool is_paced; /* stage() asks residency_pace for what it fetches */
     void *ctx;
 };
 
@@ -45,6 +46,11 @@ int residency_new(struct residents **ret, const struct residency_limits *limits,
 /* Waits for running loads; fails the waits that are left. Asserts that no lease is held. */
 struct residents *residency_free(struct residents *r);
 DEFINE_CLEANUP(struct residents *, residency_free);
+
+/* Sleeps until so many bytes may go on, by max_rate. -ECANCELED: we are stopping. Loader threads.
+ */
+int residency_pace(struct residents *r, size_t bytes) MUST_USE;
+bool residency_is_stopping(struct residents *r);
 
 struct residency_ask {
     const struct adapter_revision *rev;
@@ -112,7 +118,8 @@ size_t residency_list(struct residents *r, size_t *cursor, struct warm_revision 
 size_t residency_in_use(struct residents *r, struct sha256 *ret, size_t max);
 
 struct residency_state {
-    size_t resident, leases, active, queued;
+    size_t resident, leases, active;
+    size_t queued, loading; /* loads: on a queue, on a thread */
     uint64_t bytes, active_bytes;
 };
 void residency_state(struct residents *r, struct residency_state *ret);

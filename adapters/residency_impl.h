@@ -108,6 +108,7 @@ struct residents {
     struct residency_limits limits;
     pthread_mutex_t lock;
     pthread_cond_t ticks; /* for the clock: the first deadline changed */
+    pthread_cond_t paced; /* never signalled but to stop */
     bool stopping;
     struct entry *buckets[N_BUCKETS], *names[N_BUCKETS];
     struct tenant *tenants[N_TENANT_BUCKETS];
@@ -120,7 +121,9 @@ struct residents {
     uint64_t idle_bytes; /* of those that nobody leases */
     uint64_t reserved;   /* of running loads */
     uint64_t pace_us;    /* when the next load may begin */
-    size_t n_resident, n_loading, n_leases, n_failed, n_unseen, n_kept, n_staged;
+    size_t n_resident, n_leases, n_failed, n_unseen, n_kept, n_staged;
+    size_t n_loading; /* into memory */
+    size_t n_working; /* entries in ENTRY_working */
     struct lease_wait *first_wait, *last_wait;
     pthread_t clock;
     bool clock_runs;

@@ -148,6 +148,13 @@ void load_unwant(struct residents *r, struct entry *e)
     free(e);
 }
 
+/* A loader thread has it from now on. */
+static void begin_work(struct residents *r, struct entry *e)
+{
+    e->state = ENTRY_working;
+    r->n_working++;
+}
+
 /* Nobody waits for it, and it was not asked for ahead. */
 static bool is_unwanted(const struct entry *e)
 {
@@ -156,14 +163,38 @@ static bool is_unwanted(const struct entry *e)
 
 /* ---- how fast ---- */
 
+/* Moves on when the next load may begin (a leaky bucket that holds nothing); when this one may. */
+static uint64_t pace_bytes(struct residents *r, uint64_t bytes)
+{
+    uint64_t now = clock_us(), from = r->pace_us > now ? r->pace_us : now;
+    r->pace_us = from + (uint64_t)((double)bytes * 1e6 / (double)r->limits.max_rate);
+    return from;
+}
+
 /* Counts its bytes against max_rate, once. */
 static void pace(struct residents *r, struct entry *e)
 {
-    if (!r->limits.max_rate || e->paced)
-        return;
-    uint64_t now = clock_us(), from = r->pace_us > now ? r->pace_us : now;
-    r->pace_us = from + (uint64_t)((double)e->need * 1e6 / (double)r->limits.max_rate);
+    if (r->limits.max_rate && !e->paced)
+        (void)pace_bytes(r, e->need);
     e->paced = true;
+}
+
+int residency_pace(struct residents *r, size_t bytes)
+{
+    uint64_t from_us;
+    LOCKED(&r->lock);
+    if (!r->limits.max_rate)
+        return r->stopping ? -ECANCELED : 0;
+    from_us = pace_bytes(r, bytes);
+    while (!r->stopping && clock_us() < from_us)
+        (void)thread_cond_wait_until(&r->paced, &r->lock, (from_us + 999) / 1000);
+    return r->stopping ? -ECANCELED : 0;
+}
+
+bool residency_is_stopping(struct residents *r)
+{
+    LOCKED(&r->lock);
+    return r->stopping;
 }
 
 /* Smoothed bytes a second of one thread. */
@@ -242,6 +273,7 @@ static void fail_load(struct residents *r, struct entry *e, int k, struct fail *
         LOCKED(&r->lock);
         claimed = claim_waits(r, e);
         remember_failure(r, e, f);
+        r->n_working--;
     }
     answer_waits(claimed, f);
 }
@@ -259,6 +291,7 @@ static void pass_on(struct residents *r, struct entry *e, enum entry_state state
             abandon(r, e);
         else
             k = join_queue(r, e, state, again);
+        r->n_working -= k == 0;
     }
     if (gone)
         discard(r, e);
@@ -274,7 +307,7 @@ static struct entry *next_unseen(struct residents *r)
     struct entry *e = r->unseen[wanted].first;
     if (e) {
         leave_queue(r, e);
-        e->state = ENTRY_working;
+        begin_work(r, e);
     }
     return e;
 }
@@ -286,6 +319,7 @@ static void look(struct residents *r, struct entry *e)
         k == 0 || !r->stager.where ? RESIDENCY_disk : r->stager.where(r->stager.ctx, &e->rev);
     e->no_pack = e->no_pack || k == -ENOTSUP;
     e->is_cold = where == RESIDENCY_cold;
+    e->paced = e->is_cold && r->stager.is_paced;
     e->from = where;
     bool far = k != 0 && (e->is_cold || !e->no_pack);
     pass_on(r, e, far ? ENTRY_far : ENTRY_near, /* again= */ false);
@@ -298,18 +332,26 @@ static struct entry *entry_of(struct load_item *x)
     return x ? (struct entry *)((char *)x - offsetof(struct entry, item)) : NULL;
 }
 
+/* What is fetched waits at each part of it. */
+static bool may_fetch(void *ctx, const struct load_item *x)
+{
+    const bool *may_begin = ctx;
+    return *may_begin || entry_of((struct load_item *)(uintptr_t)x)->paced;
+}
+
 static struct entry *next_far(struct residents *r)
 {
     struct lane *l = &r->lanes[LANE_far];
     if (r->n_staged >= MAX_STAGED)
         return NULL;
-    struct load_item *x = load_queue_take(l->wanted, NULL, NULL);
+    bool may_begin = r->pace_us <= clock_us();
+    struct load_item *x = load_queue_take(l->wanted, may_fetch, &may_begin);
     if (!x)
-        x = load_queue_take(l->ahead, NULL, NULL);
+        x = load_queue_take(l->ahead, may_fetch, &may_begin);
     struct entry *e = entry_of(x);
     if (!e)
         return NULL;
-    e->state = ENTRY_working;
+    begin_work(r, e);
     l->working += e->need;
     pace(r, e);
     return e;
@@ -412,7 +454,7 @@ static void next_near(struct turn *t)
         drop(t, e);
         return;
     }
-    e->state = ENTRY_working;
+    begin_work(r, e);
     r->reserved += e->need;
     r->n_loading++;
     l->working += e->need;
@@ -437,6 +479,7 @@ static int load_files(struct residents *r, struct entry *e, size_t *ret_bytes, s
 /* Enters what was loaded and grants it to its waits; to nobody when we are stopping. */
 static struct lease_wait *settle(struct residents *r, struct entry *e, size_t bytes)
 {
+    r->n_working--;
     set_kept(r, e, false);
     room_enter(r, e, bytes);
     struct lease_wait *claimed = claim_waits(r, e);
@@ -584,7 +627,7 @@ static void *far_main(void *arg)
         struct entry *e = NULL;
         {
             LOCKED(&r->lock);
-            while (!r->stopping && (r->pace_us > clock_us() || !(e = next_far(r))))
+            while (!r->stopping && !(e = next_far(r)))
                 rest(r, &r->lanes[LANE_far]);
             residency_show(r);
         }
@@ -617,6 +660,7 @@ void load_stop(struct residents *r)
     {
         LOCKED(&r->lock);
         r->stopping = true;
+        (void)pthread_cond_broadcast(&r->paced);
         for (unsigned i = 0; i < N_LANES; i++)
             (void)pthread_cond_broadcast(&r->lanes[i].work);
     }
