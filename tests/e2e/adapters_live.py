@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -186,6 +187,59 @@ class SlowCatalog(unittest.TestCase):
         self.assertTrue(data.startswith(b": keep-alive\n\n"), data[:200])
         self.assertEqual(data.count(b"data: [DONE]"), 1)
         self.assertIn(b'"role":"assistant"', data)
+
+    def held_up(self, cold, adapter="demo:sql", stream=False):
+        """One request with this header while Redis answers nobody: (status, headers, bytes)."""
+        self.redis.process.send_signal(signal.SIGSTOP)
+        try:
+            body = {"model": adapter, "stream": stream, "max_tokens": 2, "messages": [{"role": "user", "content": "x"}]}
+            return self.server.request("POST", "/v1/chat/completions", body, {"x-rootstock-cold": cold})
+        finally:
+            self.redis.process.send_signal(signal.SIGCONT)
+
+    def served_from_memory(self, adapter):
+        """Waits until the adapter is resident, without asking for it in a way that would wait."""
+        body = {"model": adapter, "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
+        for _ in range(200):
+            status, headers, data = self.server.request("POST", "/v1/chat/completions", body, {"x-rootstock-cold": "fail"})
+            if status == 200:
+                return headers["x-rootstock-residency"]
+            self.assertEqual((status, json.loads(data)["error"]["code"]), (503, "adapter_loading"))
+            time.sleep(0.05)
+        return None
+
+    def test_a_request_says_what_it_does_while_its_adapter_is_cold(self):
+        status, headers, data = self.held_up("fail")
+        self.assertEqual((status, json.loads(data)["error"]["code"]), (503, "adapter_loading"))
+        self.assertGreaterEqual(int(headers["Retry-After"]), 1)
+        status, headers, data = self.held_up("base", "demo:french")
+        self.assertEqual((status, headers["x-rootstock-fallback"]), (200, "base"))
+        self.assertNotIn("x-rootstock-adapter", headers)
+        self.assertEqual(json.loads(data)["model"], "demo")
+        status, headers, data = self.held_up("base", "demo:triage", stream=True)
+        self.assertEqual((status, headers["x-rootstock-fallback"]), (200, "base"))
+        self.assertIn(b'"model":"demo"', data)
+        status, _, data = self.held_up("wait; max-wait=100ms", "demo:extract")
+        self.assertEqual((status, json.loads(data)["error"]["code"]), (504, "timeout"))
+        for adapter in ("demo:sql", "demo:french", "demo:triage"):  # they were loaded meanwhile
+            self.assertEqual(self.served_from_memory(adapter), "hit")
+        self.server.chat("x", "demo:extract", max_tokens=1)
+        for wrong in ("later", "wait; max-wait", "wait; max-wait=x", "fail; soon=1", ";"):
+            status, _, data = self.held_up(wrong)
+            error = json.loads(data)["error"]
+            self.assertEqual((status, error["param"]), (400, "x-rootstock-cold"), wrong)
+
+    def test_a_header_names_what_will_be_wanted(self):
+        body = {"model": "demo", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
+        hints = {"x-rootstock-prefetch": "demo:sql, nobody, , demo:french@prod"}
+        self.assertEqual(self.server.request("POST", "/v1/chat/completions", body, hints)[0], 200)
+        for adapter in ("demo:sql", "demo:french"):
+            for _ in range(200):
+                status, headers, _ = self.held_up("fail", adapter)
+                if status == 200:
+                    break
+                time.sleep(0.05)
+            self.assertEqual((status, headers["x-rootstock-residency"]), (200, "hit"))
 
     def test_a_load_that_fails_after_a_comment_is_told_in_the_stream(self):
         status, _, data = self.stream(1.2)
