@@ -318,7 +318,10 @@ static void look(struct residents *r, struct entry *e)
     enum residency where =
         k == 0 || !r->stager.where ? RESIDENCY_disk : r->stager.where(r->stager.ctx, &e->rev);
     e->no_pack = e->no_pack || k == -ENOTSUP;
-    e->is_cold = where == RESIDENCY_cold;
+    {
+        LOCKED(&r->lock); /* who estimates the load looks */
+        e->is_cold = where == RESIDENCY_cold;
+    }
     e->paced = e->is_cold && r->stager.is_paced;
     e->from = where;
     bool far = k != 0 && (e->is_cold || !e->no_pack);
