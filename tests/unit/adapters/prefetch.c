@@ -7,9 +7,12 @@
 #include "tests/support/redis.h"
 #include "tests/unit/adapters/common.h"
 
-static const char *temp_dir(void) /* that lives as long as the program */
+enum { PATH = 512 };
+
+static const char *temp_dir(char ret[static PATH])
 {
-    return str_dup(str_of(test_temp_dir()));
+    (void)snprintf(ret, PATH, "%s", test_temp_dir());
+    return ret;
 }
 
 static bool comes_to(struct adapters *a, const char *name, enum residency want)
@@ -30,6 +33,7 @@ struct place {
     struct adapter_loader loader;
     struct config config;
     struct adapters *a;
+    char catalog[PATH], cache[PATH];
 };
 
 static void open_place(struct place *p, bool redis)
@@ -38,10 +42,10 @@ static void open_place(struct place *p, bool redis)
     p->loader = loader_of(&p->fake);
     if (redis) {
         test_redis_start(&p->redis);
-        p->config = redis_config(str_dup(str_of(p->redis.unix_url)), temp_dir());
+        p->config = redis_config(p->redis.unix_url, temp_dir(p->cache));
     } else {
-        p->config = directory_config(temp_dir());
-        p->config.adapters.blob_cache = str_of(temp_dir());
+        p->config = directory_config(temp_dir(p->catalog));
+        p->config.adapters.blob_cache = str_of(temp_dir(p->cache));
     }
     assert_int_equal(adapters_open(&p->a, &p->config, &p->loader, NULL), 0);
 }
@@ -111,7 +115,7 @@ static void a_damaged_file_of_what_was_warm_is_nothing(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         struct place p;
-        char path[512];
+        char path[PATH + 16];
         struct adapter_revision r;
         open_place(&p, false);
         (void)snprintf(path, sizeof(path), "%s/warm", p.config.adapters.blob_cache.p);
@@ -154,13 +158,14 @@ static void what_was_fetched_is_on_disk_and_what_was_not_is_cold(void **state)
     open_place(&p, true);
     assert_int_equal(push(p.a, "demo", "sql", new_peft(1), NULL, &r, NULL), 0);
     assert_int_equal(push(p.a, "demo", "json", new_peft(2), NULL, &r, NULL), 0);
-    struct config c = redis_config(p.redis.unix_url, temp_dir());
+    char cache[PATH];
+    struct config c = redis_config(p.redis.unix_url, temp_dir(cache));
     assert_int_equal(adapters_open(&other, &c, &p.loader, NULL), 0);
     assert_true(comes_to(other, "sql", RESIDENCY_cold));
     (void)served(other, "sql");
     assert_true(comes_to(other, "sql", RESIDENCY_hit));
     assert_null(adapters_close(other));
-    char path[512];
+    char path[PATH + 16];
     (void)snprintf(path, sizeof(path), "%s/warm", c.adapters.blob_cache.p);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(adapters_open(&other, &c, &p.loader, NULL), 0);
