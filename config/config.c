@@ -17,7 +17,9 @@ struct snapshot {
 
 /* ---- tables ---- */
 
-static const char *const cache_types[] = { "f16", "f32", "q8_0", NULL };     /* enum cache_type */
+static const char *const cache_types[] = { "f16", "f32", "q8_0", NULL }; /* enum cache_type */
+static const char *const packing_words[] = { "source", "f16", "int8",
+                                             NULL }; /* enum adapter_packing */
 static const char *const on_cold_words[] = { "wait", "base", "fail", NULL }; /* enum on_cold */
 static const char *const cold_timeouts[] = { "fail", "base", NULL };         /* enum cold_timeout */
 static const char *const log_levels[] = { "debug", "info", "warn", "error",
@@ -109,7 +111,7 @@ struct raw_adapters {
     } blobs;
     struct {
         uint64_t max_bytes, max_loads, max_rate, cold_wait_ms;
-        unsigned on_cold, on_cold_timeout;
+        unsigned on_cold, on_cold_timeout, packing;
         struct text_list pin;
     } residency;
 };
@@ -204,6 +206,9 @@ static const struct option residency_options[] = {
       cold_timeouts, NULL, 0, "then: refuse, or answer with the bare base" },
     { "pin", OPTION_texts, IN_PART(residency, pin), 0, 1024, NULL, NULL, NULL, 0,
       "adapters kept in memory" },
+    { "packing", OPTION_word, IN_PART(residency, packing), 0, 0, "source", packing_words, NULL, 0,
+      "weights of packed adapters: as published (exact), f16 (each within 2^-11 of itself) or int8 "
+      "(within 1/254 of the largest of its 32 neighbours); gateways that share blobs.cache agree" },
     OPT_END,
 };
 static const struct option adapters_options[] = {
@@ -470,6 +475,7 @@ static int read_adapters(struct config *c, const struct node *n, struct problems
     a->cold_wait_ms = raw.residency.cold_wait_ms;
     a->on_cold_timeout = raw.residency.on_cold_timeout;
     a->pin = raw.residency.pin;
+    a->packing = raw.residency.packing;
     r = choose_catalog(c, &raw, n, p);
     if (r == 0)
         r = resolve(&a->catalog_path, c);

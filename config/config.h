@@ -32,6 +32,8 @@ struct config_engine {
 
 enum catalog_type { CATALOG_directory, CATALOG_redis };
 enum cold_timeout { COLD_fail, COLD_base };
+/* The element type that packed adapters are kept in. */
+enum adapter_packing { PACKING_source, PACKING_f16, PACKING_int8 };
 enum on_cold { ON_COLD_wait, ON_COLD_base, ON_COLD_fail };
 
 struct config_blobs {          /* where files of adapters are kept, and how they are fetched */
@@ -71,6 +73,7 @@ struct config_adapters {
     uint64_t cold_wait_ms;
     unsigned on_cold_timeout; /* enum cold_timeout */
     struct text_list pin;     /* adapter names kept resident */
+    unsigned packing;         /* enum adapter_packing */
 };
 
 struct config_gateway {

@@ -56,12 +56,17 @@ static int load_adapter(void *ctx, struct str base, const char *folder, void **r
     return r;
 }
 
+static enum adapter_packing packing_of(const struct core *c)
+{
+    return (enum adapter_packing)c->config->adapters.packing;
+}
+
 static int pack_adapter(void *ctx, struct str base, const char *folder, const char *to,
                         struct fail *reterr)
 {
     const struct core_model *m;
     int r = adapter_base(&m, ctx, base, reterr);
-    return r ? r : engine_local_lora_pack(m->engine, folder, to, reterr);
+    return r ? r : engine_local_lora_pack(m->engine, packing_of(ctx), folder, to, reterr);
 }
 
 static int map_adapter(void *ctx, struct str base, const char *packed, void **ret,
@@ -71,7 +76,7 @@ static int map_adapter(void *ctx, struct str base, const char *packed, void **re
     struct lora *l = NULL;
     int r = adapter_base(&m, ctx, base, reterr);
     if (r == 0)
-        r = engine_local_lora_map(m->engine, &l, ret_bytes, packed, reterr);
+        r = engine_local_lora_map(m->engine, packing_of(ctx), packed, &l, ret_bytes, reterr);
     if (r == 0)
         *ret = l;
     return r;
@@ -184,7 +189,7 @@ const char *core_differs(const struct core *c, const struct config *other)
         !str_eq(a->catalog_namespace, b->catalog_namespace) ||
         !str_eq(a->catalog_snapshot, b->catalog_snapshot) ||
         !str_eq(a->blob_cache, b->blob_cache) || a->blob_max_bytes != b->blob_max_bytes ||
-        a->max_bytes != b->max_bytes || a->max_loads != b->max_loads)
+        a->max_bytes != b->max_bytes || a->max_loads != b->max_loads || a->packing != b->packing)
         return "adapters";
     const struct config_gateway *g = &c->config->gateway, *h = &other->gateway;
     if (!str_eq(g->listen, h->listen) || g->http_threads != h->http_threads ||

@@ -15,6 +15,7 @@
 #include "engine/local/structure.h"
 #include "engine/local/tokenizer.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -473,21 +474,32 @@ uint64_t engine_local_base_id(struct engine *e)
     return id;
 }
 
-int engine_local_lora_pack(struct engine *e, const char *path, const char *to, struct fail *reterr)
+static_assert((int)PACKING_source == LORA_packing_source && (int)PACKING_f16 == LORA_packing_f16 &&
+                  (int)PACKING_int8 == LORA_packing_int8,
+              "the configuration's words are the engine's");
+
+static struct lora_pack pack_of(struct engine *e, enum adapter_packing packing)
+{
+    return (struct lora_pack){ local(e)->model, engine_local_base_id(e),
+                               (enum lora_packing)packing };
+}
+
+int engine_local_lora_pack(struct engine *e, enum adapter_packing packing, const char *path,
+                           const char *to, struct fail *reterr)
 {
     if (!local(e)->model)
         return refuse_encoder(path, reterr);
-    struct lora_pack p = { local(e)->model, engine_local_base_id(e), LORA_packing_source };
+    struct lora_pack p = pack_of(e, packing);
     int r = lora_pack_file(&p, path, to, reterr);
     return r < 0 ? fail_errno(reterr, r, "packing the adapter") : r;
 }
 
-int engine_local_lora_map(struct engine *e, struct lora **ret, size_t *ret_bytes,
-                          const char *packed, struct fail *reterr)
+int engine_local_lora_map(struct engine *e, enum adapter_packing packing, const char *packed,
+                          struct lora **ret, size_t *ret_bytes, struct fail *reterr)
 {
     if (!local(e)->model)
         return refuse_encoder(packed, reterr);
-    struct lora_pack p = { local(e)->model, engine_local_base_id(e), LORA_packing_source };
+    struct lora_pack p = pack_of(e, packing);
     int r = lora_map_file(ret, &p, packed);
     if (r == 0)
         *ret_bytes = (*ret)->bytes;
@@ -514,14 +526,15 @@ int engine_local_lora_check(const char *model, const char *path, const char *to,
     int r = open_decoder(&m, model, reterr);
     if (r < 0)
         return fail_errno(reterr, r, "opening the base model");
-    if (r == 0)
+    if (r == 0 && (to || ret_base_id))
         r = model_id(m, &p.base_id);
     p.model = m;
     if (r == 0)
         r = to ? lora_pack_file(&p, path, to, reterr) : lora_check(m, path, reterr);
     if (r != 0)
         return r < 0 ? fail_errno(reterr, r, "checking the adapter") : r;
-    *ret_base_id = p.base_id;
+    if (ret_base_id)
+        *ret_base_id = p.base_id;
     return 0;
 }
 

@@ -31,18 +31,19 @@ struct lora *engine_local_lora_free(struct lora *l); /* NULL is fine; returns NU
  * pack writes `to` whole out of what `path` names (as above); map makes the resident of it without
  * a copy, -ESTALE: pack it anew. The engine's threads are not held up by any of them. Any thread.
  */
-int engine_local_lora_pack(struct engine *e, const char *path, const char *to,
-                           struct fail *reterr) MUST_USE;
-int engine_local_lora_map(struct engine *e, struct lora **ret, size_t *ret_bytes,
-                          const char *packed, struct fail *reterr) MUST_USE;
+int engine_local_lora_pack(struct engine *e, enum adapter_packing packing, const char *path,
+                           const char *to, struct fail *reterr) MUST_USE;
+int engine_local_lora_map(struct engine *e, enum adapter_packing packing, const char *packed,
+                          struct lora **ret, size_t *ret_bytes, struct fail *reterr) MUST_USE;
 /* Names the base's weights; 0: not known (no decoder, or out of memory). The first call of an
  * engine takes milliseconds. */
 uint64_t engine_local_base_id(struct engine *e);
 
 /*
  * Whether the adapter at `path` can be used with the model file `model`, without an engine: for
- * what publishes. FAILED: names file, field or tensor. *ret_base_id is that of the model; `to`:
- * also packs it there (NULL: does not). Reads all of the adapter and little of the model.
+ * what publishes. FAILED: names file, field or tensor. *ret_base_id is that of the model (NULL: not
+ * wanted); `to`: also packs it there (NULL: does not). Reads all of the adapter and little of the
+ * model.
  */
 int engine_local_lora_check(const char *model, const char *path, const char *to,
                             uint64_t *ret_base_id, struct fail *reterr) MUST_USE;

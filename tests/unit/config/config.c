@@ -27,6 +27,7 @@ static void an_empty_file_gives_the_defaults(void **state)
     assert_int_equal(c->gateway.body_bytes, 32 * MIB);
     assert_int_equal(c->adapters.catalog, CATALOG_directory);
     assert_int_equal(c->adapters.max_loads, 2);
+    assert_int_equal(c->adapters.packing, PACKING_source);
     assert_int_equal(c->engine.models.n, 0);
 }
 
@@ -40,7 +41,7 @@ static void our_sections_are_read(void **state)
               "engine: {models: [{name: demo, path: m.gguf, slots: 4, threads: 2, kv_cache: {type: "
               "q8_0}}]}\n"
               "adapters:\n  catalog: {type: directory, path: ads}\n  residency: {max_bytes: 2MiB, "
-              "pin: [sql]}\n"
+              "pin: [sql], packing: int8}\n"
               "gateway: {listen: '127.0.0.1:9', limits: {body: 64KiB}}\nrouting: {decisions: []}\n",
               p);
     assert_non_null(c);
@@ -52,6 +53,7 @@ static void our_sections_are_read(void **state)
     assert_int_equal(m->cache_type, CACHE_q8_0);
     assert_string_equal(c->adapters.catalog_path.p, "conf/ads");
     assert_true(str_is(c->adapters.pin.items[0], "sql"));
+    assert_int_equal(c->adapters.packing, PACKING_int8);
     assert_int_equal(c->gateway.body_bytes, 64 * KIB);
     assert_non_null(node_get(c->routing, "decisions"));
     assert_null(config_model(c, STR("other")));

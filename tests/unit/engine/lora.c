@@ -274,6 +274,97 @@ static void tensors_that_do_not_fit_are_refused_by_name(void **state)
     refused(folder(PLAIN, &twice), "same matrix");
 }
 
+/* The base's file says where it came from; a path on the trainer's machine says nothing. */
+static void another_base_is_refused_by_its_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *source, *wanted;
+        bool refused;
+    } rows[] = {
+        { "general.source.huggingface.repository", "acme/Tiny-1B-Chat", "acme/Tiny-1B-Chat",
+          false },
+        { "general.source.huggingface.repository", "acme/Tiny-1B-Chat", "copy/tiny_1b_chat-4bit",
+          false },
+        { "general.source.huggingface.repository", "acme/Tiny-1B-Chat", "acme/Other-1B", true },
+        { "general.source.repo_url", "https://hub.example/acme/Tiny-1B", "acme/Other-1B", true },
+        { "general.source.repo_url", "https://hub.example/acme/Tiny-1B/", "acme/tiny-1b", false },
+        { "general.source.url", "https://hub.example/acme/Tiny-1B", "acme/Small-1B", true },
+        { "general.source.url", "https://hub.example/acme/Tiny-1B", "/data/models/other", false },
+        { "general.source.url", "https://hub.example/acme/Tiny-1B", "./models/other", false },
+        { "general.source.url", "https://hub.example/acme/Tiny-1B", "", false },
+        { "general.name", "Tiny", "acme/Other-1B", false },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct tiny_model base;
+        const struct tiny_key key = { rows[i].key, GGUF_string, 0, rows[i].source };
+        (void)tiny_model_get(&base, (struct tiny_options){ .arch = "llama", .keys = { key } });
+        struct tiny_tensors t = { 0 };
+        add_pair(&t, Q0, "", 4, TINY_EMBED, TINY_EMBED);
+        CLEANUP(buf_done) struct buf file = tiny_tensors_file(&t);
+        char config[512];
+        (void)snprintf(config, sizeof(config),
+                       CONFIG_HEAD "\"r\":4,\"lora_alpha\":8,\"base_model_name_or_path\":\"%s\"}",
+                       rows[i].wanted);
+        struct fail f = { 0 };
+        int r = lora_check(base.model, folder(config, &file), &f);
+        if (r != (rows[i].refused ? FAILED : 0) ||
+            (r && !strstr(f.message, "base_model_name_or_path")))
+            fail_msg("row %zu: %d %s", i, r, f.message);
+        tiny_model_done(&base);
+    }
+}
+
+static void gguf_adapters_of_another_base_are_refused(void **state)
+{
+    (void)state;
+    refused(test_path("tests/golden/adapters/gguf-bf16"), "general.architecture is 'qwen2'");
+    refused(test_path("tests/golden/adapters/gguf-f32"), "shape");
+    refused(test_path("tests/golden/decoders/llama.gguf"), "general.type");
+}
+
+/* Vectors beside A and B: of the base's size, and announced by the configuration. */
+static void vectors_that_do_not_fit_are_refused_by_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *tensor;
+        uint32_t n;
+        const char *says;
+    } rows[] = {
+        { PLAIN, ".lora_magnitude_vector", TINY_EMBED, "use_dora" },
+        { PLAIN, ".lora_B.bias", TINY_EMBED, "lora_bias" },
+        { PLAIN, ".base_layer.bias", TINY_EMBED, "bias" },
+        { CONFIG_HEAD "\"r\":4,\"lora_alpha\":8,\"bias\":\"all\"}", ".base_layer.bias", TINY_EMBED,
+          "does not have" }, /* llama has no biases */
+        { CONFIG_HEAD "\"r\":4,\"lora_alpha\":8,\"use_dora\":true}", ".lora_magnitude_vector",
+          TINY_EMBED - 1, "[1, 47]" },
+        { CONFIG_HEAD "\"r\":4,\"lora_alpha\":8,\"lora_bias\":true}", ".lora_B.bias",
+          TINY_EMBED + 1, "[1, 49]" },
+        { CONFIG_HEAD "\"r\":4,\"lora_alpha\":8,\"lora_bias\":true}", ".lora_B.scale", TINY_EMBED,
+          "lora_B.scale" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct tiny_tensors t = { 0 };
+        char name[256];
+        add_pair(&t, Q0, "", 4, TINY_EMBED, TINY_EMBED);
+        (void)snprintf(name, sizeof(name), Q0 "%s", rows[i].tensor);
+        tiny_tensor_add_as(&t, "F32", name, 0, rows[i].n, ones);
+        CLEANUP(buf_done) struct buf file = tiny_tensors_file(&t);
+        refused(folder(rows[i].config, &file), rows[i].says);
+    }
+    struct fail f = { 0 }; /* the base has it, and the module is not adapted: the plain name */
+    struct tiny_tensors t = { 0 };
+    add_pair(&t, Q0, "", 4, TINY_EMBED, TINY_EMBED);
+    tiny_tensor_add_as(&t, "F32",
+                       "base_model.model.model.layers.0.self_attn.v_proj.base_layer.bias", 0,
+                       TINY_KV_HEADS * TINY_HEAD_SIZE, ones);
+    CLEANUP(buf_done) struct buf file = tiny_tensors_file(&t);
+    const char *path = folder(CONFIG_HEAD "\"r\":4,\"lora_alpha\":8,\"bias\":\"all\"}", &file);
+    assert_int_equal(lora_check(qwen2.model, path, &f), FAILED);
+    assert_non_null(strstr(f.message, "not adapted"));
+}
+
 static void damaged_safetensors_are_refused(void **state)
 {
     (void)state;
@@ -338,6 +429,9 @@ int main(void)
         cmocka_unit_test(llama_rows_are_permuted_and_qwen2_rows_are_not),
         cmocka_unit_test(fields_that_change_the_result_are_refused_by_name),
         cmocka_unit_test(tensors_that_do_not_fit_are_refused_by_name),
+        cmocka_unit_test(another_base_is_refused_by_its_name),
+        cmocka_unit_test(gguf_adapters_of_another_base_are_refused),
+        cmocka_unit_test(vectors_that_do_not_fit_are_refused_by_name),
         cmocka_unit_test(damaged_safetensors_are_refused),
         cmocka_unit_test(a_sum_joins_the_ranks),
     };
