@@ -276,14 +276,8 @@ static int exchange(struct redis_link *l, struct batch *b, struct fail *reterr)
 }
 
 /* One turn: all replies, or none. */
-static int do_batch(struct redis_link *l, struct batch *b, struct fail *reterr)
+static int take_turn(struct redis_link *l, struct batch *b, struct fail *reterr)
 {
-    struct job one = { 0 };
-    CLEANUP(own_free) struct job *many = NULL;
-    b->jobs = &one;
-    memset(b->ret, 0, b->n * sizeof(redisReply *));
-    if (b->n > 1 && !(b->jobs = many = calloc(b->n, sizeof(*many))))
-        return -ENOMEM;
     LOCKED(&l->turn);
     int r = atomic_load(&l->interrupted) ? redis_unavailable(reterr, "stopping")
                                          : exchange(l, b, reterr);
@@ -292,6 +286,25 @@ static int do_batch(struct redis_link *l, struct batch *b, struct fail *reterr)
     atomic_store(&l->up, r == 0);
     for (size_t i = 0; r != 0 && i < b->n; i++)
         redis_reply_free(&b->ret[i]);
+    return r;
+}
+
+static int do_batch(struct redis_link *l, struct batch *b, struct fail *reterr)
+{
+    memset(b->ret, 0, b->n * sizeof(redisReply *));
+    if (b->n == 1) {
+        struct job one = { 0 };
+        b->jobs = &one;
+        int r = take_turn(l, b, reterr);
+        b->jobs = NULL;
+        return r;
+    }
+    b->jobs = calloc(b->n + 1, sizeof(*b->jobs));
+    if (!b->jobs)
+        return -ENOMEM;
+    int r = take_turn(l, b, reterr);
+    free(b->jobs);
+    b->jobs = NULL;
     return r;
 }
 
@@ -328,6 +341,7 @@ int redis_call_many(struct redis_link *l, const struct redis_command *commands, 
     return do_batch(l, &b, reterr);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): a batch in full */
 int redis_run_many(struct redis_link *l, const struct redis_script *s, const struct str *argv,
                    size_t n_each, size_t n_runs, redisReply **ret, struct fail *reterr)
 {
@@ -343,6 +357,7 @@ int redis_run(struct redis_link *l, const struct redis_script *s, const struct s
     return redis_run_many(l, s, argv, n, 1, ret, reterr);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): a wait in full */
 int redis_read_streams(struct redis_link *l, const struct str *keys, const struct str *ids,
                        size_t n, unsigned block_ms, unsigned count, redisReply **ret,
                        struct fail *reterr)

@@ -19,8 +19,8 @@ struct redis_login {
     int wake_fd; /* readable once the link is interrupted */
 };
 
-/* FAILED: the URL or a file of `o` is not understood. `ret` is to be done with either way. */
-int redis_login_init(struct redis_login *ret, const struct redis_options *o,
+/* FAILED: the URL or a file of `o` is not understood. `l` is to be done with either way. */
+int redis_login_init(struct redis_login *l, const struct redis_options *o,
                      struct fail *reterr) MUST_USE;
 void redis_login_done(struct redis_login *l);
 

@@ -37,8 +37,8 @@ struct redis_url {
     uint64_t db;
 };
 
-/* FAILED: names what is wrong, never the text of the login. `ret` is to be done with either way. */
-int redis_url_read(struct redis_url *ret, struct str url, struct fail *reterr) MUST_USE;
+/* FAILED: names what is wrong, never the text of the login. `u` is to be done with either way. */
+int redis_url_read(struct redis_url *u, struct str url, struct fail *reterr) MUST_USE;
 void redis_url_done(struct redis_url *u);
 
 bool redis_address_eq(const struct redis_address *a, const struct redis_address *b);

@@ -1,8 +1,14 @@
 /* The link to Redis behind a Sentinel and as a Cluster, of real servers that fail and move. */
 #include "adapters/redis_topology.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "tests/unit/adapters/links.h"
 
@@ -216,6 +222,124 @@ static void a_server_alone_is_no_cluster(void **state)
     test_redis_stop(&redis);
 }
 
+/* ---- what a peer may say ---- */
+
+/* Answers each request with the next of its lines, and the last one for ever. */
+struct parrot {
+    const char *const *lines; /* NULL-terminated */
+    int fd, port, stop[2];
+    pthread_t thread;
+};
+
+static void answer_until_gone(struct parrot *p, int fd, const char *const **line)
+{
+    char question[65536];
+    struct pollfd fds[2] = { { .fd = fd, .events = POLLIN },
+                             { .fd = p->stop[0], .events = POLLIN } };
+    while (poll(fds, 2, -1) > 0 && !fds[1].revents) {
+        if (recv(fd, question, sizeof(question), 0) <= 0)
+            return;
+        CLEANUP(buf_done) struct buf b = BUF_INIT(4 * KIB);
+        for (const char *c = **line; *c; c++)
+            if (*c == '@')
+                buf_addf(&b, "%d", p->port);
+            else
+                buf_addc(&b, *c);
+        if (buf_err(&b) != 0 || send(fd, b.p, b.n, MSG_NOSIGNAL) != (ssize_t)b.n)
+            return;
+        if ((*line)[1])
+            ++*line;
+    }
+}
+
+static void *squawk(void *arg)
+{
+    struct parrot *p = arg;
+    const char *const *line = p->lines;
+    struct pollfd fds[2] = { { .fd = p->fd, .events = POLLIN },
+                             { .fd = p->stop[0], .events = POLLIN } };
+    while (poll(fds, 2, -1) > 0 && !fds[1].revents) {
+        int fd = accept(p->fd, NULL, NULL);
+        if (fd < 0)
+            continue;
+        answer_until_gone(p, fd, &line);
+        (void)close(fd);
+    }
+    return NULL;
+}
+
+static void start_parrot(struct parrot *p)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(a);
+    p->fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(p->fd, (struct sockaddr *)&a, len), 0);
+    assert_int_equal(listen(p->fd, 8), 0);
+    assert_int_equal(getsockname(p->fd, (struct sockaddr *)&a, &len), 0);
+    p->port = ntohs(a.sin_port);
+    assert_int_equal(pipe(p->stop), 0);
+    assert_int_equal(pthread_create(&p->thread, NULL, squawk, p), 0);
+}
+
+static void stop_parrot(struct parrot *p)
+{
+    assert_int_equal(write(p->stop[1], "", 1), 1);
+    assert_int_equal(pthread_join(p->thread, NULL), 0);
+    (void)close(p->stop[0]);
+    (void)close(p->stop[1]);
+    (void)close(p->fd);
+}
+
+/* @ is the port of the one who says it. */
+#define ALL_SLOTS "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:@\r\n"
+
+static void a_topology_that_makes_no_sense_is_an_error_in_bounded_time(void **state)
+{
+    static const struct {
+        const char *scheme, *path;
+        const char *lines[4];
+    } rows[] = {
+        { "redis+cluster", "", { "*0\r\n" } },
+        { "redis+cluster", "", { ":1\r\n" } },
+        { "redis+cluster", "", { "*1\r\n:1\r\n" } },
+        { "redis+cluster", "", { "*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n$1\r\na\r\n:1\r\n" } },
+        { "redis+cluster", "", { "*1\r\n*3\r\n:-1\r\n:5\r\n*2\r\n$1\r\na\r\n:1\r\n" } },
+        { "redis+cluster", "", { "*1\r\n*3\r\n:9\r\n:5\r\n*2\r\n$1\r\na\r\n:1\r\n" } },
+        { "redis+cluster", "", { "*1\r\n*3\r\n:0\r\n:5\r\n*1\r\n$1\r\na\r\n" } },
+        { "redis+cluster", "", { "*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n$1\r\na\r\n:99999\r\n" } },
+        { "redis+cluster", "", { "*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n$2\r\na\n\r\n:1\r\n" } },
+        { "redis+cluster", "", { ALL_SLOTS, "-MOVED 99999 127.0.0.1:1\r\n" } },
+        { "redis+cluster", "", { ALL_SLOTS, "-MOVED 5\r\n" } },
+        { "redis+cluster", "", { ALL_SLOTS, "-MOVED 5 127.0.0.1:@\r\n" } },
+        { "redis+cluster", "", { ALL_SLOTS, "-ASK 5 127.0.0.1:@\r\n" } },
+        { "redis+cluster", "", { ALL_SLOTS, "-MOVED 12539 :@\r\n" } },
+        { "redis+cluster", "", { ALL_SLOTS, "-CLUSTERDOWN The cluster is down\r\n" } },
+        { "redis+sentinel", "/m", { "*-1\r\n" } },
+        { "redis+sentinel", "/m", { "$1\r\na\r\n" } },
+        { "redis+sentinel", "/m", { "*1\r\n$1\r\na\r\n" } },
+        { "redis+sentinel", "/m", { "*2\r\n$9\r\n127.0.0.1\r\n$1\r\n0\r\n" } },
+        { "redis+sentinel", "/m", { "*2\r\n$9\r\n127.0.0.1\r\n$1\r\nx\r\n" } },
+        { "redis+sentinel", "/m", { "-ERR what?\r\n" } },
+        { "redis+sentinel", "/m", { "-NOAUTH\r\n" } },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct parrot parrot = { .lines = rows[i].lines };
+        struct redis_link *l;
+        char url[96];
+        start_parrot(&parrot);
+        (void)snprintf(url, sizeof(url), "%s://127.0.0.1:%d%s", rows[i].scheme, parrot.port,
+                       rows[i].path);
+        assert_int_equal(redis_link_new(&l, str_of(url), 300, NULL), 0);
+        uint64_t start_ms = clock_ms();
+        if (!set(l, "k", "v")[0])
+            fail_msg("row %zu is believed", i);
+        assert_true(clock_ms() - start_ms < PATIENCE_MS);
+        assert_null(redis_link_free(l));
+        stop_parrot(&parrot);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -223,6 +347,7 @@ int main(void)
         cmocka_unit_test(a_cluster_is_routed_by_slots),
         cmocka_unit_test(the_other_nodes_serve_while_one_is_gone),
         cmocka_unit_test(a_server_alone_is_no_cluster),
+        cmocka_unit_test(a_topology_that_makes_no_sense_is_an_error_in_bounded_time),
     };
     return TEST_RUN(tests);
 }
