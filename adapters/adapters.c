@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "adapters/catalog.h"
+#include "adapters/inside.h"
 #include "adapters/prefetch.h"
 #include "adapters/upkeep.h"
 #include "base/clock.h"
@@ -21,7 +21,9 @@
 
 struct ask { /* a name the page could not answer */
     char base[LIMIT_NAME + 1], adapter[LIMIT_NAME + 1], selector[LIMIT_NAME + 1];
-    char tenant[LIMIT_NAME + 1];
+    char viewer[LIMIT_NAME + 1];
+    bool has_viewer;
+    uint64_t sticky;
     struct lease_wait *wait; /* the reference that join or fail takes */
 };
 
@@ -43,6 +45,9 @@ struct adapters {
     struct blobs *own_files;     /* of a catalog that keeps its files itself: a cache, no store */
     struct residents *residency; /* NULL without a loader */
     struct queue *asks;          /* of struct ask */
+    struct residents *in_use;    /* the same, for the catalog's thread; under the lock */
+    uint64_t (*base_id)(void *ctx, struct str base); /* of the loader; may be NULL */
+    void *base_id_ctx;
     pthread_t asker;
     bool asker_runs;
     pthread_mutex_t lock;
@@ -82,22 +87,54 @@ static int not_found(const struct adapter_name *name, struct fail *reterr)
                       name->base.n ? ":" : "", STR_ARG(str_head(name->adapter, 80)));
 }
 
+/* The names that an asker may mean, in the order in which they count. */
+struct meant {
+    char own[LIMIT_NAME + 1]; /* "tenant/name" of a tenant who gave the bare name; "": none */
+    struct str names[2];
+    size_t n;
+};
+
+static void meant_by(const struct adapter_name *name, struct meant *ret)
+{
+    struct str tenant = adapter_tenant(name->adapter);
+    *ret = (struct meant){ .n = 0 };
+    if (!name->viewer.p || str_eq(tenant, name->viewer) || (tenant.n == 0 && !name->viewer.n)) {
+        ret->names[ret->n++] = name->adapter;
+        return;
+    }
+    if (str_find(name->adapter, STR("/")) >= 0)
+        return; /* another's: it does not exist for this one */
+    int n = snprintf(ret->own, sizeof(ret->own), "%.*s/%.*s", STR_ARG(name->viewer),
+                     STR_ARG(name->adapter));
+    if (n > 0 && (size_t)n < sizeof(ret->own))
+        ret->names[ret->n++] = (struct str){ ret->own, (size_t)n };
+    ret->names[ret->n++] = name->adapter;
+}
+
+/* The head of the first that the page has; NULL: none. */
+static int find_meant(struct adapters *a, const struct adapter_name *name, struct head **ret,
+                      struct fail *reterr)
+{
+    struct meant m;
+    int k = 0;
+    meant_by(name, &m);
+    *ret = NULL;
+    for (size_t i = 0; k == 0 && !*ret && i < m.n; i++)
+        k = page_find(a->page, name->base, m.names[i], ret, reterr);
+    return k;
+}
+
 /* What the page says. */
 static int resolve_here(struct adapters *a, const struct adapter_name *name, bool ordinals,
                         struct adapter_revision *ret, struct fail *reterr)
 {
     CLEANUP(head_unrefp) struct head *h = NULL;
-    const struct head_revision *r;
-    struct str alias;
-    int k = page_find(a->page, name->base, name->adapter, &h, reterr);
+    int k = find_meant(a, name, &h, reterr);
     if (k != 0)
         return k;
     if (!h)
         return not_found(name, reterr);
-    if ((k = head_select(h, name->selector, ordinals, &r, &alias, reterr)) != 0)
-        return k;
-    head_describe(h, r, alias, ret);
-    return 0;
+    return head_choose(h, name->selector, name->sticky, ordinals, ret, reterr);
 }
 
 /* The page may not be the last word: the name is unknown or changed, or the selector is unknown. */
@@ -106,10 +143,37 @@ static bool must_ask(struct adapters *a, int k, const struct fail *f)
     return k == FAILED && f->code == FAIL_model_not_found && a->catalog->ops->remote;
 }
 
+/*
+ * The page's answer is the catalog's. A tenant's own adapter that a complete page does not have is
+ * not there: a shared one of that name must not be asked for at every request.
+ */
+static bool is_fresh(struct adapters *a, const struct adapter_name *name)
+{
+    const struct catalog_ops *ops = a->catalog->ops;
+    struct meant m;
+    meant_by(name, &m);
+    for (size_t i = 0; i < m.n; i++) {
+        CLEANUP(head_unrefp) struct head *h = NULL;
+        bool own = i + 1 < m.n;
+        bool known = page_find(a->page, name->base, m.names[i], &h, NULL) != 0 || h;
+        if (own && !known && ops->remote && ops->complete(a->catalog))
+            continue;
+        if (!ops->fresh(a->catalog, name->base, m.names[i]))
+            return false;
+        if (own && known)
+            return true;
+    }
+    return true;
+}
+
 static int resolve_asking(struct adapters *a, const struct adapter_name *name, bool ordinals,
                           struct adapter_revision *ret, struct fail *reterr)
 {
-    int k = a->catalog->ops->lookup(a->catalog, name->base, name->adapter, reterr);
+    struct meant m;
+    int k = 0;
+    meant_by(name, &m);
+    for (size_t i = 0; k == 0 && i < m.n; i++)
+        k = a->catalog->ops->lookup(a->catalog, name->base, m.names[i], reterr);
     return k == 0 ? resolve_here(a, name, ordinals, ret, reterr) : k;
 }
 
@@ -117,7 +181,7 @@ static int resolve(struct adapters *a, const struct adapter_name *name, bool ord
                    struct adapter_revision *ret, struct fail *reterr)
 {
     struct fail f;
-    if (!a->catalog->ops->fresh(a->catalog, name->base, name->adapter))
+    if (!is_fresh(a, name))
         return resolve_asking(a, name, ordinals, ret, reterr);
     int k = resolve_here(a, name, ordinals, ret, &f);
     if (must_ask(a, k, &f))
@@ -179,8 +243,10 @@ static int ask(struct adapters *a, const struct adapter_name *name, uint64_t dea
     if (!q)
         return -ENOMEM;
     if (!copy_name(q->base, name->base) || !copy_name(q->adapter, name->adapter) ||
-        !copy_name(q->selector, name->selector) || !copy_name(q->tenant, name->viewer))
+        !copy_name(q->selector, name->selector) || !copy_name(q->viewer, name->viewer))
         return not_found(name, reterr);
+    q->has_viewer = name->viewer.p != NULL;
+    q->sticky = name->sticky;
     struct lease_wait *w;
     struct residency_ask wait = {
         .deadline_ms = deadline_ms, .no_wait = name->no_wait, .fn = fn, .owner = owner
@@ -212,7 +278,7 @@ int adapters_acquire(struct adapters *a, const struct adapter_name *name, uint64
     struct adapter_revision rev;
     struct fail f;
     assert(a->residency);
-    if (!a->catalog->ops->fresh(a->catalog, name->base, name->adapter))
+    if (!is_fresh(a, name))
         return ask(a, name, deadline_ms, fn, owner, ret_wait, reterr);
     int k = resolve_here(a, name, /* ordinals= */ false, &rev, &f);
     if (must_ask(a, k, &f))
@@ -230,7 +296,7 @@ int adapters_acquire(struct adapters *a, const struct adapter_name *name, uint64
 static void answer(struct adapters *a, struct ask *q, bool stopping)
 {
     struct adapter_name name = { str_of(q->base), str_of(q->adapter), str_of(q->selector),
-                                 str_of(q->tenant) };
+                                 q->has_viewer ? str_of(q->viewer) : STR_NULL, q->sticky };
     struct adapter_revision rev;
     struct fail f;
     int k = stopping ? fail_set(&f, FAIL_overloaded, "the server is stopping")
@@ -383,12 +449,26 @@ static int start_residency(struct adapters *a, const struct config_adapters *c,
     return k;
 }
 
+/* For the catalog's heartbeat, whose thread runs before there is a residency. */
+static size_t in_use(void *ctx, struct sha256 *ret, size_t max)
+{
+    struct adapters *a = ctx;
+    LOCKED(&a->lock);
+    return a->in_use ? residency_in_use(a->in_use, ret, max) : 0;
+}
+
+static void show_in_use(struct adapters *a, struct residents *r)
+{
+    LOCKED(&a->lock);
+    a->in_use = r;
+}
+
 static int open_catalog(struct adapters *a, const struct config_adapters *c, bool follow,
                         struct fail *reterr)
 {
-    if (c->catalog == CATALOG_redis)
-        return catalog_redis_open(&a->catalog, c, a->page, follow, reterr);
-    return catalog_directory_open(&a->catalog, c, a->page, reterr);
+    struct catalog_host host = { a->page, follow, follow ? in_use : NULL, a };
+    return c->catalog == CATALOG_redis ? catalog_redis_open(&a->catalog, c, &host, reterr)
+                                       : catalog_directory_open(&a->catalog, c, &host, reterr);
 }
 
 static int open_files(struct adapters *a, const struct config_adapters *c, struct fail *reterr)
@@ -418,6 +498,8 @@ int adapters_open(struct adapters **ret, const struct config *c,
     CLEANUP(adapters_closep) struct adapters *a = calloc(1, sizeof(*a));
     if (!a)
         return -ENOMEM;
+    a->base_id = loader ? loader->base_id : NULL;
+    a->base_id_ctx = loader ? loader->ctx : NULL;
     label_metrics();
     (void)pthread_mutex_init(&a->lock, NULL);
     int k = thread_cond_init(&a->pinned);
@@ -433,6 +515,7 @@ int adapters_open(struct adapters **ret, const struct config *c,
         k = start_residency(a, &c->adapters, loader);
     if (k != 0)
         return k;
+    show_in_use(a, a->residency);
     *ret = TAKE(a);
     return 0;
 }
@@ -451,6 +534,7 @@ struct adapters *adapters_close(struct adapters *a)
     for (size_t i = 0; i < a->n_pins; i++)
         drop_pin(a, &a->pins[i]);
     (void)prefetch_free(a->prefetch);
+    show_in_use(a, NULL);
     (void)residency_free(a->residency);
     (void)queue_free(a->asks);
     (void)files_free(a->sources);
@@ -498,17 +582,20 @@ static int describe(struct adapters *a, struct arena *arena, const struct head *
     return 0;
 }
 
-int adapters_list(struct adapters *a, struct arena *arena, struct str after, size_t max,
-                  struct adapter_info **ret, size_t *ret_n)
+int adapters_query(struct adapters *a, struct arena *arena, const struct adapter_listing *l,
+                   struct adapter_info **ret, size_t *ret_n)
 {
     static struct log_rate rate;
+    const struct page_query q = {
+        .after = l->after, .prefix = l->prefix, .viewer = l->viewer, .max = l->max
+    };
     struct head **heads;
     struct fail f;
     size_t n;
     int k = a->catalog->ops->refresh(a->catalog, &f);
     if (k == FAILED) /* the page as it is; the state tells that it may be old */
         log_rated(&rate, LOG_warn, "catalog_list", "why=\"%s\", continuing", f.message);
-    if (k < 0 || (k = page_list(a->page, after, max, &heads, &n)) < 0)
+    if (k < 0 || (k = page_query(a->page, &q, &heads, &n)) < 0)
         return k;
     struct adapter_info *infos = arena_array(arena, n + 1, sizeof(*infos));
     k = infos ? 0 : -ENOMEM;
@@ -522,9 +609,20 @@ int adapters_list(struct adapters *a, struct arena *arena, struct str after, siz
     return k;
 }
 
-/* The head of a name, asked for when the page may be old. */
-static int get_head(struct adapters *a, struct str base, struct str adapter, struct head **ret,
-                    struct fail *reterr)
+int adapters_list(struct adapters *a, struct arena *arena, struct str after, size_t max,
+                  struct adapter_info **ret, size_t *ret_n)
+{
+    const struct adapter_listing all = { .after = after, .max = max };
+    return adapters_query(a, arena, &all, ret, ret_n);
+}
+
+struct catalog *adapters_catalog(struct adapters *a)
+{
+    return a->catalog;
+}
+
+int adapters_head(struct adapters *a, struct str base, struct str adapter, struct head **ret,
+                  struct fail *reterr)
 {
     struct adapter_name name = { base, adapter, STR("") };
     int k = 0;
@@ -539,7 +637,7 @@ int adapters_show(struct adapters *a, struct arena *arena, struct str base, stru
                   struct adapter_info *ret, struct fail *reterr)
 {
     CLEANUP(head_unrefp) struct head *h = NULL;
-    int k = get_head(a, base, adapter, &h, reterr);
+    int k = adapters_head(a, base, adapter, &h, reterr);
     return k == 0 ? describe(a, arena, h, ret) : k;
 }
 
@@ -548,7 +646,7 @@ int adapters_history(struct adapters *a, struct arena *arena, struct str base, s
                      struct adapter_audit **ret, size_t *ret_n, struct fail *reterr)
 {
     CLEANUP(head_unrefp) struct head *h = NULL;
-    int k = get_head(a, base, adapter, &h, reterr);
+    int k = adapters_head(a, base, adapter, &h, reterr);
     if (k != 0)
         return k;
     return a->catalog->ops->history(a->catalog, arena, h->base, h->adapter, ret, ret_n, reterr);
@@ -605,53 +703,14 @@ int adapters_push(struct adapters *a, const struct adapter_push *push, struct ad
                              .n_examples = push->n_examples,
                              .source = &source,
                              .manifest = &manifest,
-                             .digest = manifest_digest(&manifest) };
+                             .digest = manifest_digest(&manifest),
+                             .base_id = a->base_id ? a->base_id(a->base_id_ctx, push->base) : 0 };
     if ((k = a->catalog->ops->publish(a->catalog, &p, reterr)) != 0)
         return k;
     k = find_published(a, p.base, p.adapter, &p.digest, ret, reterr);
     if (k == 0 && p.alias.n)
         (void)copy_name(ret->alias, p.alias);
     return k;
-}
-
-static int move(struct adapters *a, const struct alias_move *wanted, struct adapter_revision *ret,
-                struct fail *reterr)
-{
-    CLEANUP(head_unrefp) struct head *h = NULL;
-    struct sha256 digest;
-    struct alias_move m = *wanted;
-    int k = alias_name_check(m.alias, reterr);
-    if (k == 0 && m.expected.n && sha256_parse(&digest, m.expected) < 0)
-        k = fail_param(reterr, FAIL_invalid_request, "expected", "expected is no sha256 in hex");
-    if (k == 0)
-        k = get_head(a, m.base, m.adapter, &h, reterr);
-    if (k != 0)
-        return k;
-    m.base = h->base;
-    m.adapter = h->adapter;
-    if ((k = a->catalog->ops->move(a->catalog, &m, reterr)) != 0)
-        return k;
-    struct adapter_name name = { m.base, m.adapter, m.alias };
-    return resolve_here(a, &name, /* ordinals= */ false, ret, reterr);
-}
-
-/* NOLINTNEXTLINE(readability-function-size): the header sets the parameters */
-int adapters_alias(struct adapters *a, struct str base, struct str adapter, struct str alias,
-                   struct str selector, struct str expected, struct str who,
-                   struct adapter_revision *ret, struct fail *reterr)
-{
-    struct alias_move m = { base, adapter, alias, selector, expected, who, .rollback = false };
-    return move(a, &m, ret, reterr);
-}
-
-/* NOLINTNEXTLINE(readability-function-size): the header sets the parameters */
-int adapters_rollback(struct adapters *a, struct str base, struct str adapter, struct str alias,
-                      struct str who, struct adapter_revision *ret, struct fail *reterr)
-{
-    struct alias_move m = {
-        base, adapter, alias.n ? alias : STR(ALIAS_PROD), STR_NULL, STR_NULL, who, .rollback = true
-    };
-    return move(a, &m, ret, reterr);
 }
 
 /* ---- files ---- */

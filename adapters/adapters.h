@@ -173,7 +173,17 @@ struct adapter_audit { /* one line of history */
     struct str who;      /* free text given by the caller */
 };
 
-/* Lists from the local page, sorted by name. `after` and `max` page through it (empty, 0: all). */
+/* What a listing is of; all zeros: everything. Borrowed. */
+struct adapter_listing {
+    struct str after;  /* begins behind this name */
+    struct str prefix; /* of the name, with its tenant */
+    struct str viewer; /* as in struct adapter_name: the shared ones and its own; p NULL: all */
+    size_t max;        /* 0: no bound */
+};
+/* Lists from the local page, sorted by name. */
+int adapters_query(struct adapters *a, struct arena *arena, const struct adapter_listing *l,
+                   struct adapter_info **ret, size_t *ret_n) MUST_USE;
+/* The same of everything: `after` and `max` page through it (empty, 0: all). */
 int adapters_list(struct adapters *a, struct arena *arena, struct str after, size_t max,
                   struct adapter_info **ret, size_t *ret_n) MUST_USE;
 /* One adapter; may ask the catalog. FAILED: model_not_found. */
@@ -264,9 +274,9 @@ struct adapter_changed {
  * model_not_found, catalog_unavailable. */
 int adapters_change(struct adapters *a, const struct adapter_change *change, struct arena *arena,
                     struct adapter_changed *ret, struct fail *reterr) MUST_USE;
-/* The same for many at once, pipelined; changed[i] and fails[i] belong to changes[i]; fails[i].code
- * is 0 where it succeeded. Waits for the fleet once. Negative errno, or FAILED when the catalog
- * does not answer. */
+/* The same for many at once, pipelined; changed[i] and fails[i] belong to changes[i]; the
+ * message of fails[i] is empty where it succeeded. Waits for the fleet once. Negative errno, or
+ * FAILED when the catalog does not answer. */
 int adapters_change_many(struct adapters *a, const struct adapter_change *changes, size_t n,
                          struct arena *arena, struct adapter_changed *changed, struct fail *fails,
                          struct fail *reterr) MUST_USE;
@@ -280,6 +290,11 @@ struct adapter_import {
 };
 int adapters_import(struct adapters *a, const struct adapter_import *rows, size_t n, bool replace,
                     size_t *ret_written, struct fail *reterr) MUST_USE;
+
+/* How many adapters a tenant may have; 0: as many as it likes. Those it has stay. FAILED:
+ * not_implemented in a folder. */
+int adapters_limit_tenant(struct adapters *a, struct str tenant, uint64_t max_adapters,
+                          struct fail *reterr) MUST_USE;
 
 /* The epoch up to which this process has applied the shard of an adapter; read-your-writes: waits
  * `wait_ms` at most until it is `epoch`. FAILED: timeout with retry_after_s. May block. */

@@ -9,8 +9,9 @@
 
 #define CARD_ARENA (4 * MIB)
 
-static const char *const own_keys[] = { "name",     "base",      "description",
-                                        "examples", "revisions", "aliases" };
+static const char *const own_keys[] = { "name",          "base",    "description",   "examples",
+                                        "revisions",     "aliases", "canary_weight", "canary_salt",
+                                        "shadow_weight", "epoch" };
 
 static bool is_own(struct str key)
 {
@@ -115,6 +116,31 @@ static int read_aliases(struct card *c, const struct node *root, struct problems
     return 0;
 }
 
+static int read_number(const struct node *root, const char *key, uint64_t max, uint64_t *ret,
+                       struct problems *p)
+{
+    const struct node *n = node_get(root, key);
+    *ret = 0;
+    if (!n || n->kind == NODE_null ||
+        (n->kind == NODE_scalar && num_parse_u64(ret, n->scalar, 0, max) == 0))
+        return 0;
+    return node_problem(p, PROBLEM_error, n, key, "is a number from 0 to %" PRIu64, max);
+}
+
+static int read_numbers(struct card *c, const struct node *root, struct problems *p)
+{
+    uint64_t canary, shadow;
+    int r;
+    if ((r = read_number(root, "epoch", INT64_MAX, &c->epoch, p)) < 0 ||
+        (r = read_number(root, "canary_salt", INT64_MAX, &c->canary_salt, p)) < 0 ||
+        (r = read_number(root, "canary_weight", CANARY_WHOLE, &canary, p)) < 0 ||
+        (r = read_number(root, "shadow_weight", CANARY_WHOLE, &shadow, p)) < 0)
+        return r;
+    c->canary_weight = (uint32_t)canary;
+    c->shadow_weight = (uint32_t)shadow;
+    return 0;
+}
+
 static int read_card(struct card *c, const struct node *root, struct problems *p)
 {
     struct fail f;
@@ -125,7 +151,7 @@ static int read_card(struct card *c, const struct node *root, struct problems *p
         (r = read_text(root, "base", &c->base, p)) < 0 ||
         (r = read_text(root, "description", &c->description, p)) < 0 ||
         (r = read_examples(c, root, p)) < 0 || (r = read_revisions(c, root, p)) < 0 ||
-        (r = read_aliases(c, root, p)) < 0)
+        (r = read_aliases(c, root, p)) < 0 || (r = read_numbers(c, root, p)) < 0)
         return r;
     if (adapter_name_check(c->name, &f) != 0)
         return node_problem(p, PROBLEM_error, root, "name", "%s", f.message);
@@ -217,6 +243,16 @@ int card_set_alias(struct card *c, struct str name, uint64_t ordinal, struct fai
     return 0;
 }
 
+void card_drop_alias(struct card *c, struct str name)
+{
+    struct card_alias *a = card_alias(c, name);
+    if (!a)
+        return;
+    size_t at = (size_t)(a - c->aliases);
+    memmove(a, a + 1, (c->n_aliases - at - 1) * sizeof(*a));
+    c->n_aliases--;
+}
+
 /* A number or a word: safe without quotes. */
 static bool plain_scalar(struct str s)
 {
@@ -284,6 +320,13 @@ void card_print(const struct card *c, struct buf *b)
     for (size_t i = 0; i < c->n_aliases; i++)
         buf_addf(b, "%s%s: %" PRIu64, i ? ", " : "", c->aliases[i].name.p, c->aliases[i].ordinal);
     buf_adds(b, "}\n");
+    if (c->canary_weight)
+        buf_addf(b, "canary_weight: %u\ncanary_salt: %" PRIu64 "\n", c->canary_weight,
+                 c->canary_salt);
+    if (c->shadow_weight)
+        buf_addf(b, "shadow_weight: %u\n", c->shadow_weight);
+    if (c->epoch)
+        buf_addf(b, "epoch: %" PRIu64 "\n", c->epoch);
     if (c->document)
         print_foreign(document_root(c->document), b);
 }

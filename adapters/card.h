@@ -7,6 +7,9 @@
  *     examples: ["How many …?"]
  *     revisions: [1, 2]          # each a folder: 1/, 2/
  *     aliases: {prod: 2, prev: 1}
+ *     canary_weight: 500         # of 10,000; with an alias `canary`. canary_salt goes with it
+ *     shadow_weight: 100
+ *     epoch: 7                   # counts the changes made by us
  *
  * Not thread-safe. Keys that are not ours survive a rewrite.
  */
@@ -27,6 +30,8 @@ struct card {
     size_t n_revisions;
     struct card_alias aliases[LIMIT_ALIASES];
     size_t n_aliases;
+    uint64_t epoch, canary_salt;
+    uint32_t canary_weight, shadow_weight; /* 0: none */
     struct document *document; /* owned; NULL for a new card. Text is borrowed from it */
     struct arena *arena;       /* owned */
 };
@@ -40,4 +45,5 @@ DEFINE_CLEANUP(struct card *, card_free);
 struct card_alias *card_alias(struct card *c, struct str name); /* NULL: no such */
 /* FAILED: the card is full (conflict). */
 int card_set_alias(struct card *c, struct str name, uint64_t ordinal, struct fail *reterr) MUST_USE;
+void card_drop_alias(struct card *c, struct str name); /* there may be none */
 void card_print(const struct card *c, struct buf *b);

@@ -22,40 +22,38 @@ static void add_digest(struct buf *b, const char *key, const struct sha256 *d)
     buf_addf(b, ",\"%s\":\"%s\"", key, hex);
 }
 
-static int count_lines(int fd, uint64_t *ret)
+uint64_t history_lines(const char *path)
 {
     CLEANUP(own_free) char *text = NULL;
+    uint64_t lines = 0;
     size_t n;
-    int r = file_read_fd(&text, &n, fd, HISTORY_MAX);
-    if (r < 0)
-        return r;
-    *ret = 0;
+    if (file_read(&text, &n, path, HISTORY_MAX) < 0)
+        return 0;
     for (size_t i = 0; i < n; i++)
-        *ret += text[i] == '\n';
-    return 0;
+        lines += text[i] == '\n';
+    return lines;
 }
 
 int history_append(const char *path, const struct audit_line *l)
 {
     CLEANUP(own_close) int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
-    uint64_t lines;
     if (fd < 0)
         return -errno;
-    int r = count_lines(fd, &lines);
-    if (r < 0)
-        return r;
     CLEANUP(buf_done) struct buf b = BUF_INIT(LINE_MAX_BYTES);
-    buf_addf(&b,
-             "{\"epoch\":%" PRIu64 ",\"when\":%" PRIu64 ",\"what\":\"%s\",\"alias\":", lines + 1,
+    buf_addf(&b, "{\"epoch\":%" PRIu64 ",\"when\":%" PRIu64 ",\"what\":\"%s\",\"alias\":", l->epoch,
              clock_wall_s(), l->what);
     buf_add_json(&b, l->alias);
     add_digest(&b, "from", l->from);
     add_digest(&b, "to", l->to);
     buf_adds(&b, ",\"who\":");
     buf_add_json(&b, str_head(l->who, LIMIT_NAME));
+    if (l->key.n) {
+        buf_adds(&b, ",\"key\":");
+        buf_add_json(&b, l->key);
+    }
     buf_adds(&b, "}\n");
-    if ((r = buf_err(&b)) < 0)
-        return r;
+    if (buf_err(&b) < 0)
+        return buf_err(&b);
     ssize_t n = write(fd, b.p, b.n); /* one write: readers see whole lines */
     if (n < 0)
         return -errno;
@@ -127,4 +125,31 @@ enum history_word history_previous(const char *path, struct str alias, const str
         return sha256_parse(ret, a->from) == 0 ? HISTORY_moved : HISTORY_first;
     }
     return HISTORY_silent;
+}
+
+#define DAY_S 86400u
+
+bool history_done(const char *path, struct str key, struct audit_done *ret)
+{
+    CLEANUP(own_free) char *text = NULL;
+    bool found = false;
+    size_t bytes;
+    if (file_read(&text, &bytes, path, HISTORY_MAX) < 0)
+        return false;
+    struct str rest = { text, bytes }, line;
+    while (str_cut(rest, '\n', &line, &rest)) {
+        json_auto_t *j = json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES, NULL);
+        json_int_t when = json_integer_value(json_object_get(j, "when"));
+        const char *kept = json_string_value(json_object_get(j, "key"));
+        if (!kept || !str_is(key, kept) || (uint64_t)when + DAY_S < clock_wall_s())
+            continue;
+        const char *to = json_string_value(json_object_get(j, "to"));
+        const char *alias = json_string_value(json_object_get(j, "alias"));
+        *ret = (struct audit_done){ .epoch =
+                                        (uint64_t)json_integer_value(json_object_get(j, "epoch")) };
+        ret->has_to = to && sha256_parse(&ret->to, str_of(to)) == 0;
+        (void)snprintf(ret->alias, sizeof(ret->alias), "%s", alias ? alias : "");
+        found = true;
+    }
+    return found;
 }

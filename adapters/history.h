@@ -7,8 +7,9 @@
 
 struct audit_line {
     const char *what;
-    struct str alias, who;
+    struct str alias, who, key;     /* key: idempotency key, or empty */
     const struct sha256 *from, *to; /* NULL: none */
+    uint64_t epoch;
 };
 
 int history_append(const char *path, const struct audit_line *l) MUST_USE;
@@ -22,3 +23,13 @@ enum history_word {
 };
 enum history_word history_previous(const char *path, struct str alias, const struct sha256 *now,
                                    struct sha256 *ret);
+uint64_t history_lines(const char *path); /* 0: none, or not readable */
+
+struct audit_done { /* the last line with an idempotency key */
+    uint64_t epoch;
+    char alias[LIMIT_NAME + 1];
+    struct sha256 to;
+    bool has_to;
+};
+/* false: there is none within a day. */
+bool history_done(const char *path, struct str key, struct audit_done *ret);
