@@ -2,11 +2,22 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 const char *finish_reason_word(enum finish_reason r)
 {
     static const char *const words[] = { "stop", "length", "stop", "content_filter", "tool_calls" };
     return words[r];
+}
+
+uint64_t engine_tenant(struct str name)
+{
+    if (!name.n)
+        return 0;
+    struct sha256 d = sha256_of(name); /* nobody can choose a name that shares another's turn */
+    uint64_t id = 0;
+    memcpy(&id, d.b, sizeof(id));
+    return id ? id : 1;
 }
 
 int engine_submit(struct engine *e, struct engine_job **ret, const struct engine_spec *spec,

@@ -84,13 +84,16 @@ struct engine_spec {
     const struct sha256 *lora_digest; /* keys the KV cache; NULL with no lora, or for one that
                                          shares no computed state with any other job */
     const float *lora_scale;          /* multiplies the adapter's part, 0: none of it; NULL: 1 */
-    uint64_t tenant;      /* whose turn counts when slots are scarce; 0: of those without a name */
-    uint32_t weight;      /* of the tenant's share; 0: 1 */
-    bool want_tokens;     /* token ids with every text event */
-    uint64_t deadline_ms; /* monotonic; CLOCK_NEVER */
+    uint64_t tenant;                  /* engine_tenant: whose turn counts when slots are scarce */
+    uint32_t weight;                  /* of the tenant's share; 0: 1 */
+    bool want_tokens;                 /* token ids with every text event */
+    uint64_t deadline_ms;             /* monotonic; CLOCK_NEVER */
     engine_event_fn on_event;
     void *owner; /* given to on_event */
 };
+
+/* What spec.tenant is for a tenant of this name; 0, that of all without one, for no name. */
+uint64_t engine_tenant(struct str name);
 
 /*
  * Any thread. 0: events will come, and *ret is the caller's reference. FAILED: *reterr says why —

@@ -309,6 +309,14 @@ static void a_flood_does_not_keep_others_out(void **state)
         record_done(&r[i]);
 }
 
+static void each_name_is_a_tenant_of_its_own(void **state)
+{
+    uint64_t a = engine_tenant(STR("acme"));
+    assert_true(a == engine_tenant(STR("acme")) && a != engine_tenant(STR("acme2")) && a != 0);
+    assert_int_equal(engine_tenant(STR("")), 0);
+    assert_int_equal(engine_tenant(STR_NULL), 0);
+}
+
 /* A spare slot is for who has none: it is answered while another's long answer goes on. */
 static void another_tenant_need_not_wait_for_a_slot(void **state)
 {
@@ -686,6 +694,7 @@ int main(void)
         cmocka_unit_test(a_missing_model_is_named),
         cmocka_unit_test(a_full_queue_refuses_and_says_when_to_come_back),
         cmocka_unit_test(a_flood_does_not_keep_others_out),
+        cmocka_unit_test(each_name_is_a_tenant_of_its_own),
         cmocka_unit_test(another_tenant_need_not_wait_for_a_slot),
         cmocka_unit_test(draining_lets_running_ones_finish),
         cmocka_unit_test(a_passed_deadline_fails_with_timeout),
