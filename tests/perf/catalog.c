@@ -1,12 +1,15 @@
 /*
  * What a catalog of many names costs a gateway.
  *
- *     catalog [-n NAMES]
+ *     catalog [-n NAMES] [-part replica|redis]
  *
  * The replica: bytes of memory an adapter (resident set after less before), look-ups of random
  * names with and without a writer of 1,000 heads a second, a page of a list, and a restart from the
+ * snapshot. Redis, a server of its own: its memory an adapter with all that belongs to it, bulk
+ * import, publishing and moving aliases, a gateway's first reading, and its restart from the
  * snapshot. Times are of the wall clock; a busy machine shows in the tail.
  */
+#include "tests/support/redis.h"
 #include "tests/support/test.h"
 
 #include <malloc.h>
@@ -17,9 +20,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "adapters/head_codec.h"
 #include "adapters/snapshot.h"
+#include "base/arena.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/num.h"
 
 enum { LOOKUPS = 1000000, LISTS = 200, LIST_PAGE = 100, WRITES_A_SECOND = 1000 };
@@ -233,18 +237,225 @@ static void measure_replica(uint64_t names)
     (void)page_free(p);
 }
 
+/* ---- Redis ---- */
+
+enum { IMPORT_ROWS = 65536, PUBLISHES = 300, MOVES = 5000 };
+
+static struct config catalog_config(const struct test_redis *r, const char *folder,
+                                    const char *snapshot)
+{
+    return (struct config){ .adapters = { .catalog = CATALOG_redis,
+                                          .catalog_url = str_of(r->url),
+                                          .catalog_namespace = STR("perf"),
+                                          .catalog_snapshot = str_of(snapshot),
+                                          .blob_cache = str_of(folder),
+                                          .blob_max_bytes = 1 * GIB,
+                                          .max_bytes = 64 * MIB,
+                                          .max_loads = 2,
+                                          .cold_wait_ms = 10000 } };
+}
+
+static struct adapters *open_catalog(const struct config *c, const struct adapter_loader *loader)
+{
+    struct adapters *a;
+    struct fail f = { 0 };
+    if (adapters_open(&a, c, loader, &f) != 0)
+        die(f.message);
+    return a;
+}
+
+static uint64_t redis_memory(const struct test_redis *r)
+{
+    redisReply *reply = test_redis_do(r, "INFO memory");
+    const char *at = reply->type == REDIS_REPLY_STRING ? strstr(reply->str, "used_memory:") : NULL;
+    uint64_t n = at ? strtoull(at + strlen("used_memory:"), NULL, 10) : 0;
+    freeReplyObject(reply);
+    return n;
+}
+
+static void import_names(struct adapters *a, uint64_t names)
+{
+    static struct adapter_import rows[IMPORT_ROWS];
+    static char text[IMPORT_ROWS][32];
+    struct fail f = { 0 };
+    struct span span = span_begin();
+    for (uint64_t at = 0; at < names;) {
+        size_t n = 0, written;
+        for (; n < IMPORT_ROWS && at < names; n++, at++) {
+            uint64_t seed = at;
+            name_of(text[n], at);
+            rows[n] = (struct adapter_import){ .base = STR("demo"),
+                                               .adapter = str_of(text[n]),
+                                               .description = STR(""),
+                                               .bytes = 9 << 20 };
+            for (size_t k = 0; k < SHA256_BYTES; k++)
+                rows[n].digest.b[k] = (uint8_t)test_random(&seed);
+        }
+        if (adapters_import(a, rows, n, /* replace= */ true, &written, &f) != 0)
+            die(f.message);
+        if (written != n)
+            die("a row was not written");
+    }
+    printf("%-44s %.0f a second\n", "bulk import",
+           (double)names * 1e3 / (double)(clock_ms() - span.wall_ms + 1));
+}
+
+static void write_text(const char *folder, const char *name, const void *p, size_t n)
+{
+    char path[8192];
+    (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+    FILE *f = fopen(path, "we");
+    if (!f || fwrite(p, 1, n, f) != n || fclose(f) != 0)
+        die("cannot write an adapter");
+}
+
+/* A small PEFT folder, another one for each seed. */
+static void write_adapter(const char *folder, uint32_t seed)
+{
+    static const char config[] = "{\"peft_type\": \"LORA\", \"r\": 1, \"lora_alpha\": 2}\n";
+    static const char head[] = "{\"q.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[1,4],"
+                               "\"data_offsets\":[0,16]},\"q.lora_B.weight\":{\"dtype\":\"F32\","
+                               "\"shape\":[4,1],\"data_offsets\":[16,32]}}";
+    unsigned char file[512] = { 0 };
+    uint64_t n = sizeof(head) - 1;
+    memcpy(file, &n, sizeof(n));
+    memcpy(file + sizeof(n), head, n);
+    memcpy(file + sizeof(n) + n, &seed, sizeof(seed));
+    write_text(folder, "adapter_config.json", config, sizeof(config) - 1);
+    write_text(folder, "adapter_model.safetensors", file, sizeof(n) + n + 32);
+}
+
+static void time_publishes(struct adapters *a)
+{
+    CLEANUP(own_free) uint32_t *ns = malloc(PUBLISHES * sizeof(*ns));
+    char folder[512];
+    (void)snprintf(folder, sizeof(folder), "%s", test_temp_dir());
+    if (!ns)
+        die("no memory");
+    for (uint32_t i = 0; i < PUBLISHES; i++) {
+        struct adapter_push push = { .base = STR("demo"),
+                                     .adapter = STR("published"),
+                                     .description = STR(""),
+                                     .path = folder,
+                                     .alias = STR("prod"),
+                                     .who = STR("perf") };
+        struct adapter_revision r;
+        struct fail f = { 0 };
+        write_adapter(folder, i);
+        uint64_t begin = clock_ns();
+        if (adapters_push(a, &push, &r, &f) != 0)
+            die(f.message);
+        ns[i] = (uint32_t)(clock_ns() - begin);
+    }
+    print_times("publish, files and all", ns, PUBLISHES);
+}
+
+static void time_moves(struct adapters *a)
+{
+    CLEANUP(own_free) uint32_t *ns = malloc(MOVES * sizeof(*ns));
+    if (!ns)
+        die("no memory");
+    for (size_t i = 0; i < MOVES; i++) {
+        struct arena *arena = arena_new(MIB);
+        struct adapter_change change = { .op = ADAPTER_OP_rollback,
+                                         .base = STR("demo"),
+                                         .adapter = STR("published"),
+                                         .who = STR("perf") };
+        struct adapter_changed changed;
+        struct fail f = { 0 };
+        uint64_t begin = clock_ns();
+        if (!arena || adapters_change(a, &change, arena, &changed, &f) != 0)
+            die(f.message);
+        ns[i] = (uint32_t)(clock_ns() - begin);
+        (void)arena_free(arena);
+    }
+    print_times("roll-back of one adapter", ns, MOVES);
+}
+
+static int load_nothing(void *ctx, struct str base, const char *folder, void **ret,
+                        size_t *ret_bytes, struct fail *reterr)
+{
+    (void)ctx;
+    (void)base;
+    (void)folder;
+    return fail_set(reterr, FAIL_unprocessable_adapter, "nothing is loaded here");
+}
+
+static void time_gateway(const struct config *c, uint64_t names, const char *what)
+{
+    const struct adapter_loader loader = { .load = load_nothing };
+    struct adapters_state state;
+    struct span span = span_begin();
+    struct adapters *g = open_catalog(c, &loader);
+    adapters_state(g, &state);
+    if (state.known < names)
+        die("a gateway does not know every name");
+    span_print(span, what);
+    span = span_begin();
+    (void)adapters_close(g);
+    span_print(span, "  and its stop");
+}
+
+static void set(const struct test_redis *r, const char *name, const char *value)
+{
+    redisReply *reply = test_redis_do(r, "CONFIG SET %s %s", name, value);
+    if (reply->type == REDIS_REPLY_ERROR)
+        die(reply->str);
+    freeReplyObject(reply);
+}
+
+static void measure_redis(uint64_t names)
+{
+    struct test_redis r = { 0 };
+    char folder[512], snapshot[1024];
+    (void)snprintf(folder, sizeof(folder), "%s", test_temp_dir());
+    (void)snprintf(snapshot, sizeof(snapshot), "%s/catalog.snapshot", folder);
+    test_redis_start(&r);
+    /* As the start-up check asks for. */
+    set(&r, "hash-max-listpack-entries", "128");
+    set(&r, "hash-max-listpack-value", "192");
+    set(&r, "appendfsync", "everysec");
+    struct config c = catalog_config(&r, folder, snapshot);
+    struct adapters *a = open_catalog(&c, NULL);
+    uint64_t before = redis_memory(&r);
+    import_names(a, names);
+    printf("%-44s %.1f bytes\n", "Redis, an adapter",
+           (double)(redis_memory(&r) - before) / (double)names);
+    time_gateway(&c, names, "gateway starts: reads all of Redis");
+    time_gateway(&c, names, "gateway starts again: from the snapshot");
+    before = redis_memory(&r);
+    time_publishes(a);
+    printf("%-44s %.1f bytes, files and all\n", "Redis, a revision of 500 bytes",
+           (double)(redis_memory(&r) - before) / PUBLISHES);
+    time_moves(a);
+    (void)adapters_close(a);
+    test_redis_stop(&r);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t names = 1000000;
+    const char *part = "";
     bool good = true;
-    for (int i = 1; i < argc && good; i += 2)
-        good = strcmp(argv[i], "-n") == 0 && i + 1 < argc &&
-               num_parse_u64(&names, str_of(argv[i + 1]), 1000, 100000000) == 0;
-    if (!good) {
-        (void)fprintf(stderr, "usage: catalog [-n NAMES]\n");
+    for (int i = 1; i < argc && good; i += 2) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(argv[i], "-part") == 0)
+            part = value;
+        else
+            good = strcmp(argv[i], "-n") == 0 &&
+                   num_parse_u64(&names, str_of(value), 1000, 100000000) == 0;
+    }
+    bool replica = !part[0] || strcmp(part, "replica") == 0;
+    bool redis = !part[0] || strcmp(part, "redis") == 0;
+    if (!good || (!replica && !redis)) {
+        (void)fprintf(stderr, "usage: catalog [-n NAMES] [-part replica|redis]\n");
         return 2;
     }
+    log_set_level(LOG_warn);
     printf("%llu names\n", (unsigned long long)names);
-    measure_replica(names);
+    if (replica)
+        measure_replica(names);
+    if (redis)
+        measure_redis(names);
     return 0;
 }
