@@ -2,6 +2,9 @@
  * What a catalog of many names costs a gateway.
  *
  *     catalog [-n NAMES] [-part replica|redis]
+ *     catalog [-n NAMES] -fill URL
+ *
+ * -fill enters so many names in the catalog `rootstock` of a Redis, for catalog_first_token.py.
  *
  * The replica: bytes of memory an adapter (resident set after less before), look-ups of random
  * names with and without a writer of 1,000 heads a second, a page of a list, and a restart from the
@@ -241,12 +244,11 @@ static void measure_replica(uint64_t names)
 
 enum { IMPORT_ROWS = 65536, PUBLISHES = 300, MOVES = 5000 };
 
-static struct config catalog_config(const struct test_redis *r, const char *folder,
-                                    const char *snapshot)
+static struct config catalog_config(const char *url, const char *folder, const char *snapshot)
 {
     return (struct config){ .adapters = { .catalog = CATALOG_redis,
-                                          .catalog_url = str_of(r->url),
-                                          .catalog_namespace = STR("perf"),
+                                          .catalog_url = str_of(url),
+                                          .catalog_namespace = STR("rootstock"),
                                           .catalog_snapshot = str_of(snapshot),
                                           .blob_cache = str_of(folder),
                                           .blob_max_bytes = 1 * GIB,
@@ -415,7 +417,7 @@ static void measure_redis(uint64_t names)
     set(&r, "hash-max-listpack-entries", "128");
     set(&r, "hash-max-listpack-value", "192");
     set(&r, "appendfsync", "everysec");
-    struct config c = catalog_config(&r, folder, snapshot);
+    struct config c = catalog_config(r.url, folder, snapshot);
     struct adapters *a = open_catalog(&c, NULL);
     uint64_t before = redis_memory(&r);
     import_names(a, names);
@@ -432,15 +434,26 @@ static void measure_redis(uint64_t names)
     test_redis_stop(&r);
 }
 
+static int fill(const char *url, uint64_t names)
+{
+    struct config c = catalog_config(url, test_temp_dir(), "");
+    struct adapters *a = open_catalog(&c, NULL);
+    import_names(a, names);
+    (void)adapters_close(a);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     uint64_t names = 1000000;
-    const char *part = "";
+    const char *part = "", *url = NULL;
     bool good = true;
     for (int i = 1; i < argc && good; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "-part") == 0)
             part = value;
+        else if (strcmp(argv[i], "-fill") == 0)
+            url = value;
         else
             good = strcmp(argv[i], "-n") == 0 &&
                    num_parse_u64(&names, str_of(value), 1000, 100000000) == 0;
@@ -448,10 +461,12 @@ int main(int argc, char **argv)
     bool replica = !part[0] || strcmp(part, "replica") == 0;
     bool redis = !part[0] || strcmp(part, "redis") == 0;
     if (!good || (!replica && !redis)) {
-        (void)fprintf(stderr, "usage: catalog [-n NAMES] [-part replica|redis]\n");
+        (void)fprintf(stderr, "usage: catalog [-n NAMES] [-part replica|redis] [-fill URL]\n");
         return 2;
     }
     log_set_level(LOG_warn);
+    if (url)
+        return fill(url, names);
     printf("%llu names\n", (unsigned long long)names);
     if (replica)
         measure_replica(names);
