@@ -392,7 +392,11 @@ static int start_following(struct redis_catalog *k, const struct config_adapters
                                          .loaded = false,
                                          .shards = shards_now,
                                          .ctx = k->feed };
-    return snapshots_start(&k->snapshots, &o);
+    r = snapshots_start(&k->snapshots, &o);
+    if (r < 0)
+        log_line(LOG_warn, "catalog_snapshot", "path=%s why=\"%s\", continuing without", path,
+                 strerror(-r));
+    return 0;
 }
 
 static int open_links(struct redis_catalog *k, const struct config_adapters *c,

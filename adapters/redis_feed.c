@@ -53,7 +53,9 @@ struct redis_feed {
     _Atomic uint64_t epochs[REDIS_SHARDS_MAX]; /* applied */
     _Atomic uint64_t heard_ms;                 /* when Redis last spoke */
     uint64_t in_use_ms;                        /* when the digests in use are told next */
+    bool from_snapshot;                        /* of the thread: Redis has not answered yet */
     pthread_mutex_t lock;
+    struct snapshot_shards stand; /* of every shard: what the page holds at least */
     pthread_cond_t stop_asked, applied, tried;
     pthread_t thread;
     atomic_bool complete, connected;
@@ -107,6 +109,7 @@ static void stand_at(struct redis_feed *f, uint32_t s, uint64_t epoch)
     f->shards[s].ahead = 0;
     atomic_store(&f->epochs[s], epoch);
     LOCKED(&f->lock);
+    f->stand.shard[s] = (struct snapshot_shard){ epoch, f->shards[s].tag };
     (void)pthread_cond_broadcast(&f->applied);
 }
 
@@ -523,11 +526,44 @@ static void failed(struct redis_feed *f, int r, struct fail *why)
                 (int64_t)((clock_ms() - atomic_load(&f->heard_ms)) / 1000));
 }
 
+/* A shard of which nothing is known any more. */
+static void forget(struct redis_feed *f, uint32_t s)
+{
+    struct page_part part = { f->keys.shards - 1, s };
+    page_unsee(f->host.page, part);
+    (void)page_remove_unseen(f->host.page, part, UINT64_MAX);
+    f->shards[s] = (struct shard){ .state = SHARD_new };
+    stand_at(f, s, 0);
+}
+
+/* Redis answers at the start, and is not what the snapshot was of. */
+static void drop_outdated(struct redis_feed *f)
+{
+    for (uint32_t s = 0; s < f->keys.shards; s++)
+        if (f->shards[s].state == SHARD_lost) {
+            log_line(LOG_warn, "catalog_snapshot",
+                     "shard=%u why=\"it is of another past\", continuing "
+                     "with what Redis says",
+                     s);
+            forget(f, s);
+        }
+    note_complete(f);
+}
+
 /* What a connection begins with: where the shards stand. */
 static int catch_up(struct redis_feed *f, struct fail *reterr)
 {
     struct redis_keys keys = f->keys;
     int r = redis_layout(f->link, &keys, reterr);
+    if (r == 0 && f->from_snapshot && keys.shards != f->keys.shards) {
+        log_line(LOG_warn, "catalog_snapshot",
+                 "why=\"it has %u shards, the catalog %u\", continuing "
+                 "with what Redis says",
+                 f->keys.shards, keys.shards);
+        for (uint32_t s = 0; s < f->keys.shards; s++)
+            forget(f, s);
+        f->keys.shards = 0;
+    }
     if (r == 0 && f->keys.shards && keys.shards != f->keys.shards)
         r = fail_set(reterr, FAIL_catalog_unavailable,
                      "the catalog in Redis has %u shards now and had %u; restart the gateway",
@@ -535,6 +571,8 @@ static int catch_up(struct redis_feed *f, struct fail *reterr)
     if (r != 0)
         return r;
     f->keys = keys;
+    f->from_snapshot = false;
+    note_complete(f);
     atomic_store(&f->n_shards, keys.shards);
     return look(f, reterr);
 }
@@ -583,6 +621,8 @@ static void load(struct redis_feed *f)
     struct fail why;
     bool more = true;
     int r = catch_up(f, &why);
+    if (r == 0)
+        drop_outdated(f);
     while (r == 0 && more && !pause_or_stop(f, 0))
         r = mend_one(f, &more, &why);
     if (r == 0)
@@ -625,9 +665,12 @@ static void take_snapshot(struct redis_feed *f, const struct snapshot_shards *kn
     for (uint32_t s = 0; s < known->n && s < REDIS_SHARDS_MAX; s++) {
         f->shards[s] = (struct shard){ .state = SHARD_live,
                                        .loaded = true,
-                                       .pos = { known->shard[s].epoch, 0 } };
+                                       .pos = { known->shard[s].epoch, 0 },
+                                       .tag = known->shard[s].tag };
         atomic_store(&f->epochs[s], known->shard[s].epoch);
     }
+    f->stand = *known;
+    f->from_snapshot = true;
     f->keys.shards = (uint32_t)known->n;
     atomic_store(&f->n_shards, (unsigned)known->n);
     note_complete(f);
@@ -732,10 +775,9 @@ bool redis_feed_wait(struct redis_feed *f, uint32_t shard, uint64_t epoch, uint6
 
 bool redis_feed_shards(struct redis_feed *f, struct snapshot_shards *ret)
 {
-    *ret = (struct snapshot_shards){ .n = atomic_load(&f->n_shards) };
-    for (uint32_t s = 0; s < ret->n; s++) {
-        uint64_t epoch = atomic_load(&f->epochs[s]);
-        ret->shard[s] = (struct snapshot_shard){ epoch, 0, epoch };
-    }
-    return redis_feed_complete(f);
+    bool complete = redis_feed_complete(f);
+    LOCKED(&f->lock);
+    *ret = f->stand;
+    ret->n = atomic_load(&f->n_shards);
+    return complete && ret->n > 0;
 }

@@ -17,7 +17,9 @@ struct redis_feed;
 /*
  * Loads the page when Redis answers, then follows; without Redis it starts with what the page has
  * and tries on. `link` moves to the feed. `known`: what was loaded from a snapshot, for which Redis
- * is then waited a moment at most; n 0: nothing.
+ * is then waited a moment at most; n 0: nothing. A Redis that answers at once and is older than the
+ * snapshot, or went another way, is right: what it does not have leaves the page. One that answers
+ * later is given back what was served meanwhile.
  */
 int redis_feed_start(struct redis_feed **ret, struct redis_link *link,
                      const struct redis_keys *keys, const struct catalog_host *host,

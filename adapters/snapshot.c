@@ -55,9 +55,8 @@ static void put_about(struct buf *b, uint64_t seed, struct str identity,
     buf_add(b, identity);
     put_le(b, s->n, U32);
     for (size_t i = 0; i < s->n; i++) {
-        put_le(b, s->shard[i].ms, U64);
-        put_le(b, s->shard[i].seq, U64);
         put_le(b, s->shard[i].epoch, U64);
+        put_le(b, s->shard[i].tag, U64);
     }
 }
 
@@ -190,9 +189,8 @@ static bool read_about(struct loading *l, struct str body)
         return false;
     l->shards.n = (size_t)n;
     for (size_t i = 0; i < l->shards.n; i++) {
-        l->shards.shard[i].ms = take_le(&r, U64);
-        l->shards.shard[i].seq = take_le(&r, U64);
         l->shards.shard[i].epoch = take_le(&r, U64);
+        l->shards.shard[i].tag = take_le(&r, U64);
     }
     return !r.bad && r.n == 0;
 }

@@ -5,8 +5,7 @@
  * the sum is over kind, length and bytes:
  *
  *     magic "rootstock-catalog-snapshot\n" · version u32
- *     1 about    seed u64 · identity (u32 length, text) · n u32 shards, each stream id (ms, seq),
- *                epoch: u64
+ *     1 about    seed u64 · identity (u32 length, text) · n u32 shards, each epoch u64, tag u64
  *     3 heads    as page_export writes them; many sections
  *     2 bases    n u32 · each u16 length, text
  *     4 end      heads u64 in all
@@ -21,10 +20,10 @@
 #define SNAPSHOT_SHARDS 256
 #define SNAPSHOT_IDENTITY 1024 /* bytes */
 
-/* How far a shard of the catalog is in the page at least; all 0: it is to be read anew. */
+/* How far a shard of the catalog is in the page at least. */
 struct snapshot_shard {
-    uint64_t ms, seq; /* of the last event applied */
-    uint64_t epoch;
+    uint64_t epoch; /* of the last event applied */
+    uint64_t tag;   /* that tells this event from another of its epoch; 0: unknown */
 };
 
 struct snapshot_shards {
