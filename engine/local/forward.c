@@ -112,9 +112,13 @@ static void expand_rows(const struct lora_pair *p, float *y, const float *t, uin
 {
     float sums[MIX_WIDTH], *to = sums;
     const void *x = t;
-    struct matmul m = {
-        (const uint8_t *)p->b + o * p->b_stride, p->b_stride, p->rank, &x, &to, 1, scratch
-    };
+    struct matmul m = { .w = (const uint8_t *)p->b + o * p->b_stride,
+                        .w_stride = p->b_stride,
+                        .k = p->rank,
+                        .x = &x,
+                        .y = &to,
+                        .n = 1 };
+    m.scratch = scratch;
     p->b_kernel->dot(&m, 0, width);
     for (uint32_t k = 0; k < width; k++)
         y[k] += sums[k];

@@ -351,7 +351,7 @@ static int attach(struct lora *l, const struct model *m, void *image, size_t byt
     const struct packed_layer *layers = (const void *)(h + 1);
     const struct module *modules = (const void *)(layers + h->layers);
     size_t n = (size_t)h->layers * LORA_TARGETS;
-    l->pairs = calloc(n, sizeof(*l->pairs));
+    l->pairs = calloc(n ? n : 1, sizeof(*l->pairs));
     if (!l->pairs)
         return -ENOMEM;
     for (uint32_t i = 0; i < h->n_modules; i++) {

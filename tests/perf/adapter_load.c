@@ -210,16 +210,25 @@ static struct model *open_base(const char *dir)
 
 /* ---- adapters ---- */
 
-static void add_tensor(struct buf *header, uint64_t *at, int layer, const char *module, char which,
-                       uint32_t rows, uint32_t cols)
+static void add_tensor(struct buf *header, uint64_t *at, const char *name, uint32_t rows,
+                       uint32_t cols)
 {
     uint64_t bytes = (uint64_t)rows * cols * 2;
-    buf_addf(
-        header,
-        "%s\"base_model.model.model.layers.%d.%s.lora_%c.weight\":{\"dtype\":\"F16\",\"shape\":"
-        "[%u,%u],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
-        *at ? "," : "{", layer, module, which, rows, cols, *at, *at + bytes);
+    buf_addf(header,
+             "%s\"base_model.model.model.layers.%s.weight\":{\"dtype\":\"F16\",\"shape\":[%u,%u],"
+             "\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
+             *at ? "," : "{", name, rows, cols, *at, *at + bytes);
     *at += bytes;
+}
+
+static void add_pair(struct buf *header, uint64_t *at, int layer, const struct linear_shape *l,
+                     uint32_t rank)
+{
+    char name[160];
+    (void)snprintf(name, sizeof(name), "%d.%.120s.lora_A", layer, l->hf);
+    add_tensor(header, at, name, rank, l->in);
+    (void)snprintf(name, sizeof(name), "%d.%.120s.lora_B", layer, l->hf);
+    add_tensor(header, at, name, l->out, rank);
 }
 
 /* A PEFT folder in F16; returns the bytes of its tensors' file. */
@@ -228,10 +237,8 @@ static uint64_t write_adapter(const char *dir, uint32_t rank)
     CLEANUP(buf_done) struct buf header = BUF_INIT(1 << 24);
     uint64_t data = 0;
     for (int i = 0; i < LAYERS; i++)
-        for (size_t k = 0; k < ARRAY_LEN(linears); k++) {
-            add_tensor(&header, &data, i, linears[k].hf, 'A', rank, linears[k].in);
-            add_tensor(&header, &data, i, linears[k].hf, 'B', linears[k].out, rank);
-        }
+        for (size_t k = 0; k < ARRAY_LEN(linears); k++)
+            add_pair(&header, &data, i, &linears[k], rank);
     buf_addc(&header, '}');
     char path[PATH_MAX], config[128];
     (void)snprintf(path, sizeof(path), "%.4000s/adapter_config.json", dir);
@@ -413,8 +420,7 @@ static void measure_header(struct bench *b)
                 (void)snprintf(module, sizeof(module), "mlp.experts.%d.%s", e / 3, parts[e % 3]);
             else
                 (void)snprintf(module, sizeof(module), "self_attn.%s", attention[e - EXPERTS * 3]);
-            add_tensor(&header, &data, i, module, 'A', 1, 2);
-            add_tensor(&header, &data, i, module, 'B', 2, 1);
+            add_pair(&header, &data, i, &(struct linear_shape){ NULL, module, 2, 2 }, 1);
         }
     buf_addc(&header, '}');
     CLEANUP(buf_done) struct buf file = BUF_INIT(1 << 26);

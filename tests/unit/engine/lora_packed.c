@@ -127,7 +127,7 @@ static float *run(const struct model *m, const struct lora *l)
 static double most_off(const float *a, const float *b)
 {
     double most = 0;
-    for (size_t i = 0; i < TOKENS * TINY_VOCAB; i++)
+    for (size_t i = 0; i < (size_t)TOKENS * TINY_VOCAB; i++)
         most = fmax(most, fabs((double)a[i] - (double)b[i]));
     return most;
 }
@@ -324,7 +324,7 @@ static void tables_that_lead_astray_are_not_followed(void **state)
     const char *dir = write_adapter(&adapters[0]), *path = path_of(dir, "packed");
     pack(&p, dir, path);
     struct str file = read_file(path);
-    size_t modules = HEAD_BYTES + TINY_LAYERS * 24, head = modules + 5 * 64;
+    enum { modules = HEAD_BYTES + TINY_LAYERS * 24, head = modules + 5 * 64 };
     static const struct {
         size_t at;
         uint64_t value;
