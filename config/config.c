@@ -181,6 +181,8 @@ static const struct option blobs_options[] = {
     { "token_env", OPTION_text, IN_PART(blobs, b.token_env), 0, 256, NULL, NULL, NULL, 0,
       "environment variable with the bearer token of http and oci stores, or user:password of an "
       "oci registry" },
+    { "tls_ca", OPTION_text, IN_PART(blobs, b.tls_ca), 0, 4096, NULL, NULL, NULL, 0,
+      "PEM file of who signs the certificates of stores; default: the system's" },
     { "connect_timeout", OPTION_duration, IN_PART(blobs, b.connect_ms), 1, 3600000, "5s", NULL,
       NULL, 0, "to reach a store" },
     { "stall_timeout", OPTION_duration, IN_PART(blobs, b.stall_ms), 0, 3600000, "20s", NULL, NULL,

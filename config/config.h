@@ -46,6 +46,7 @@ struct config_blobs {          /* where files of adapters are kept, and how they
     bool s3_path_style;        /* http://host/bucket/key, not http://bucket.host/key */
     struct str
         token_env;       /* variable with the bearer token of http(s) and oci stores; empty: none */
+    struct str tls_ca;   /* PEM file that https servers must be signed by; empty: the system's */
     uint64_t connect_ms; /* 0: the library's own */
     uint64_t stall_ms;   /* a transfer may stand still as long; 0: for ever */
     uint64_t total_ms;   /* of one call; 0: for ever */

@@ -94,6 +94,10 @@ int blob_store_s3(struct blob_store **ret, struct str url, const struct config_b
 int blob_store_oci(struct blob_store **ret, struct str url, const struct config_blobs *c,
                    struct fail *reterr) MUST_USE;
 
+/* The file has the promised size and content; `fd` is read from its start. FAILED: conflict. */
+int blob_source_check(int fd, const struct sha256 *digest, uint64_t bytes,
+                      struct fail *reterr) MUST_USE;
+
 /* "sha256/ab/<hex>": where file, http and s3 keep a blob, so that one can serve what another
  * wrote. */
 #define BLOB_KEY_MAX (10 + SHA256_HEX + 1)

@@ -107,14 +107,18 @@ static int put(struct blob_store *s, int fd, const struct sha256 *digest, uint64
 {
     struct blob_stat st;
     struct retry retry = { 0 };
+    struct fail why;
     for (;;) {
-        int r = s->ops->stat(s, digest, &st, reterr);
+        int r = s->ops->stat(s, digest, &st, &why);
         if (r == 0 && st.bytes == bytes && st.modified_s + FRESH_S > clock_wall_s())
             return 0;
         if (r == 0 || r == -ENOENT)
-            r = s->ops->put(s, digest, fd, bytes, reterr);
-        if (r != FAILED || !retry_again(&retry, reterr, NULL))
-            return r;
+            r = s->ops->put(s, digest, fd, bytes, &why);
+        if (r == FAILED && retry_again(&retry, &why, NULL))
+            continue;
+        if (r == FAILED && reterr)
+            *reterr = why;
+        return r;
     }
 }
 

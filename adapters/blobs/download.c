@@ -38,11 +38,11 @@ static bool nap(uint64_t ms, const struct blobs_pace *pace)
 
 bool retry_again(struct retry *t, const struct fail *f, const struct blobs_pace *pace)
 {
-    bool may_pass = f->code == FAIL_upstream_error || f->code == FAIL_timeout ||
-                    f->code == FAIL_overloaded || f->code == FAIL_catalog_unavailable;
+    bool may_pass = f && (f->code == FAIL_upstream_error || f->code == FAIL_timeout ||
+                          f->code == FAIL_overloaded || f->code == FAIL_catalog_unavailable);
     if (!may_pass || ++t->tries >= MAX_TRIES)
         return false;
-    uint64_t ms = (uint64_t)FIRST_DELAY_MS << t->tries;
+    uint64_t ms = (uint64_t)FIRST_DELAY_MS << (t->tries - 1);
     ms = ms / 2 + clock_ns() % (ms / 2); /* so that many do not come back at once */
     if (f->retry_after_s)
         ms = f->retry_after_s * 1000ul;
