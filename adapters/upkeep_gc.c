@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "adapters/blobs/download.h"
 #include "adapters/upkeep.h"
 #include "base/clock.h"
 
@@ -93,13 +94,35 @@ static int add_victim(struct victims *v, const struct blob_listed *item)
     return 0;
 }
 
+struct store_call { /* lists into a page, looks at a blob, or removes it */
+    struct blob_page *page;
+    struct blob_stat *stat;
+    const struct sha256 *digest;
+};
+
+/* Tried again where what failed may pass. */
+static int call_store(struct blob_store *s, const struct store_call *c, struct fail *reterr)
+{
+    struct retry retry = { 0 };
+    struct fail why;
+    int r;
+    do
+        r = c->page   ? s->ops->list(s, c->page, &why)
+            : c->stat ? s->ops->stat(s, c->digest, c->stat, &why)
+                      : s->ops->remove(s, c->digest, &why);
+    while (r == FAILED && retry_again(&retry, &why, NULL));
+    if (r == FAILED && reterr)
+        *reterr = why;
+    return r;
+}
+
 static int list_store(struct collecting *k, struct blob_store *s, struct victims *v,
                       struct fail *reterr)
 {
     CLEANUP(own_free) struct blob_page *page = calloc(1, sizeof(*page));
     int r = page ? 0 : -ENOMEM;
     while (r == 0 && !page->last) {
-        r = s->ops->list(s, page, reterr);
+        r = call_store(s, &(struct store_call){ .page = page }, reterr);
         for (size_t i = 0; r == 0 && i < page->n; i++) {
             const struct blob_listed *item = &page->items[i];
             step(k);
@@ -119,13 +142,13 @@ static int remove_victim(struct collecting *k, struct blob_store *s, const struc
     struct blob_stat now;
     int r = 0;
     if (!k->gc->dry_run) {
-        r = s->ops->stat(s, &v->digest, &now, reterr);
+        r = call_store(s, &(struct store_call){ .digest = &v->digest, .stat = &now }, reterr);
         bool young = r == 0 && now.modified_s != v->stat.modified_s;
         if (young)
             count(&k->report->stores, /* removed= */ false, v->stat.bytes);
         if (young || (r != 0 && r != -ENOENT))
             return r;
-        r = s->ops->remove(s, &v->digest, reterr);
+        r = call_store(s, &(struct store_call){ .digest = &v->digest }, reterr);
     }
     if (r == 0)
         count(&k->report->stores, /* removed= */ true, v->stat.bytes);

@@ -171,7 +171,8 @@ static const struct option blobs_options[] = {
       "URLs of where adapter files are kept, of a redis catalog: redis, file:///folder, "
       "http(s)://host/path (read only; \"{digest}\" in it stands for the name), "
       "s3://bucket/prefix, "
-      "oci://registry/repository; asked in order, the first that can be written is pushed to; "
+      "oci://registry/repository (oci+http: without TLS); asked in order, the first that can be "
+      "written is pushed to; "
       "default: redis" },
     { "cache", OPTION_text, IN_PART(blobs, cache), 0, 4096, "/var/cache/rootstock/blobs", NULL,
       NULL, 0, "folder that holds adapter files by digest; several gateways may share it" },

@@ -11,10 +11,8 @@ static const struct {
     int (*open)(struct blob_store **ret, struct str url, const struct config_blobs *c,
                 struct fail *reterr);
 } kinds[] = {
-    { "file:", blob_store_file },
-    { "http:", blob_store_http },
-    { "https:", blob_store_http },
-    { "s3:", blob_store_s3 },
+    { "file:", blob_store_file }, { "http:", blob_store_http }, { "https:", blob_store_http },
+    { "s3:", blob_store_s3 },     { "oci:", blob_store_oci },   { "oci+http:", blob_store_oci },
 };
 
 struct blob_store *blob_store_free(struct blob_store *s)

@@ -233,18 +233,19 @@ static int list_shard(struct file_store *f, unsigned shard, uint64_t skip, struc
     if (n < 0 || n >= PATH_MAX)
         return -ENAMETOOLONG;
     DIR *d = opendir(path);
-    if (!d)
-        return errno == ENOENT ? 0 : -errno;
+    if (!d && errno != ENOENT)
+        return -errno;
     uint64_t at = 0;
     bool full = false;
-    for (struct dirent *e; !full && (e = readdir(d)); at++) {
+    for (struct dirent *e; d && !full && (e = readdir(d)); at++) {
         if (at < skip)
             continue;
         full = page->n == BLOB_PAGE;
         if (!full)
             list_one(dirfd(d), e->d_name, page);
     }
-    (void)closedir(d);
+    if (d)
+        (void)closedir(d);
     if (full)
         at--;
     (void)snprintf(page->cursor, sizeof(page->cursor), "%u/%llu", full ? shard : shard + 1,
@@ -264,7 +265,6 @@ static int file_list(struct blob_store *s, struct blob_page *page, struct fail *
     page->last = shard >= SHARDS;
     if (page->last)
         return 0;
-    (void)snprintf(page->cursor, sizeof(page->cursor), "%u/0", (unsigned)shard + 1);
     int r = list_shard(of(s), (unsigned)shard, skip, page);
     return r < 0 ? trouble(s, reterr, "listing", r) : 0;
 }

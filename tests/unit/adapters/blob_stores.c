@@ -356,6 +356,95 @@ static void a_put_is_tried_again(void **state)
     }
 }
 
+/* Against services that tests/e2e/blob_peers.py starts. */
+static void the_stores_of_others_serve_too(void **state)
+{
+    const char *bucket = getenv("TEST_PEER_BUCKET"), *endpoint = getenv("TEST_PEER_ENDPOINT");
+    const char *folder = getenv("TEST_PEER_FOLDER"), *web = getenv("TEST_PEER_WEB");
+    struct config_blobs c = some_config();
+    struct sha256 d;
+    (void)state;
+    if (!(bucket && endpoint) && !(folder && web)) {
+        print_message("# skipped: run by tests/e2e/blob_peers.py\n");
+        skip();
+    }
+    c.stall_ms = 10000;
+    if (bucket && endpoint) {
+        c.s3_endpoint = str_of(endpoint);
+        struct blob_store *s = open_with(&c, bucket);
+        try_store(s, BYTES);
+        assert_null(blob_store_free(s));
+    }
+    if (folder && web) {
+        const char *p = stored(&d);
+        struct blob_store *there = open_store(folder), *s = open_with(&c, web);
+        CLEANUP(own_close) int fd = file_with(p, BYTES);
+        assert_int_equal(there->ops->put(there, &d, fd, BYTES, NULL), 0);
+        assert_content(s, &d, p, BYTES, 0);
+        assert_content(s, &d, p, BYTES, 777777);
+        struct blob_store *stores[] = { s };
+        struct blob_cache *cache = new_cache();
+        assert_int_equal(download(stores, 1, cache, &d, BYTES, NULL, NULL), 0);
+        blob_cache_release(cache, &d);
+        assert_null(blob_cache_free(cache));
+        assert_null(blob_store_free(there));
+        assert_null(blob_store_free(s));
+    }
+}
+
+/* ---- registries ---- */
+
+static void a_registry_is_a_store(void **state)
+{
+    char url[128];
+    struct config_blobs c = some_config();
+    struct fail f;
+    struct sha256 d = sha256_of(STR("x"));
+    struct blob_stat st;
+    (void)state;
+    (void)setenv("TEST_LOGIN", "me:pass:word", 1);
+    c.token_env = STR("TEST_LOGIN");
+    (void)snprintf(url, sizeof(url), "oci+http://127.0.0.1:%d/team/adapters", server.port);
+    struct blob_store *s = open_with(&c, url);
+    assert_null(s->ops->list);
+    try_store(s, BYTES);
+    assert_null(blob_store_free(s));
+    (void)setenv("TEST_LOGIN", "me:hunter2", 1);
+    s = open_with(&c, url);
+    assert_int_equal(s->ops->stat(s, &d, &st, &f), FAILED);
+    assert_int_equal(f.code, FAIL_permission_denied);
+    assert_non_null(strstr(f.message, "token_env"));
+    assert_null(strstr(f.message, "hunter2"));
+    assert_null(blob_store_free(s));
+}
+
+static void a_download_from_a_registry_is_gone_on_with(void **state)
+{
+    char url[160];
+    struct sha256 d;
+    struct config_blobs c = some_config();
+    const char *p = stored(&d);
+    (void)state;
+    (void)setenv("TEST_LOGIN", "me:pass:word", 1);
+    c.token_env = STR("TEST_LOGIN");
+    (void)snprintf(url, sizeof(url), "oci+http://127.0.0.1:%d/team/adapters", server.port);
+    struct blob_store *s = open_with(&c, url);
+    CLEANUP(own_close) int fd = file_with(p, BYTES);
+    assert_int_equal(s->ops->put(s, &d, fd, BYTES, NULL), 0);
+    assert_null(blob_store_free(s));
+    (void)snprintf(url, sizeof(url), "oci+http://127.0.0.1:%d/team/adapters/fault=cut,n=2,at=99999",
+                   server.port);
+    s = open_with(&c, url);
+    struct blob_store *stores[] = { s };
+    struct blob_cache *cache = new_cache();
+    struct fail f;
+    if (download(stores, 1, cache, &d, BYTES, NULL, &f) != 0)
+        fail_msg("%s", f.message);
+    blob_cache_release(cache, &d);
+    assert_null(blob_cache_free(cache));
+    assert_null(blob_store_free(s));
+}
+
 /* ---- web servers ---- */
 
 static void a_web_server_is_a_store_to_read_from(void **state)
@@ -395,6 +484,7 @@ static void an_url_that_is_none_is_refused_and_not_repeated(void **state)
         { "s3://", "s3://bucket" },
         { "s3://a b/c", "s3://bucket" },
         { "s3:bucket", "s3://bucket" },
+        { "oci://registry", "repository" },
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -429,6 +519,9 @@ int main(void)
         cmocka_unit_test(nobody_listening_is_told_soon),
         cmocka_unit_test(a_transfer_can_be_stopped_while_nothing_comes),
         cmocka_unit_test(a_put_is_tried_again),
+        cmocka_unit_test(the_stores_of_others_serve_too),
+        cmocka_unit_test(a_registry_is_a_store),
+        cmocka_unit_test(a_download_from_a_registry_is_gone_on_with),
         cmocka_unit_test(a_web_server_is_a_store_to_read_from),
         cmocka_unit_test(an_url_that_is_none_is_refused_and_not_repeated),
     };

@@ -302,6 +302,29 @@ static void garbage_goes_and_what_is_named_or_young_stays(void **state)
     close_site(&s);
 }
 
+static void every_revision_keeps_its_files(void **state)
+{
+    struct site s;
+    struct faults faults;
+    struct adapters *tool;
+    struct adapter_revision rev;
+    (void)state;
+    open_site(&s);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(push(s.a, "demo", "a0", new_peft(400 + i), "prod", &rev, NULL), 0);
+    struct config c = s.config;
+    c.adapters.blob_cache = str_of(test_temp_dir());
+    assert_int_equal(adapters_open(&tool, &c, NULL, NULL), 0);
+    struct adapter_gc_report r = collect(tool, /* dry_run= */ false, 0);
+    assert_int_equal(r.revisions, 7);
+    assert_int_equal(r.stores.removed, 0);
+    assert_int_equal(verify(tool, "a0", "", &faults).revisions, 5);
+    assert_int_equal(verify(tool, "", "", &faults).revisions, 7);
+    assert_int_equal(faults.n, 0);
+    assert_null(adapters_close(tool));
+    close_site(&s);
+}
+
 static void garbage_in_redis_goes_too(void **state)
 {
     struct site s;
@@ -366,6 +389,7 @@ int main(void)
         cmocka_unit_test(a_check_finds_every_damaged_and_missing_file),
         cmocka_unit_test(a_check_names_a_lost_manifest),
         cmocka_unit_test(garbage_goes_and_what_is_named_or_young_stays),
+        cmocka_unit_test(every_revision_keeps_its_files),
         cmocka_unit_test(garbage_in_redis_goes_too),
         cmocka_unit_test(a_folder_is_pulled_from_and_checked_too),
     };
