@@ -485,7 +485,7 @@ static void label_metrics(void)
 {
     static const char *const sources[] = { "packed", "source" };
     static const char *const reasons[] = { "request", "prefetch" };
-    static const char *const whys[] = { "hint", "moved", "restored" };
+    static const char *const whys[] = { "hint", "moved", "restored", "published" };
     metrics_label(METRIC_adapter_hits_total, residency_words, ARRAY_LEN(residency_words));
     metrics_label(METRIC_adapter_loads_total, sources, ARRAY_LEN(sources));
     metrics_label(METRIC_adapter_evictions_total, reasons, ARRAY_LEN(reasons));
@@ -710,6 +710,8 @@ int adapters_push(struct adapters *a, const struct adapter_push *push, struct ad
     k = find_published(a, p.base, p.adapter, &p.digest, ret, reterr);
     if (k == 0 && p.alias.n)
         (void)copy_name(ret->alias, p.alias);
+    if (k == 0 && a->residency) /* its first request finds it packed */
+        residency_ahead(a->residency, ret, tenant_of_adapter(p.adapter), AHEAD_published, 0);
     return k;
 }
 

@@ -7,6 +7,7 @@
 
 #include "adapters/packed.h"
 #include "base/log.h"
+#include "base/metrics.h"
 
 struct files {
     struct catalog *catalog;
@@ -115,4 +116,11 @@ int files_beside(struct files *f, const char *name, char ret[static PATH_MAX])
         return -ENOENT;
     int n = snprintf(ret, PATH_MAX, "%s/%s", f->folder, name);
     return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+void files_show(struct files *f)
+{
+    struct blob_cache *c = atomic_load(&f->cache);
+    if (c)
+        metrics_set(METRIC_adapter_cached_bytes, (int64_t)blob_cache_bytes(c));
 }

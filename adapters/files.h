@@ -22,3 +22,4 @@ enum residency files_where(struct files *f, const struct adapter_revision *rev);
 /* The path of a small file beside the cache. It may not be there, nor the folder: what a process
  * reads before its first load does not open the cache. -ENOENT: none is configured. */
 int files_beside(struct files *f, const char *name, char ret[static PATH_MAX]) MUST_USE;
+void files_show(struct files *f); /* the gauge of the cache's bytes */

@@ -199,6 +199,7 @@ struct prefetch *prefetch_free(struct prefetch *a)
 uint64_t prefetch_tick(struct prefetch *a)
 {
     uint64_t now = clock_ms();
+    files_show(a->files);
     if (!a->begun)
         read_warm(a);
     a->begun = true;

@@ -326,8 +326,9 @@ void residency_ahead(struct residents *r, const struct adapter_revision *rev, st
         warm_use(r->warmth, &e->warm);
     else if (why == AHEAD_moved)
         inherit(r, e);
-    else
+    else if (why == AHEAD_restored)
         warmth_restore(r->warmth, &e->warm, warmth);
+    e->only_pack = why == AHEAD_published;
     e->free_only = why == AHEAD_restored;
     (void)load_keep(r, e);
     load_begin(r, e);

@@ -91,9 +91,10 @@ void lease_set_pin(struct lease *l);
 /* ---- ahead of requests ---- */
 
 enum ahead {
-    AHEAD_hint,    /* somebody says that it will be wanted: counts as a use */
-    AHEAD_moved,   /* a name that is in use means this revision now */
-    AHEAD_restored /* it was warm before the restart */
+    AHEAD_hint,     /* somebody says that it will be wanted: counts as a use */
+    AHEAD_moved,    /* a name that is in use means this revision now */
+    AHEAD_restored, /* it was warm before the restart */
+    AHEAD_published /* it is new: packed, not loaded, unless there is much to do */
 };
 
 /*

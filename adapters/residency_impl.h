@@ -45,6 +45,7 @@ struct entry {
     bool wanted;    /* by a request; else ahead of any */
     bool kept;      /* loaded though nobody waits */
     bool free_only; /* nothing is evicted for it */
+    bool only_pack; /* it need not come into memory */
     bool paced;     /* its bytes were counted against max_rate */
     bool is_cold;   /* not on this disk, when looked for */
     bool no_pack;   /* packing it did not help */
@@ -88,7 +89,13 @@ struct lease_wait {
     bool on_clock;
 };
 
-enum { N_BUCKETS = 8192, N_TENANT_BUCKETS = 256, MAX_LOADERS = 64, MAX_KEPT = 1024 };
+enum {
+    N_BUCKETS = 8192,
+    N_TENANT_BUCKETS = 256,
+    MAX_LOADERS = 64,
+    MAX_KEPT = 1024,
+    MAX_PACKING = 16
+};
 
 enum { LANE_near, LANE_far, N_LANES };
 

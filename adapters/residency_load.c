@@ -87,6 +87,7 @@ void load_want(struct residents *r, struct entry *e)
 {
     enum entry_state state = e->state;
     struct lane *l = &r->lanes[state == ENTRY_far ? LANE_far : LANE_near];
+    e->only_pack = false;
     if (e->wanted || (is_queued(e) && load_queue_ready(l->wanted, tenant_of(e)) < 0))
         return;
     leave_queue(r, e);
@@ -158,7 +159,8 @@ static void begin_work(struct residents *r, struct entry *e)
 /* Nobody waits for it, and it was not asked for ahead. */
 static bool is_unwanted(const struct entry *e)
 {
-    return !e->waits && !e->kept;
+    bool is_packed = e->only_pack && (e->packed.held || e->no_pack);
+    return !e->waits && (!e->kept || is_packed);
 }
 
 /* ---- how fast ---- */

@@ -33,6 +33,7 @@
     X(engine_running, gauge, "", "sequences decoding")                                             \
     X(engine_waiting, gauge, "", "sequences queued")                                               \
     X(adapters_known, gauge, "", "adapters in the local catalog page")                             \
+    X(adapter_cached_bytes, gauge, "", "adapter files and packed revisions in the local cache")    \
     X(adapters_resident, gauge, "", "revisions packed in memory")                                  \
     X(adapter_resident_bytes, gauge, "", "bytes of them")                                          \
     X(adapters_active, gauge, "", "resident revisions that a request uses")                        \

@@ -387,6 +387,35 @@ static void what_a_moved_name_means_is_as_warm_as_what_it_meant(void **state)
     fake_finish(&f);
 }
 
+static void what_is_published_is_packed_and_not_loaded(void **state)
+{
+    static struct fake f;
+    (void)state;
+    f = (struct fake){ 0 };
+    with_cache(&f);
+    fake_start(&f, &roomy);
+    ahead(&f, 1, 10, AHEAD_published, 0);
+    fake_settle(&f);
+    assert_int_equal(f.packs, 1);
+    assert_int_equal(f.maps, 0);
+    ahead(&f, 1, 10, AHEAD_published, 0); /* it is */
+    fake_settle(&f);
+    assert_int_equal(f.packs, 1);
+    f.hold_stage = true;
+    ahead(&f, 2, 10, AHEAD_published, 0);
+    while (atomic_load(&f.stages) == 0)
+        (void)usleep(500);
+    struct waiting w;
+    begin(&f, 2, 10, "", &w); /* wanted after all */
+    f.hold_stage = false;
+    end(&w);
+    assert_true(fake_has(&f, 2));
+    fake_touch(&f, 1, 10, "");
+    assert_int_equal(f.packs, 2);
+    assert_int_equal(f.loads, 0);
+    fake_finish(&f);
+}
+
 static void residents_are_listed_in_parts(void **state)
 {
     static struct fake f;
@@ -434,6 +463,7 @@ int main(void)
         cmocka_unit_test(a_hint_loads_behind_what_requests_wait_for),
         cmocka_unit_test(a_load_ahead_evicts_only_what_is_worth_less),
         cmocka_unit_test(what_a_moved_name_means_is_as_warm_as_what_it_meant),
+        cmocka_unit_test(what_is_published_is_packed_and_not_loaded),
         cmocka_unit_test(residents_are_listed_in_parts),
     };
     return TEST_RUN(tests);
