@@ -24,7 +24,7 @@ struct ask { /* a name the page could not answer */
     char viewer[LIMIT_NAME + 1];
     bool has_viewer;
     uint64_t sticky;
-    struct lease_wait *wait; /* the reference that join or fail takes */
+    struct lease_wait *wait; /* the reference that join or fail takes; NULL: a hint */
 };
 
 struct pin {                  /* a configured name that stays resident */
@@ -214,15 +214,6 @@ static struct str tenant_of(const struct adapter_name *name, const struct adapte
     return name->viewer.n ? name->viewer : tenant_of_adapter(str_of(rev->adapter));
 }
 
-int adapters_prefetch(struct adapters *a, const struct adapter_name *name, struct fail *reterr)
-{
-    struct adapter_revision rev;
-    int k = a->residency ? resolve_here(a, name, /* ordinals= */ false, &rev, reterr) : 0;
-    if (k == 0 && a->residency)
-        residency_ahead(a->residency, &rev, tenant_of(name, &rev), AHEAD_hint, 0);
-    return k;
-}
-
 /* ---- asking on the catalog's thread ---- */
 
 static bool copy_name(char ret[static LIMIT_NAME + 1], struct str s)
@@ -235,9 +226,7 @@ static bool copy_name(char ret[static LIMIT_NAME + 1], struct str s)
     return true;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): those of adapters_acquire */
-static int ask(struct adapters *a, const struct adapter_name *name, uint64_t deadline_ms,
-               lease_fn fn, void *owner, struct lease_wait **ret_wait, struct fail *reterr)
+static int ask_new(struct ask **ret, const struct adapter_name *name, struct fail *reterr)
 {
     CLEANUP(own_free) struct ask *q = calloc(1, sizeof(*q));
     if (!q)
@@ -247,11 +236,23 @@ static int ask(struct adapters *a, const struct adapter_name *name, uint64_t dea
         return not_found(name, reterr);
     q->has_viewer = name->viewer.p != NULL;
     q->sticky = name->sticky;
+    *ret = TAKE(q);
+    return 0;
+}
+
+/* NOLINTNEXTLINE(readability-function-size): those of adapters_acquire */
+static int ask(struct adapters *a, const struct adapter_name *name, uint64_t deadline_ms,
+               lease_fn fn, void *owner, struct lease_wait **ret_wait, struct fail *reterr)
+{
+    CLEANUP(own_free) struct ask *q = NULL;
+    int k = ask_new(&q, name, reterr);
+    if (k != 0)
+        return k;
     struct lease_wait *w;
     struct residency_ask wait = {
         .deadline_ms = deadline_ms, .no_wait = name->no_wait, .fn = fn, .owner = owner
     };
-    int k = residency_wait(a->residency, &wait, ret_wait);
+    k = residency_wait(a->residency, &wait, ret_wait);
     if (k < 0)
         return k;
     w = q->wait = *ret_wait;
@@ -293,6 +294,36 @@ int adapters_acquire(struct adapters *a, const struct adapter_name *name, uint64
     return residency_acquire(a->residency, &want, ret, ret_wait, reterr);
 }
 
+static void load_ahead(struct adapters *a, const struct adapter_name *name,
+                       const struct adapter_revision *rev)
+{
+    residency_ahead(a->residency, rev, tenant_of(name, rev), AHEAD_hint, 0);
+}
+
+int adapters_prefetch(struct adapters *a, const struct adapter_name *name, struct fail *reterr)
+{
+    struct adapter_revision rev;
+    struct fail f;
+    if (!a->residency)
+        return 0;
+    int k = resolve_here(a, name, /* ordinals= */ false, &rev, &f);
+    bool must =
+        !a->catalog->ops->fresh(a->catalog, name->base, name->adapter) || must_ask(a, k, &f);
+    if (must) { /* by the catalog's thread, without a wait */
+        CLEANUP(own_free) struct ask *q = NULL;
+        k = ask_new(&q, name, reterr);
+        void *item = q;
+        if (k == 0 && queue_put(a->asks, &item) == 0)
+            q = NULL;
+        return k;
+    }
+    if (k == 0)
+        load_ahead(a, name, &rev);
+    else if (k == FAILED && reterr)
+        *reterr = f;
+    return k;
+}
+
 static void answer(struct adapters *a, struct ask *q, bool stopping)
 {
     struct adapter_name name = { str_of(q->base), str_of(q->adapter), str_of(q->selector),
@@ -303,9 +334,11 @@ static void answer(struct adapters *a, struct ask *q, bool stopping)
                      : resolve(a, &name, /* ordinals= */ false, &rev, &f);
     if (k < 0)
         (void)fail_errno(&f, k, "asking the adapter catalog");
-    if (k == 0)
+    if (k == 0 && q->wait)
         residency_join(a->residency, &rev, tenant_of(&name, &rev), q->wait);
-    else
+    else if (k == 0)
+        load_ahead(a, &name, &rev);
+    else if (q->wait)
         residency_fail(a->residency, q->wait, &f);
     free(q);
 }

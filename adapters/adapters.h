@@ -135,8 +135,9 @@ bool adapters_where(struct adapters *a, const struct adapter_name *name, enum re
 
 /*
  * A hint that the name will be wanted: it is loaded behind what requests wait for, into free room
- * or that of what is less wanted, and at least brought to this disk. Never blocks; any thread. A
- * name that the page does not know is FAILED; of a gateway without residency nothing happens.
+ * or that of what is less wanted, and at least brought to this disk. Never blocks; any thread.
+ * FAILED: there is no such name; where that must be asked for, it is found out later and nobody is
+ * told. Without residency nothing happens.
  */
 int adapters_prefetch(struct adapters *a, const struct adapter_name *name,
                       struct fail *reterr) MUST_USE;

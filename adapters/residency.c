@@ -318,6 +318,8 @@ void residency_ahead(struct residents *r, const struct adapter_revision *rev, st
 {
     LOCKED(&r->lock);
     struct entry *e = entry_find(r, rev->base, &rev->digest);
+    if (e && why != AHEAD_published)
+        e->only_pack = false;
     if (r->stopping || (e && e->state != ENTRY_failed))
         return;
     if ((e && load_has_failed(r, e)) || r->n_kept >= MAX_KEPT || !(e = entry_new(r, rev, tenant)))
