@@ -102,6 +102,30 @@ static void the_environment_chooses_redis(void **state)
     assert_true(str_is(c->adapters.catalog_url, "redis://127.0.0.1:1/0"));
 }
 
+static void a_login_and_certificates_of_redis_are_read(void **state)
+{
+    CLEANUP(problems_freep) struct problems *p = problems_new();
+    CLEANUP(config_unrefp)
+    struct config *c = parse(
+        "adapters: {catalog: {type: redis, url: 'rediss://h', user: gw, password_env: PW, "
+        "password_file: pw, tls: {ca: ca.pem, cert: /etc/c.pem, key: k.pem, verify: false}}}\n",
+        p);
+    (void)state;
+    assert_non_null(c);
+    const struct config_adapters *a = &c->adapters;
+    assert_true(str_is(a->catalog_user, "gw") && str_is(a->catalog_password_env, "PW"));
+    assert_true(str_is(a->catalog_password_file, "conf/pw"));
+    assert_true(str_is(a->catalog_tls_ca, "conf/ca.pem"));
+    assert_true(str_is(a->catalog_tls_cert, "/etc/c.pem"));
+    assert_true(str_is(a->catalog_tls_key, "conf/k.pem"));
+    assert_true(a->catalog_tls_insecure);
+    CLEANUP(config_unrefp)
+    struct config *plain = parse("adapters: {catalog: {type: redis, url: 'rediss://h'}}\n", p);
+    assert_non_null(plain);
+    assert_false(plain->adapters.catalog_tls_insecure);
+    assert_true(plain->adapters.catalog_tls_ca.n == 0);
+}
+
 static void a_snapshot_is_kept_of_redis(void **state)
 {
     static const struct {
@@ -238,6 +262,7 @@ int main(void)
         cmocka_unit_test(an_encoder_is_named_by_its_file_or_by_a_name),
         cmocka_unit_test(the_policy_language_names_the_listener),
         cmocka_unit_test(the_environment_chooses_redis),
+        cmocka_unit_test(a_login_and_certificates_of_redis_are_read),
         cmocka_unit_test(a_snapshot_is_kept_of_redis),
         cmocka_unit_test(mistakes_are_refused_with_their_place),
         cmocka_unit_test(all_sections_report_though_one_is_wrong),
