@@ -33,6 +33,7 @@ static void *submit_some(void *arg)
         }
         record_init(&s->records[i]);
         struct engine_spec spec = fixture_spec(&request, i % 3 ? s->adapter : NULL, &s->records[i]);
+        spec.tenant = s->random % 3;
         s->jobs[i] = fixture_submit(s->e, &spec);
         if (test_random(&s->random) % 3 == 0)
             engine_cancel(s->jobs[test_random(&s->random) % (i + 1)]);
