@@ -67,13 +67,6 @@ static pthread_rwlock_t *lock_write(pthread_rwlock_t *l)
     return l;
 }
 
-#define READING(s)                                                                                 \
-    __attribute__((unused)) CLEANUP(unlock) pthread_rwlock_t *LOCK_NAME(__LINE__) =                \
-        lock_read(&(s)->lock)
-#define WRITING(s)                                                                                 \
-    __attribute__((unused)) CLEANUP(unlock) pthread_rwlock_t *LOCK_NAME(__LINE__) =                \
-        lock_write(&(s)->lock)
-
 /* ---- life ---- */
 
 int page_new(struct page **ret)
@@ -259,7 +252,7 @@ void page_reserve(struct page *p, size_t n, size_t bytes)
         return;
     for (unsigned i = 0; i < PAGE_STRIPES; i++) {
         struct stripe *s = &p->stripes[i];
-        WRITING(s);
+        CLEANUP(unlock) __attribute__((unused)) pthread_rwlock_t *held = lock_write(&s->lock);
         if (slots > s->n_slots)
             (void)reslot(s, (uint32_t)slots);
         (void)room_for_bytes(s, each);
@@ -311,7 +304,8 @@ static int collect(void *ctx, struct name_pile piles[static ORDERS])
     struct page *p = ctx;
     int r = 0;
     for (unsigned i = 0; i < PAGE_STRIPES && r == 0; i++) {
-        READING(&p->stripes[i]);
+        CLEANUP(unlock)
+        __attribute__((unused)) pthread_rwlock_t *held = lock_read(&p->stripes[i].lock);
         r = collect_stripe(&p->stripes[i], piles);
     }
     return r;
@@ -380,7 +374,7 @@ static int put(struct page *p, uint16_t number, struct str adapter, struct str p
     struct stripe *s = stripe_of(p, hash);
     int r = 0;
     {
-        WRITING(s);
+        CLEANUP(unlock) __attribute__((unused)) pthread_rwlock_t *held = lock_write(&s->lock);
         uint32_t i = first_slot(s, hash);
         if (find_slot(p, s, hash, adapter, &base, &i)) {
             r = replace(s, &s->slots[i], packed);
@@ -434,7 +428,7 @@ void page_remove_until(struct page *p, struct str base, struct str adapter, uint
     uint64_t hash = hash_of(p, adapter);
     struct stripe *s = stripe_of(p, hash);
     {
-        WRITING(s);
+        CLEANUP(unlock) __attribute__((unused)) pthread_rwlock_t *held = lock_write(&s->lock);
         uint32_t i = first_slot(s, hash);
         if (!find_slot(p, s, hash, adapter, &base, &i))
             return;
@@ -462,7 +456,7 @@ static void mark_all(struct page *p, struct page_part part, unsigned mark)
 {
     for (unsigned i = 0; i < PAGE_STRIPES; i++) {
         struct stripe *s = &p->stripes[i];
-        WRITING(s);
+        CLEANUP(unlock) __attribute__((unused)) pthread_rwlock_t *held = lock_write(&s->lock);
         for (size_t at = 0; at < s->used;) {
             struct record r = record_at(s->p, (uint32_t)at);
             at += r.bytes;
@@ -486,7 +480,7 @@ void page_see(struct page *p, struct str base, struct str adapter)
 {
     uint64_t hash = hash_of(p, adapter);
     struct stripe *s = stripe_of(p, hash);
-    WRITING(s);
+    CLEANUP(unlock) __attribute__((unused)) pthread_rwlock_t *held = lock_write(&s->lock);
     uint32_t i = first_slot(s, hash);
     if (find_slot(p, s, hash, adapter, &base, &i))
         s->p[s->slots[i].at + RECORD_MARKS] &= (unsigned char)~MARK_unseen;
@@ -500,7 +494,7 @@ static bool is_unseen(const struct record *r, struct page_part part)
 static size_t remove_unseen(struct page *p, struct stripe *s, struct page_part part, uint64_t until)
 {
     size_t n = 0;
-    WRITING(s);
+    CLEANUP(unlock) __attribute__((unused)) pthread_rwlock_t *held = lock_write(&s->lock);
     for (size_t at = 0; at < s->used;) {
         struct record r = record_at(s->p, (uint32_t)at);
         uint32_t here = (uint32_t)at;
@@ -545,7 +539,7 @@ int page_find(struct page *p, struct str base, struct str adapter, struct head *
     struct stripe *s = stripe_of(p, hash);
     struct head *found = NULL;
     {
-        READING(s);
+        CLEANUP(unlock) __attribute__((unused)) pthread_rwlock_t *held = lock_read(&s->lock);
         uint32_t i = first_slot(s, hash);
         if (find_slot(p, s, hash, adapter, base.n ? &base : NULL, &i)) {
             struct record r = record_at(s->p, s->slots[i].at);
@@ -577,7 +571,8 @@ uint64_t page_bytes(struct page *p)
 {
     uint64_t n = sizeof(*p);
     for (unsigned i = 0; i < PAGE_STRIPES; i++) {
-        READING(&p->stripes[i]);
+        CLEANUP(unlock)
+        __attribute__((unused)) pthread_rwlock_t *held = lock_read(&p->stripes[i].lock);
         n += p->stripes[i].cap + p->stripes[i].n_slots * sizeof(struct slot);
     }
     return n + name_order_bytes(&p->order);
@@ -609,7 +604,7 @@ static int found_add(struct found *f, struct head *h)
 /* The unseen heads of a stripe. */
 static int collect_unseen(struct page *p, struct stripe *s, struct page_part part, struct found *f)
 {
-    READING(s);
+    CLEANUP(unlock) __attribute__((unused)) pthread_rwlock_t *held = lock_read(&s->lock);
     for (size_t at = 0; at < s->used;) {
         struct record r = record_at(s->p, (uint32_t)at);
         struct head *h;
@@ -723,7 +718,7 @@ void page_export(struct page *p, unsigned stripe, struct buf *to, size_t *ret_n)
 {
     struct stripe *s = &p->stripes[stripe];
     size_t n = 0;
-    READING(s);
+    CLEANUP(unlock) __attribute__((unused)) pthread_rwlock_t *held = lock_read(&s->lock);
     for (size_t at = 0; at < s->used;) {
         struct record r = record_at(s->p, (uint32_t)at);
         at += r.bytes;

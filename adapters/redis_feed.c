@@ -429,7 +429,7 @@ static int look(struct redis_feed *f, struct fail *reterr)
     f->look_ms = clock_ms() + BLOCK_MS;
     int r = redis_call_many(f->link, commands, n, replies, reterr);
     for (uint32_t s = 0; r == 0 && s < f->keys.shards; s++) {
-        redisReply **of = &replies[s * LOOKS];
+        redisReply **of = &replies[(size_t)s * LOOKS];
         bool sound = true;
         for (size_t i = 0; i < LOOKS; i++)
             sound = sound && is_sound(f, s, of[i], &r, reterr);
