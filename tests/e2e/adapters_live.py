@@ -229,6 +229,28 @@ class SlowCatalog(unittest.TestCase):
             error = json.loads(data)["error"]
             self.assertEqual((status, error["param"]), (400, "x-rootstock-cold"), wrong)
 
+    def test_a_route_says_what_its_requests_do_while_the_adapter_is_cold(self):
+        text = self.server.config.read_text()
+        text = text.replace("lora_name: sql}", "lora_name: sql, on_cold: base}")
+        text = text.replace("lora_name: triage}", "lora_name: triage, on_cold: wait, cold_wait: 100ms}")
+        self.server.config.write_text(text.replace("cold_wait: 700ms", "cold_wait: 700ms\n    on_cold: fail"))
+        self.server.restart()
+        shutil.rmtree(self.server.folder / "blobs", ignore_errors=True)
+        cases = (("How many employees have salary of exactly 26?", 200),
+                 ("Translate to French: the cat sleeps.", 503))
+        self.redis.process.send_signal(signal.SIGSTOP)
+        try:
+            for prompt, expected in cases:
+                body = {"model": "auto", "max_tokens": 2, "messages": [{"role": "user", "content": prompt}]}
+                status, headers, data = self.server.request("POST", "/v1/chat/completions", body)
+                self.assertEqual(status, expected, data)
+                self.assertEqual(headers.get("x-rootstock-fallback"), "base" if expected == 200 else None)
+            header = {"x-rootstock-cold": "fail"}
+            body["messages"][0]["content"] = cases[0][0]
+            self.assertEqual(self.server.request("POST", "/v1/chat/completions", body, header)[0], 503)
+        finally:
+            self.redis.process.send_signal(signal.SIGCONT)
+
     def test_a_header_names_what_will_be_wanted(self):
         body = {"model": "demo", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
         hints = {"x-rootstock-prefetch": "demo:sql, nobody, , demo:french@prod"}
