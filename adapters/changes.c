@@ -46,6 +46,7 @@ static int aim_keyed(struct adapters *a, const struct adapter_change *c, struct 
     return 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the header sets the parameters */
 int adapters_change_many(struct adapters *a, const struct adapter_change *changes, size_t n,
                          struct arena *arena, struct adapter_changed *changed, struct fail *fails,
                          struct fail *reterr)

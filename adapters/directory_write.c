@@ -144,6 +144,7 @@ static int record(struct directory *d, struct str adapter, const struct head_ste
 }
 
 /* Writes what the step made of the head. Under the folder's lock. *ret_epoch: of it. */
+/* NOLINTNEXTLINE(readability-function-size): what a write of the card takes */
 static int apply(struct directory *d, struct card *card, const struct head *was,
                  const struct head_step *s, const struct adapter_change *c, uint64_t *ret_epoch,
                  struct fail *reterr)

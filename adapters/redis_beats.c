@@ -93,6 +93,7 @@ static int count_behind(struct redis_link *l, const struct redis_keys *k, const 
     return behind;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): what a wait takes */
 void fleet_wait(struct redis_link *l, const struct redis_keys *k, const char *self,
                 const uint64_t *need, uint64_t wait_ms, unsigned *ret_behind, struct buf *laggards)
 {

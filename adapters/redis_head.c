@@ -159,6 +159,7 @@ static int damaged(struct str member, struct fail *reterr)
                     STR_ARG(str_head(member, 160)));
 }
 
+/* NOLINTNEXTLINE(readability-function-size): one reading in full */
 int redis_head_fetch(struct redis_link *l, const struct redis_keys *k, struct str base,
                      struct str adapter, const char *id, struct head **ret, redisReply **ret_id,
                      struct fail *reterr)
@@ -191,6 +192,7 @@ int redis_head_fetch(struct redis_link *l, const struct redis_keys *k, struct st
     return r;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters of a look-up */
 int redis_head_read(struct redis_link *l, const struct redis_keys *k, struct page *page,
                     struct str base, struct str adapter, bool drop, struct fail *reterr)
 {
@@ -266,7 +268,7 @@ static int give_full(const struct reading *x, const struct record *recs, size_t 
                      struct fail *reterr)
 {
     char(*keys)[REDIS_KEY_MAX] = calloc(n, sizeof(*keys));
-    CLEANUP(own_free) void *keys_owner = keys;
+    __attribute__((unused)) CLEANUP(own_free) void *keys_owner = keys;
     CLEANUP(own_free) struct str *argv = calloc(2 * n, sizeof(*argv));
     CLEANUP(own_free) struct redis_command *commands = calloc(n, sizeof(*commands));
     CLEANUP(own_free) redisReply **replies = calloc(n, sizeof(redisReply *));
@@ -333,6 +335,7 @@ static int read_batch(const struct reading *x, const uint32_t *buckets, size_t n
     return r;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): what a reading takes */
 int redis_buckets_read(struct redis_link *l, const struct redis_keys *k, uint32_t shard,
                        const uint32_t *buckets, size_t n, redis_found_fn found, void *ctx,
                        struct fail *reterr)
@@ -344,6 +347,7 @@ int redis_buckets_read(struct redis_link *l, const struct redis_keys *k, uint32_
     return r;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters of a reading */
 int redis_buckets_used(struct redis_link *l, const struct redis_keys *k, uint32_t shard, bool lost,
                        uint32_t **ret, size_t *ret_n, struct fail *reterr)
 {

@@ -52,6 +52,7 @@ static void chunk_done(struct chunk *c)
     buf_done(&c->buckets);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): one chunk in full */
 static int fill_chunk(struct redis_writer *w, struct chunk *c, const struct adapter_import *rows,
                       const struct import_row *order, size_t n, bool replace, struct str *argv)
 {
@@ -137,6 +138,7 @@ static size_t chunk_rows(const struct import_row *order, size_t at, size_t n)
     return rows;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters of an import */
 static int import_in_order(struct redis_writer *w, const struct adapter_import *rows,
                            const struct import_row *order, size_t n, bool replace, size_t *written,
                            struct fail *reterr)

@@ -293,6 +293,7 @@ static bool was_lost(struct redis_writer *w, struct str base, struct str adapter
 }
 
 /* The head to change, from Redis. */
+/* NOLINTNEXTLINE(readability-function-size): the parameters of redis_head_fetch */
 static int fetch(struct redis_writer *w, struct str base, struct str adapter, struct str id,
                  struct head **ret, redisReply **ret_kept, struct fail *reterr)
 {
@@ -541,6 +542,7 @@ static int plan_batch(struct redis_writer *w, const struct adapter_change *chang
     return 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): a batch in full */
 static int change_batch(struct redis_writer *w, const struct adapter_change *changes, size_t n,
                         struct adapter_changed *changed, struct fail *fails, struct batch *b,
                         struct fail *reterr)
@@ -628,6 +630,7 @@ int redis_change_heads(struct redis_writer *w, const struct adapter_change *chan
     return r;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters of adapters_change_many */
 void redis_writer_wait(struct redis_writer *w, const struct adapter_change *changes, size_t n,
                        struct adapter_changed *changed, const struct fail *fails, uint64_t wait_ms,
                        struct arena *arena)
