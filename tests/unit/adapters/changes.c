@@ -4,7 +4,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "tests/support/redis.h"
 #include "tests/unit/adapters/common.h"
 
@@ -723,36 +722,6 @@ static void a_failover_loses_nothing_that_a_gateway_knows(void **state)
     test_sentinel_stop(&sentinel);
 }
 
-static void a_gateway_starts_from_its_snapshot_without_redis(void **state)
-{
-    struct fleet f;
-    struct adapter_revision one, two;
-    struct adapters *again;
-    char path[512];
-    (void)state;
-    open_fleet(&f, true);
-    (void)snprintf(path, sizeof(path), "%s/catalog.snapshot", test_temp_dir());
-    struct config c = f.config;
-    c.adapters.catalog_snapshot = str_of(path);
-    assert_int_equal(push(f.a[0], "demo", "sql", new_peft(1), NULL, &one, NULL), 0);
-    assert_int_equal(adapters_open(&again, &c, &f.loader[0], NULL), 0);
-    assert_null(adapters_close(again)); /* it writes one when it ends */
-    assert_int_equal(push(f.a[0], "demo", "sql", new_peft(2), "prod", &two, NULL), 0);
-    /* what happened since is there at once when Redis answers */
-    assert_int_equal(adapters_open(&again, &c, &f.loader[0], NULL), 0);
-    assert_string_equal(means(again, "sql", 0), hex_of(&two.digest));
-    assert_null(adapters_close(again));
-    test_redis_kill(&f.redis);
-    uint64_t start_ms = clock_ms();
-    assert_int_equal(adapters_open(&again, &c, &f.loader[0], NULL), 0);
-    print_message("# started without Redis in %u ms\n", (unsigned)(clock_ms() - start_ms));
-    assert_string_equal(means(again, "sql", 0), hex_of(&two.digest));
-    assert_string_equal(means(again, "sql@prev", 0), hex_of(&one.digest));
-    assert_string_equal(means(again, "other", 0), "");
-    assert_null(adapters_close(again));
-    close_fleet(&f);
-}
-
 /* ---- a writer that dies ---- */
 
 enum { KILLS = 25, KILL_AFTER_US = 30000 };
@@ -813,7 +782,6 @@ int main(void)
         cmocka_unit_test(what_gateways_know_outlives_a_wiped_redis),
         cmocka_unit_test(an_older_copy_of_redis_gets_what_it_lacks),
         cmocka_unit_test(a_failover_loses_nothing_that_a_gateway_knows),
-        cmocka_unit_test(a_gateway_starts_from_its_snapshot_without_redis),
         cmocka_unit_test(a_writer_killed_at_any_moment_half_shows_nothing),
     };
     return TEST_RUN(tests);
