@@ -57,6 +57,14 @@
       "requests told to come back, or answered by the base, while theirs loads")                   \
     X(catalog_connected, gauge, "", "1 while the catalog answers")                                 \
     X(catalog_lag_seconds, gauge, "", "age of the last word from the catalog")                     \
+    X(canary_requests_total, counter, "of",                                                        \
+      "requests of adapters that have a canary, by revision")                                      \
+    X(canary_errors_total, counter, "of", "of them, failed by the revision's fault")               \
+    X(canary_aborts_total, counter, "reason", "canaries taken back by themselves")                 \
+    X(shadow_requests_total, counter, "outcome", "copies for shadow revisions, or left out")       \
+    X(shadow_answers_total, counter, "agrees", "whole answers, by being the client's or not")      \
+    X(shadow_first_token_seconds, histogram, "", "first token of a shadow")                        \
+    X(shadow_seconds, histogram, "", "whole answer of a shadow")                                   \
     X(route_decisions_total, counter, "outcome", "routed requests, by matched or default")         \
     X(route_seconds, histogram, "", "signals to selection")                                        \
     X(plugin_blocks_total, counter, "stage", "requests and streams refused by a plugin")           \

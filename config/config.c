@@ -114,6 +114,10 @@ struct raw_adapters {
         unsigned on_cold, on_cold_timeout, packing;
         struct text_list pin;
     } residency;
+    struct config_canary canary;
+    struct {
+        uint64_t max_running;
+    } shadow;
 };
 
 static const struct option tls_options[] = {
@@ -214,11 +218,31 @@ static const struct option residency_options[] = {
       "(within 1/254 of the largest of its 32 neighbours); gateways that share blobs.cache agree" },
     OPT_END,
 };
+static const struct option canary_options[] = {
+    { "window", OPTION_duration, IN_PART(canary, window_ms), 1000, 86400000, "5m", NULL, NULL, 0,
+      "requests of this time are compared with those of prod" },
+    { "min_requests", OPTION_uint, IN_PART(canary, min_requests), 1, 1000000, "20", NULL, NULL, 0,
+      "of the canary, before it may be taken back by itself" },
+    { "max_error_increase", OPTION_float, IN_PART(canary, max_error_increase), 0, 1, "0.05", NULL,
+      NULL, 0, "of its error rate over that of prod, as a fraction; 1: never taken back for it" },
+    { "max_latency_ratio", OPTION_float, IN_PART(canary, max_latency_ratio), 0, 1000, "1.5", NULL,
+      NULL, 0, "of its first-token time and time per token to those of prod; 0: not compared" },
+    OPT_END,
+};
+static const struct option shadow_options[] = {
+    { "max_running", OPTION_uint, IN_PART(shadow, max_running), 0, 64, "2", NULL, NULL, 0,
+      "copies of requests that shadow revisions answer at once; more are left out" },
+    OPT_END,
+};
 static const struct option adapters_options[] = {
     OPT_SECTION(struct raw_adapters, catalog, "catalog", catalog_options, "which adapters exist"),
     OPT_SECTION(struct raw_adapters, blobs, "blobs", blobs_options, "their files"),
     OPT_SECTION(struct raw_adapters, residency, "residency", residency_options,
                 "which of them are in memory"),
+    OPT_SECTION(struct raw_adapters, canary, "canary", canary_options,
+                "when a canary that does worse than prod is taken back by itself"),
+    OPT_SECTION(struct raw_adapters, shadow, "shadow", shadow_options,
+                "revisions that answer copies of requests, for nobody"),
     OPT_END,
 };
 #undef IN_PART
@@ -233,12 +257,14 @@ static const struct option auth_options[] = {
 };
 
 struct raw_limits {
-    uint64_t body_bytes, header_bytes, streams;
+    uint64_t body_bytes, header_bytes, streams, upload_bytes;
 };
 static const struct option limits_options[] = {
     OPT_BYTES(struct raw_limits, body_bytes, "body", 1024, LIMIT_BODY, "32MiB", "of one request"),
     OPT_BYTES(struct raw_limits, header_bytes, "header", 1024, LIMIT_HEADER, "16KiB",
               "of one request's head"),
+    OPT_BYTES(struct raw_limits, upload_bytes, "upload", 1024, LIMIT_BODY, "256MiB",
+              "of a request that brings an adapter's files"),
     OPT_UINT(struct raw_limits, streams, "streams", 1, 1000000, "10000", "connections at once"),
     OPT_END,
 };
@@ -262,6 +288,10 @@ static const struct option gateway_options[] = {
                  "after SIGTERM streams may end in this time"),
     OPT_DURATION(struct raw_gateway, g.request_timeout_ms, "request_timeout", 0, 86400000, "10m",
                  "whole request; 0: none"),
+    OPT_TEXTS(struct raw_gateway, g.import_folders, "import_folders", 64,
+              "folders of this machine whose adapters may be published over HTTP by their path"),
+    OPT_BOOL(struct raw_gateway, g.runtime_lora, "runtime_lora", "false",
+             "vLLM's load_lora_adapter and unload_lora_adapter for every key, not only operators'"),
     OPT_WORD(struct raw_gateway, g.log_level, "log_level", log_levels, "info",
              "least level that is logged"),
     OPT_END,
@@ -297,6 +327,19 @@ static int resolve(struct str *path, const struct config *c)
         return -ENOMEM;
     *path = str_of(full);
     return 0;
+}
+
+static int resolve_all(struct text_list *paths, const struct config *c)
+{
+    struct str *full = arena_array(c->arena, paths->n + 1, sizeof(*full));
+    int r = full ? 0 : -ENOMEM;
+    for (size_t i = 0; r == 0 && i < paths->n; i++) {
+        full[i] = paths->items[i];
+        r = resolve(&full[i], c);
+    }
+    if (r == 0)
+        paths->items = full;
+    return r;
 }
 
 static int read_threads(uint64_t *ret, struct str text, const struct node *at, const char *path,
@@ -479,6 +522,8 @@ static int read_adapters(struct config *c, const struct node *n, struct problems
     a->on_cold_timeout = raw.residency.on_cold_timeout;
     a->pin = raw.residency.pin;
     a->packing = raw.residency.packing;
+    a->canary = raw.canary;
+    a->shadow_max = raw.shadow.max_running;
     r = choose_catalog(c, &raw, n, p);
     if (r == 0)
         r = resolve(&a->catalog_path, c);
@@ -517,7 +562,9 @@ static int read_gateway(struct config *c, const struct node *n, struct problems 
     c->gateway.body_bytes = raw.limits.body_bytes;
     c->gateway.header_bytes = raw.limits.header_bytes;
     c->gateway.streams = raw.limits.streams;
-    if (c->gateway.listen.n == 0)
+    c->gateway.upload_bytes = raw.limits.upload_bytes;
+    r = resolve_all(&c->gateway.import_folders, c);
+    if (r == 0 && c->gateway.listen.n == 0)
         r = listen_of_policy(c, p);
     if (c->gateway.listen.n == 0)
         c->gateway.listen = STR("127.0.0.1:8080");

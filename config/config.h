@@ -52,6 +52,14 @@ struct config_blobs {          /* where files of adapters are kept, and how they
     uint64_t total_ms;   /* of one call; 0: for ever */
 };
 
+/* When a canary is taken back by itself (gateway/canary.h). */
+struct config_canary {
+    uint64_t window_ms;        /* of the requests that are compared */
+    uint64_t min_requests;     /* of the canary, before anything is said of it */
+    double max_error_increase; /* of its error rate over that of `prod`, as a fraction */
+    double max_latency_ratio;  /* of its first-token time and time per token to those of `prod` */
+};
+
 struct config_adapters {
     unsigned catalog;        /* enum catalog_type */
     struct str catalog_path; /* of a directory; resolved */
@@ -75,6 +83,8 @@ struct config_adapters {
     unsigned on_cold_timeout; /* enum cold_timeout */
     struct text_list pin;     /* adapter names kept resident */
     unsigned packing;         /* enum adapter_packing */
+    struct config_canary canary;
+    uint64_t shadow_max; /* shadow requests under way at once */
 };
 
 struct config_gateway {
@@ -82,6 +92,10 @@ struct config_gateway {
     struct str
         keys_env; /* name of the variable with "key[=tenant],…"; NULL: no auth, loopback only */
     uint64_t body_bytes, header_bytes, streams;
+    uint64_t upload_bytes; /* of a request that brings an adapter's files */
+    /* Folders of this machine from which adapters may be published over HTTP; resolved. */
+    struct text_list import_folders;
+    bool runtime_lora; /* vLLM's load and unload are served to everybody, not only to operators */
     uint64_t http_threads;       /* 0: auto */
     uint64_t keep_alive_ms;      /* silence on a stream before a comment is sent */
     uint64_t drain_ms;           /* SIGTERM: streams may end in this time */

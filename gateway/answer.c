@@ -8,8 +8,10 @@
 #include "gateway/choices.h"
 #include "gateway/observe.h"
 #include "gateway/parts.h"
+#include "gateway/prompt.h"
 #include "gateway/record.h"
 #include "gateway/server.h"
+#include "gateway/shadow.h"
 #include "gateway/vsr.h"
 
 #include <errno.h>
@@ -146,8 +148,10 @@ static void take_event(struct answer *a, const struct flow_event *f)
         return;
     case ENGINE_EVENT_text:
         begin_choice(c);
-        if (!e->is_prompt)
+        if (!e->is_prompt) {
             observe_text(a);
+            observe_shadow(c, e->text);
+        }
         parts_leave(c);
         pass(c, e->text, e, /* end= */ false);
         return;
@@ -162,6 +166,7 @@ static void take_event(struct answer *a, const struct flow_event *f)
         c->mean_logprob = e->mean_logprob;
         c->done = true;
         a->n_done++;
+        observe_shadow(c, e->text);
         begin_choice(c);
         parts_leave(c);
         pass(c, e->text, e, /* end= */ true);
@@ -223,6 +228,8 @@ static void head(struct answer *a)
         reply_header(r, "x-rootstock-adapter", str_of(a->revision.adapter));
         reply_header(r, "x-rootstock-revision", str_of(hex));
         reply_header(r, "x-rootstock-residency", str_of(residency_word(a->residency)));
+        if (a->revision.epoch)
+            reply_headerf(r, "x-catalog-epoch", "%llu", (unsigned long long)a->revision.epoch);
     }
     reply_headerf(r, "x-rootstock-overhead-us", "%llu", (unsigned long long)a->overhead_us);
     reply_headerf(r, "x-rootstock-queue-us", "%llu", (unsigned long long)a->queue_us);
@@ -384,27 +391,6 @@ static int submit_choice(struct choice *c, const struct lease *lease, struct fai
     return 0;
 }
 
-/* Prompts of token ids get their text. */
-static int spell(struct answer *a, struct engine *e)
-{
-    for (size_t i = 0; i < a->n_chats; i++) {
-        struct chat_request *chat = &a->chats[i];
-        if (!chat->prompt_ids || chat->prompt.p)
-            continue;
-        CLEANUP(buf_done) struct buf text = BUF_INIT(LIMIT_BODY);
-        engine_detokenize(e, chat->prompt_ids, chat->n_prompt_ids, &text);
-        chat->prompt = arena_str(a->request->arena, buf_str(&text));
-        if (buf_err(&text) < 0 || !chat->prompt.p)
-            return -ENOMEM;
-    }
-    return 0;
-}
-
-static int spell_echo(struct answer *a)
-{
-    return a->chats[0].echo && a->target.model ? spell(a, a->target.model->engine) : 0;
-}
-
 /* From here silence is broken by comments, where the answer is a stream. */
 static void beats_begin(struct answer *a)
 {
@@ -419,7 +405,7 @@ static enum next submit(struct answer *a)
     struct request *r = a->request;
     struct lease *lease = a->lease;
     struct fail fail = { 0 };
-    int err = spell_echo(a);
+    int err = prompt_spell_echo(a);
     if (err < 0) {
         (void)fail_errno(&fail, err, "reading the prompt");
         return refuse(a, &fail);
@@ -568,20 +554,31 @@ static enum next acquire(struct answer *a)
     return err < 0 ? fail_with(a, err, "acquiring the adapter") : without_lease(a, &fail);
 }
 
-/* ---- route and plugins ---- */
-
-/* Signals and guards read text: a prompt of token ids gets its own beside them. */
-static int spell_prompts(struct answer *a)
+/* Worker: the catalog's change that the client has seen comes here too. */
+static void wait_epoch(struct request *r)
 {
-    struct request *r = a->request;
-    struct engine *e = core_counter(r->state->core);
-    return e && router_is_auto(r->state->router, a->chats[0].model) ? spell(a, e) : 0;
+    struct fail fail = { 0 };
+    struct answer *a = r->answer;
+    struct adapter_revision now;
+    int err = target_find(r->state->core, &a->target.adapter, r->min_epoch, &now, &fail);
+    if (err < 0)
+        err = fail_errno(&fail, err, "waiting for the catalog");
+    if (err != 0)
+        answer_fail(a, &fail);
 }
+
+static enum next acquire_then(struct request *r)
+{
+    struct answer *a = r->answer;
+    return a->is_failed ? reply_fail(r, &a->failed) : acquire(a);
+}
+
+/* ---- route and plugins ---- */
 
 static int resolve(struct answer *a, struct fail *reterr)
 {
     struct request *r = a->request;
-    int err = spell_prompts(a);
+    int err = prompt_spell(a);
     if (err < 0)
         return err;
     struct route_request q = { .chat = &a->chats[0], .trace = vsr_debug(r), .reasons = true };
@@ -590,6 +587,8 @@ static int resolve(struct answer *a, struct fail *reterr)
     err = target_resolve(r->state, &q, r->arena, &a->target, reterr);
     if (err != 0)
         return err;
+    a->target.adapter.viewer = r->caller.tenant;
+    a->target.adapter.sticky = caller_sticky(r, &a->chats[0]);
     for (size_t i = 0; i < a->n_chats && a->target.is_auto && err == 0; i++)
         err = routed_apply(&a->chats[i], &a->target.route, r->arena);
     if (err != 0)
@@ -600,52 +599,6 @@ static int resolve(struct answer *a, struct fail *reterr)
         r->log_model = a->target.model->name;
     a->model = a->target.is_auto ? target_name(&a->target, r->arena) : a->chats[0].model;
     return a->model.p ? 0 : -ENOMEM;
-}
-
-/* Where the text of a leading system message is; NULL: there is none. */
-static const char *first_system(const struct chat_request *chat)
-{
-    const struct chat_message *m = chat->n_messages ? chat->messages : NULL;
-    return m && str_is(m->role, "system") ? m->content.p : NULL;
-}
-
-/* Runs the prompt stage on every prompt. 0, FAILED, or NEXT: answered. */
-static int run_prompt_stage(struct answer *a, struct fail *reterr)
-{
-    struct request *r = a->request;
-    for (size_t i = 0; i < a->n_chats; i++) {
-        struct plugin_prompt io = {
-            .request = &a->chats[i],
-            .arena = r->arena,
-            .decision = a->target.route.decision,
-            .headers = r->headers,
-            .n_headers = r->n_headers,
-        };
-        const char *plugin = NULL, *before = io.request->prompt.p,
-                   *system = first_system(&a->chats[i]);
-        enum verdict v = chain_prompt(a->chain, &io, &plugin, reterr);
-        a->has_injected_prompt = a->has_injected_prompt || first_system(io.request) != system;
-        if (io.request->prompt.p != before)
-            io.request->prompt_ids = NULL; /* what they spelt is not what may be read */
-        for (size_t k = 0; i == 0 && k < io.n_response_headers; k++) {
-            const char *name = arena_cstr(r->arena, io.response_headers[k].key);
-            if (name)
-                reply_header(r, name, io.response_headers[k].value);
-        }
-        if (v == VERDICT_changed)
-            metrics_add_label(METRIC_plugin_rewrites_total, SERVER_STAGE_prompt, 1);
-        if (v == VERDICT_block) {
-            metrics_add_label(METRIC_plugin_blocks_total, SERVER_STAGE_prompt, 1);
-            a->is_blocked = true;
-            return FAILED;
-        }
-        if (v == VERDICT_answer) {
-            a->is_canned = true;
-            a->canned = io.answer;
-            return 0;
-        }
-    }
-    return 0;
 }
 
 /* A plugin's own answer, or none at all for max_tokens 0: no engine works. */
@@ -671,7 +624,7 @@ static void count_prompts(struct request *r)
 {
     struct answer *a = r->answer;
     struct fail fail = { 0 };
-    if (spell_echo(a) < 0) {
+    if (prompt_spell_echo(a) < 0) {
         (void)fail_errno(&fail, -ENOMEM, "reading the prompt");
         answer_fail(a, &fail);
     }
@@ -721,7 +674,7 @@ static enum next prepare(struct request *r)
         err = record_request(r);
     buf_done(&r->body);
     if (err == 0)
-        err = run_prompt_stage(a, &fail);
+        err = prompt_guard(a, &fail);
     if (err == 0 && !a->is_canned)
         err = refuse_images(a, &fail);
     if (err == 0)
@@ -731,7 +684,10 @@ static enum next prepare(struct request *r)
     if (a->is_canned)
         return reply_canned(a, FINISH_stop);
     observe_chosen(a);
-    return a->empty ? server_compute(r, count_prompts, reply_empty) : acquire(a);
+    if (a->empty)
+        return server_compute(r, count_prompts, reply_empty);
+    bool waits = r->min_epoch && a->target.adapter.adapter.n;
+    return waits ? server_work(r, wait_epoch, acquire_then) : acquire(a);
 }
 
 enum next answer_start(struct request *r, const struct dialect *d)
@@ -776,6 +732,7 @@ void answer_abandon(struct answer *a)
 void answer_done(struct answer *a)
 {
     answer_release_lease(a);
+    a->shadow = shadow_end(a->shadow, /* whole= */ false);
     for (size_t i = 0; i < a->n_choices; i++) {
         struct choice *c = &a->choices[i];
         (void)engine_job_unref(c->job);

@@ -14,6 +14,7 @@
 
 struct answer;
 struct choice;
+struct shadow;
 
 struct dialect {
     const char *id_prefix; /* "chatcmpl-" */
@@ -95,6 +96,9 @@ struct answer {
     bool has_revision;
     struct adapter_revision revision;
     enum residency residency;
+    bool is_judged;        /* its end was told to the canaries */
+    bool is_shadowed;      /* it was asked whether there is one */
+    struct shadow *shadow; /* the copy that a shadow revision answers; NULL: none */
 
     struct choice *choices; /* best_of of each chat, or n */
     size_t n_choices, n_done;

@@ -1,6 +1,8 @@
 #include "gateway/caller.h"
 
 #include "config/node.h"
+#include "gateway/conversation.h"
+#include "gateway/learning/key.h"
 
 struct str caller_header(const struct request *r, struct str name)
 {
@@ -28,4 +30,40 @@ void caller_identify(const struct request *r, struct route_request *ret)
     ret->user_groups =
         caller_header(r, header_name(c, "user_groups_header", STR("x-authz-user-groups")));
     ret->identified = ret->user_id.n > 0;
+}
+
+static uint64_t number_of(const struct sha256 *d)
+{
+    uint64_t x = 0;
+    for (size_t i = 0; i < sizeof(x); i++)
+        x = x << 8 | d->b[i];
+    return x ? x : 1;
+}
+
+static uint64_t number_of_text(const char *kind, struct str text)
+{
+    struct sha256 d = learning_key((struct str[]){ str_of(kind), text }, 2);
+    return number_of(&d);
+}
+
+uint64_t caller_sticky(const struct request *r, const struct chat_request *chat)
+{
+    struct str user =
+        caller_header(r, header_name(r->state->config, "user_id_header", STR("x-authz-user-id")));
+    if (user.n)
+        return number_of_text("user", user);
+    struct conversation c =
+        conversation_of(router_learning(r->state->router), chat, r->headers, r->n_headers);
+    if (c.known && c.id.n)
+        return number_of(&c.key);
+    if (chat->user.n)
+        return number_of_text("user", chat->user);
+    if (r->caller.key)
+        return number_of_text("key",
+                              (struct str){ (const char *)&r->caller.key, sizeof(r->caller.key) });
+    if (c.known)
+        return number_of(&c.key);
+    struct str ids = { (const char *)chat->prompt_ids, chat->n_prompt_ids * sizeof(int32_t) };
+    struct str prompt = chat->prompt.n ? chat->prompt : ids;
+    return prompt.n ? number_of_text("begun", prompt) : 0;
 }

@@ -9,5 +9,13 @@
 /* The value of a header of the request, by its lower-case name; empty: it has none. */
 struct str caller_header(const struct request *r, struct str name);
 
+/*
+ * Who asks, as a number that is the same on every gateway, so that a canary gets the same callers
+ * everywhere. The first of these that there is: the user's header (x-authz-user-id), the session
+ * (header, x-session-id, x-claude-code-session-id, metadata.user_id), the body's `user`, the API
+ * key, and how the conversation begins. 0: nothing says who asks.
+ */
+uint64_t caller_sticky(const struct request *r, const struct chat_request *chat);
+
 /* Fills identified, user_id, user_groups. Names are those of global.services.authz.identity. */
 void caller_identify(const struct request *r, struct route_request *ret);

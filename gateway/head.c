@@ -14,7 +14,7 @@ struct seen {
     unsigned lengths, codings; /* Content-Length and Transfer-Encoding headers */
     bool bad_name;             /* of a header: "Content-Length " is read in two ways */
     struct str length, coding, type, encoding, expect, authorization, api_key, request_id,
-        asked_headers;
+        asked_headers, min_epoch;
     struct chat_pair *headers;
     size_t n;
     struct arena *arena;
@@ -45,6 +45,8 @@ static void note(struct seen *s, const char *key, struct str value)
         s->api_key = value;
     } else if (is(key, "x-request-id")) {
         s->request_id = value;
+    } else if (is(key, "x-min-epoch")) {
+        s->min_epoch = value;
     } else if (is(key, "Access-Control-Request-Headers")) {
         s->asked_headers = value;
     }
@@ -161,7 +163,24 @@ static int check_key(struct request *r, const struct seen *s, struct fail *reter
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     bool loopback = info && auth_is_loopback(info->client_addr);
-    return auth_check(r->state->auth, s->authorization, s->api_key, loopback, reterr);
+    int err =
+        auth_check(r->state->auth, s->authorization, s->api_key, loopback, &r->caller, reterr);
+    if (err == 0 && r->endpoint->operates && r->caller.tenant.p)
+        return fail_set(reterr, FAIL_permission_denied,
+                        "this is for keys without a tenant: it tells what others do");
+    return err;
+}
+
+/* "17", or an ETag as it was answered: "\"17\"". */
+static int check_epoch(struct request *r, struct str text, struct fail *reterr)
+{
+    if (text.n >= 2 && text.p[0] == '"' && text.p[text.n - 1] == '"')
+        text = (struct str){ text.p + 1, text.n - 2 };
+    if (!text.p || num_parse_u64(&r->min_epoch, text, 0, UINT64_MAX) == 0)
+        return 0;
+    return fail_param(
+        reterr, FAIL_invalid_request, "x-min-epoch",
+        "the header x-min-epoch must be an epoch, as x-catalog-epoch or ETag told it");
 }
 
 /* "application/json; charset=utf-8": JSON, in the only encoding JSON has. */
@@ -182,10 +201,20 @@ static bool is_json(struct str type)
                     str_find(p, STR("utf8")) >= 0);
 }
 
+static bool is_form(struct str type)
+{
+    struct str media = type, parameters = STR_NULL;
+    (void)str_cut(type, ';', &media, &parameters);
+    return str_eq_nocase(str_trim(media), STR("multipart/form-data"));
+}
+
 static int check_body(struct request *r, const struct seen *s, const struct framing *f,
                       struct fail *reterr)
 {
-    uint64_t max = r->state->config->gateway.body_bytes;
+    const struct config_gateway *g = &r->state->config->gateway;
+    r->is_form = r->endpoint->uploads && is_form(s->type);
+    uint64_t max = r->is_form ? g->upload_bytes : g->body_bytes;
+    r->body = BUF_INIT(max);
     if (f->length > max)
         return fail_set(reterr, FAIL_request_too_large,
                         "the body has %llu bytes; at most %llu are served",
@@ -196,7 +225,7 @@ static int check_body(struct request *r, const struct seen *s, const struct fram
         return fail_set(reterr, FAIL_unsupported_media_type,
                         "Content-Encoding '" STR_FMT "' is not served; send the body as it is",
                         STR_ARG(str_head(s->encoding, 32)));
-    if (s->type.n && !is_json(s->type))
+    if (s->type.n && !r->is_form && !is_json(s->type))
         return fail_set(reterr, FAIL_unsupported_media_type,
                         "Content-Type '" STR_FMT "' is not served; send application/json in UTF-8",
                         STR_ARG(str_head(s->type, 64)));
@@ -205,13 +234,10 @@ static int check_body(struct request *r, const struct seen *s, const struct fram
 
 static void preflight(struct request *r, const struct seen *s)
 {
-    bool get = strcmp(r->endpoint->method, "GET") == 0;
-    struct str methods = get ? STR("GET, HEAD, OPTIONS") : STR("POST, OPTIONS");
-    r->reply.status = 204;
-    reply_header(r, "Allow", methods);
+    r->reply.status = 204; /* its Allow header is there */
     if (!r->endpoint->cors)
         return;
-    reply_header(r, "Access-Control-Allow-Methods", methods);
+    reply_header(r, "Access-Control-Allow-Methods", r->reply.headers[0].value);
     reply_header(r, "Access-Control-Allow-Headers",
                  s->asked_headers.n ? s->asked_headers : STR("*"));
     reply_header(r, "Access-Control-Max-Age", STR("86400"));
@@ -226,6 +252,7 @@ static int check_all(struct request *r, const struct seen *s, const struct frami
         err = api_find(&found, str_of(url), method, r->arena, reterr);
     r->endpoint = found.endpoint;
     memcpy(r->params, found.params, sizeof(r->params));
+    r->rest = found.rest;
     if (found.allow)
         reply_header(r, "Allow", str_of(found.allow));
     if (err == 0 && strcmp(method, "OPTIONS") == 0)
@@ -234,6 +261,8 @@ static int check_all(struct request *r, const struct seen *s, const struct frami
         err = check_load(r, reterr);
     if (err == 0)
         err = check_key(r, s, reterr);
+    if (err == 0)
+        err = check_epoch(r, s->min_epoch, reterr);
     if (err == 0)
         err = check_body(r, s, f, reterr);
     return err;

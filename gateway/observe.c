@@ -2,7 +2,10 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "gateway/canary.h"
 #include "gateway/learning/learning.h"
+#include "gateway/server.h"
+#include "gateway/shadow.h"
 
 void observe_event(struct choice *c, const struct engine_event *e)
 {
@@ -100,8 +103,77 @@ static void blame(struct answer *a, struct learning *l)
                        /* underpowered= */ false);
 }
 
+/* ---- canaries and shadows ---- */
+
+/* What the catalog tries beside the revision that answers, where the name left the choice. */
+static bool trial_of(const struct answer *a, struct adapter_trial *ret)
+{
+    const struct adapter_name *n = &a->target.adapter;
+    struct adapters *adapters = a->request->state->core->adapters;
+    if (n->adapter.n == 0 || n->selector.n || !adapters || !adapters_trial(adapters, n, ret))
+        return false;
+    if (a->has_revision)
+        ret->revision = a->revision;
+    return true;
+}
+
+static void begin_shadow(struct answer *a)
+{
+    struct request *r = a->request;
+    struct adapter_trial t;
+    if (!a->has_revision || !a->target.model || !trial_of(a, &t) || t.shadow_weight == 0 ||
+        !sha256_eq(&t.revision.digest, &t.prod))
+        return;
+    a->shadow = shadow_begin(server_shadows(r->server),
+                             &(struct shadow_offer){
+                                 .trial = &t,
+                                 .engine = a->target.model->engine,
+                                 .chat = &a->chats[0],
+                                 .id = str_of(r->made),
+                                 .deadline_ms = r->deadline_ms,
+                                 .max_running = r->state->config->adapters.shadow_max,
+                             });
+}
+
+void observe_shadow(struct choice *c, struct str text)
+{
+    struct answer *a = c->answer;
+    if (c->index != 0)
+        return;
+    if (!a->is_shadowed) {
+        a->is_shadowed = true;
+        begin_shadow(a);
+    }
+    if (text.n)
+        shadow_text(a->shadow, text);
+    if (c->done)
+        a->shadow = shadow_end(a->shadow, /* whole= */ !c->ended);
+}
+
+/* Whether the revision, or what serves it, is to blame. */
+static bool fails_canary(const struct fail *fail)
+{
+    return fail && (is_its_fault(fail) || fail->code == FAIL_unprocessable_adapter);
+}
+
+static void judge_canary(struct answer *a, const struct fail *fail)
+{
+    struct request *r = a->request;
+    struct canaries *c = server_canaries(r->server);
+    struct observation x = { .ttft_ms = -1, .tpot_ms = -1 };
+    struct adapter_trial t;
+    if (a->is_judged || !c || (fail && !fails_canary(fail)) || !trial_of(a, &t))
+        return;
+    a->is_judged = true;
+    if (!fail && a->submitted_us)
+        times_of(a, &x);
+    struct canary_sample s = { fail != NULL, x.ttft_ms, x.tpot_ms };
+    canaries_note(c, &t, &s, &r->state->config->adapters.canary, clock_ms());
+}
+
 void observe_end(struct answer *a, const struct fail *fail)
 {
+    judge_canary(a, fail);
     struct learning *l = a->request->state->core->learning;
     if (a->is_observed || !l || !a->target.model)
         return;

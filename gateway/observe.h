@@ -13,5 +13,8 @@ void observe_conversation(struct answer *a, struct route_request *q);
 void observe_chosen(struct answer *a);
 /* http thread: a token of the answer was rendered. */
 void observe_text(struct answer *a);
+/* http thread: text of a choice, in order; at its end `c->done`. The first one's is compared with
+ * that of a shadow, which begins with it. */
+void observe_shadow(struct choice *c, struct str text);
 /* http thread, once an answer: it is complete, or has failed with `fail`. */
 void observe_end(struct answer *a, const struct fail *fail);

@@ -35,6 +35,12 @@ enum next {
 
 enum { REPLY_HEADERS = 96, REQUEST_PARAMS = 2 };
 
+/* Segments of a path behind "{*}", each decoded; in the request's arena. */
+struct path_rest {
+    const struct str *segments;
+    size_t n;
+};
+
 struct reply {
     unsigned status;
     const char *type; /* NULL: no body */
@@ -59,7 +65,10 @@ struct request {
 
     const struct endpoint *endpoint; /* NULL: refused at its head */
     struct str params[REQUEST_PARAMS];
-    bool is_head;
+    struct path_rest rest;
+    struct auth_caller caller;
+    uint64_t min_epoch;    /* of x-min-epoch: the catalog's epoch it must not be answered before */
+    bool is_head, is_form; /* its body is multipart/form-data */
     struct str query_trace, query_after, query_limit;
     const struct chat_pair *headers; /* lower-case names, credentials left out */
     size_t n_headers;

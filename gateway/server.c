@@ -5,10 +5,12 @@
 #include "base/metrics.h"
 #include "gateway/answer.h"
 #include "gateway/api/api.h"
+#include "gateway/canary.h"
 #include "gateway/head.h"
 #include "gateway/listen.h"
 #include "gateway/record.h"
 #include "gateway/replay.h"
+#include "gateway/shadow.h"
 #include "gateway/vsr.h"
 #include "gateway/work.h"
 
@@ -23,6 +25,8 @@ enum {
     STREAM_BLOCK = 16 * 1024, /* read from a stream at once */
     WORKERS = 4,
     WORK_MAX = 1024,           /* look-ups waiting before 503 */
+    CHANGERS = 8,              /* changes of the catalog under way at once */
+    CHANGES_MAX = 1024,        /* of them waiting before 503 */
     COMPUTERS = 4,             /* embeddings and tokenisations at once; they share the cores */
     COMPUTE_MAX = 128,         /* of them waiting before 429 */
     DROP_BODY_MAX = 64 * 1024, /* a refused body that is read to keep the connection */
@@ -32,8 +36,10 @@ struct server {
     struct core *core; /* borrowed */
     struct MHD_Daemon *daemon;
     struct watch *watch;
-    struct work *work, *compute;
+    struct work *work, *changes, *compute;
     struct replay *replay;
+    struct canaries *canaries; /* NULL where there are no adapters */
+    struct shadows *shadows;   /* likewise */
     pthread_mutex_t lock;
     struct state *state; /* current; under the lock */
     _Atomic unsigned active;
@@ -51,6 +57,16 @@ struct watch *server_watch(struct server *s)
 struct replay *server_replay(struct server *s)
 {
     return s->replay;
+}
+
+struct canaries *server_canaries(struct server *s)
+{
+    return s->canaries;
+}
+
+struct shadows *server_shadows(struct server *s)
+{
+    return s->shadows;
 }
 
 void server_forget(struct server *s)
@@ -125,6 +141,17 @@ enum next server_work(struct request *r, void (*fn)(struct request *r),
         return step_work(r);
     struct fail fail;
     (void)fail_errno(&fail, err, "queueing the look-up");
+    return reply_fail(r, &fail);
+}
+
+enum next server_change(struct request *r, void (*fn)(struct request *r),
+                        enum next (*then)(struct request *r))
+{
+    int err = put_work(r->server->changes, r, fn, then);
+    if (err == 0)
+        return step_work(r);
+    struct fail fail;
+    (void)fail_errno(&fail, err, "queueing the change");
     return reply_fail(r, &fail);
 }
 
@@ -258,8 +285,8 @@ static enum MHD_Result refuse(struct request *r, const struct framing *f)
 static enum MHD_Result refuse_chunks(struct request *r)
 {
     struct fail fail;
-    (void)fail_set(&fail, FAIL_request_too_large, "the body has more than the %llu bytes served",
-                   (unsigned long long)r->state->config->gateway.body_bytes);
+    (void)fail_set(&fail, FAIL_request_too_large, "the body has more than the %zu bytes served",
+                   r->body.max);
     (void)reply_fail(r, &fail);
     CLEANUP(buf_done) struct buf b = BUF_INIT(4096);
     buf_addf(&b,
@@ -439,6 +466,9 @@ static struct server *server_free(struct server *s)
 {
     if (!s)
         return NULL;
+    (void)shadows_free(s->shadows);
+    (void)canaries_free(s->canaries);
+    (void)work_free(s->changes);
     (void)work_free(s->compute);
     (void)work_free(s->work);
     (void)watch_free(s->watch);
@@ -468,7 +498,13 @@ int server_start(struct server **ret, struct core *core, struct state *state, st
     if (r == 0)
         r = work_new(&s->work, WORKERS, WORK_MAX);
     if (r == 0)
+        r = work_new(&s->changes, CHANGERS, CHANGES_MAX);
+    if (r == 0)
         r = work_new(&s->compute, COMPUTERS, COMPUTE_MAX);
+    if (r == 0 && core->adapters)
+        r = canaries_new(&s->canaries, core->adapters);
+    if (r == 0 && core->adapters)
+        r = shadows_new(&s->shadows, core->adapters);
     if (r == 0)
         r = listen_open(&fd, s->address, listen, reterr);
     if (r != 0)

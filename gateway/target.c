@@ -7,6 +7,37 @@
 #include <errno.h>
 #include <sys/random.h>
 
+enum { EPOCH_WAIT_MS = 50 }; /* for a change that is on its way here */
+
+/* Whose epoch it is: that of what the name means now (`known`), else of what it would be. */
+static int wait_epoch(const struct core *c, const struct adapter_name *name, uint64_t least,
+                      const struct adapter_revision *known, struct fail *reterr)
+{
+    struct str base = known ? str_of(known->base) : name->base;
+    if (base.n == 0 && c->n_models)
+        base = c->models[0].name;
+    int err = adapters_wait_epoch(c->adapters, base, known ? str_of(known->adapter) : name->adapter,
+                                  least, EPOCH_WAIT_MS, reterr);
+    if (err != FAILED || reterr->code != FAIL_timeout)
+        return err;
+    (void)fail_set(reterr, FAIL_overloaded,
+                   "this gateway has not applied epoch %llu of the catalog yet; ask again",
+                   (unsigned long long)least);
+    reterr->retry_after_s = 1;
+    return FAILED;
+}
+
+int target_find(const struct core *c, const struct adapter_name *name, uint64_t least,
+                struct adapter_revision *ret, struct fail *reterr)
+{
+    int err = adapters_resolve(c->adapters, name, ret, reterr);
+    bool unknown = err == FAILED && reterr->code == FAIL_model_not_found;
+    if (least == 0 || (err != 0 && !unknown))
+        return err;
+    err = wait_epoch(c, name, least, unknown ? NULL : ret, reterr);
+    return err == 0 ? adapters_resolve(c->adapters, name, ret, reterr) : err;
+}
+
 int target_unknown(struct str name, struct fail *reterr)
 {
     return fail_set(reterr, FAIL_model_not_found,

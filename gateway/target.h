@@ -25,6 +25,14 @@ int target_resolve(const struct state *s, const struct route_request *like, stru
 int target_parse(const struct core *c, struct str name, struct target *ret,
                  struct fail *reterr) MUST_USE;
 
+/*
+ * What the name of an adapter means, as adapters_resolve, once this process has applied the
+ * catalog's epoch `least` for it (0: as it is). Waits some moments at most; blocks. FAILED:
+ * overloaded with retry_after_s: it has not.
+ */
+int target_find(const struct core *c, const struct adapter_name *name, uint64_t least,
+                struct adapter_revision *ret, struct fail *reterr) MUST_USE;
+
 /* FAILED: model_not_found of that name. */
 int target_unknown(struct str name, struct fail *reterr);
 /* "base" or "base:adapter[@selector]", in the arena; p NULL: no memory. */

@@ -17,18 +17,21 @@ static const struct endpoint endpoints[] = {
     { "POST", "/tokenize", api_tokenize, .works = true, .cors = true },
     { "POST", "/detokenize", api_detokenize, .works = true, .cors = true },
     { "POST", "/api/v1/eval", api_eval, .works = true, .cors = true },
-    { "GET", "/v1/router/outcomes", api_outcomes_get },
+    { "GET", "/v1/router/outcomes", api_outcomes_get, .operates = true },
     { "POST", "/v1/router/outcomes", api_outcomes_post, .works = true },
-    { "GET", "/v1/router_replay", api_replay_list },
-    { "GET", "/v1/router_replay/aggregate", api_replay_sums },
-    { "GET", "/v1/router_replay/{}", api_replay_show },
-    { "GET", "/admin/replay", api_replay_list },
-    { "GET", "/admin/replay/aggregate", api_replay_sums },
-    { "GET", "/admin/replay/{}", api_replay_show },
+    { "GET", "/v1/router_replay", api_replay_list, .operates = true },
+    { "GET", "/v1/router_replay/aggregate", api_replay_sums, .operates = true },
+    { "GET", "/v1/router_replay/{}", api_replay_show, .operates = true },
+    { "GET", "/admin/replay", api_replay_list, .operates = true },
+    { "GET", "/admin/replay/aggregate", api_replay_sums, .operates = true },
+    { "GET", "/admin/replay/{}", api_replay_show, .operates = true },
     { "GET", "/admin/adapters", api_admin_list },
-    { "GET", "/admin/adapters/{}", api_admin_show },
-    { "POST", "/admin/adapters/{}/alias", api_admin_alias, .works = true },
-    { "POST", "/admin/adapters/{}/rollback", api_admin_rollback, .works = true },
+    { "GET", "/admin/adapters/{*}", api_admin_adapter },
+    { "POST", "/admin/adapters/{*}", api_admin_adapter, .works = true, .uploads = true },
+    { "PUT", "/admin/adapters/{*}", api_admin_adapter, .works = true },
+    { "DELETE", "/admin/adapters/{*}", api_admin_adapter, .works = true },
+    { "POST", "/v1/load_lora_adapter", api_lora_load, .works = true },
+    { "POST", "/v1/unload_lora_adapter", api_lora_unload, .works = true },
 };
 
 enum { SEGMENTS = 32 };
@@ -112,8 +115,21 @@ static struct str join(const struct path *p, size_t from, struct arena *arena)
     return s;
 }
 
+/* Keeps what is behind "{*}" when `ret` is there. */
+static bool take_rest(struct api_match *ret, const struct path *p, size_t at, size_t param,
+                      struct arena *arena)
+{
+    size_t n = p->n - at;
+    struct str *segments = arena_array(arena, n, sizeof(*segments));
+    if (segments)
+        memcpy(segments, p->segments + at, n * sizeof(*segments));
+    ret->rest = (struct path_rest){ segments, segments ? n : 0 };
+    ret->params[param] = join(p, at, arena);
+    return true;
+}
+
 static bool matches(const struct endpoint *e, const struct path *p, struct arena *arena,
-                    struct str params[static REQUEST_PARAMS])
+                    struct api_match *ret)
 {
     struct str pattern = str_of(e->path + 1);
     size_t at = 0, n_params = 0;
@@ -123,12 +139,10 @@ static bool matches(const struct endpoint *e, const struct path *p, struct arena
         pattern = segment.n == pattern.n ? STR_NULL : after;
         if (at == p->n)
             return false;
-        if (str_is(segment, "{*}")) {
-            params[n_params] = join(p, at, arena);
-            return true;
-        }
+        if (str_is(segment, "{*}"))
+            return take_rest(ret, p, at, n_params, arena);
         if (str_is(segment, "{}"))
-            params[n_params++] = p->segments[at];
+            ret->params[n_params++] = p->segments[at];
         else if (!str_eq(segment, p->segments[at]))
             return false;
         at++;
@@ -142,6 +156,21 @@ static bool serves(const struct endpoint *e, const char *method)
            (strcmp(method, "HEAD") == 0 && strcmp(e->method, "GET") == 0);
 }
 
+/* "GET, HEAD, POST, OPTIONS": what the rows of a path serve; NULL: no memory. */
+static const char *allowed(const struct path *p, struct arena *arena)
+{
+    static const char *const order[] = { "GET", "HEAD", "POST", "PUT", "DELETE" };
+    struct api_match scratch = { 0 };
+    const char *text = "";
+    for (size_t m = 0; m < ARRAY_LEN(order) && text; m++)
+        for (size_t i = 0; i < ARRAY_LEN(endpoints); i++)
+            if (serves(&endpoints[i], order[m]) && matches(&endpoints[i], p, arena, &scratch)) {
+                text = arena_printf(arena, "%s%s, ", text, order[m]);
+                break;
+            }
+    return text ? arena_printf(arena, "%sOPTIONS", text) : NULL;
+}
+
 int api_find(struct api_match *ret, struct str url, const char *method, struct arena *arena,
              struct fail *reterr)
 {
@@ -152,24 +181,23 @@ int api_find(struct api_match *ret, struct str url, const char *method, struct a
         return fail_set(reterr, FAIL_invalid_request, "the path is not well percent-encoded UTF-8");
     if (r == -ENOMEM)
         return fail_errno(reterr, r, "reading the path");
-    const struct endpoint *other = NULL, *first = NULL;
-    for (size_t i = 0; r == 0 && i < ARRAY_LEN(endpoints); i++) {
-        if (!matches(&endpoints[i], &p, arena, ret->params))
+    const struct endpoint *other = NULL;
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(endpoints) && !ret->endpoint; i++) {
+        if (!matches(&endpoints[i], &p, arena, ret))
             continue;
-        if (serves(&endpoints[i], method)) {
+        if (serves(&endpoints[i], method))
             ret->endpoint = &endpoints[i];
-            return 0;
-        }
-        first = first ? first : &endpoints[i];
         other = &endpoints[i];
     }
+    if (ret->endpoint && strcmp(method, "OPTIONS") != 0)
+        return 0;
+    if (other)
+        ret->allow = allowed(&p, arena);
+    if (ret->endpoint)
+        return 0;
     if (!other)
         return fail_set(reterr, FAIL_not_found, "Invalid URL (%.8s " STR_FMT ")", method,
                         STR_ARG(str_head(url, 200)));
-    bool get = strcmp(first->method, "GET") == 0;
-    ret->allow = first != other ? "GET, HEAD, POST, OPTIONS"
-                 : get          ? "GET, HEAD, OPTIONS"
-                                : "POST, OPTIONS";
     return fail_set(reterr, FAIL_method_not_allowed, "Not allowed to %.16s on " STR_FMT "; use %s",
                     method, STR_ARG(str_head(url, 200)), other->method);
 }

@@ -1,5 +1,8 @@
 /*
  * The routes: one row gives path, method, and what may be asked of it.
+ *
+ * "{*}" leaves the rest of the path joined in params and apart in `rest`, where an encoded slash
+ * belongs to its segment.
  */
 #pragma once
 
@@ -9,15 +12,18 @@ struct endpoint {
     const char *method; /* GET answers HEAD too */
     const char *path;   /* "{}" stands for one segment, "{*}" at the end for the rest */
     enum next (*run)(struct request *r);
-    bool open;  /* needs no key */
-    bool works; /* refused while draining, counted against gateway.limits.streams */
-    bool cors;  /* pages of other origins may call it */
+    bool open;     /* needs no key */
+    bool works;    /* refused while draining, counted against gateway.limits.streams */
+    bool cors;     /* pages of other origins may call it */
+    bool operates; /* for keys without a tenant */
+    bool uploads;  /* files may be sent: multipart/form-data, up to gateway.limits.upload */
 };
 
 struct api_match {
     const struct endpoint *endpoint;
     struct str params[REQUEST_PARAMS]; /* decoded, in the arena */
-    const char *allow;                 /* static; set with method_not_allowed */
+    struct path_rest rest;
+    const char *allow; /* in the arena; set for OPTIONS and with method_not_allowed */
 };
 
 /*
@@ -42,6 +48,6 @@ enum next api_replay_list(struct request *r);
 enum next api_replay_sums(struct request *r);
 enum next api_replay_show(struct request *r);
 enum next api_admin_list(struct request *r);
-enum next api_admin_show(struct request *r);
-enum next api_admin_alias(struct request *r);
-enum next api_admin_rollback(struct request *r);
+enum next api_admin_adapter(struct request *r); /* whatever is asked of one adapter */
+enum next api_lora_load(struct request *r);
+enum next api_lora_unload(struct request *r);

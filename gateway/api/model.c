@@ -16,6 +16,7 @@ static int find(struct request *r, struct str name, const struct core_model **re
         return err;
     *ret = t.model;
     *ret_adapter = t.adapter.adapter.n > 0;
+    t.adapter.viewer = r->caller.tenant;
     if (*ret_adapter) {
         struct adapter_revision revision;
         err = c->adapters ? adapters_resolve(c->adapters, &t.adapter, &revision, reterr)

@@ -1,146 +1,60 @@
-#include <errno.h>
-#include <inttypes.h>
+#include "gateway/cli/adapters.h"
 
-#include "adapters/adapters.h"
-#include "base/clock.h"
-#include "base/limits.h"
-#include "gateway/cli/cli.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #define OUT_MAX (256 * MIB)
-#define LIST_ARENA (2 * GIB)
+#define CALL_ARENA (2 * GIB)
 
-/* What the words after the verb mean, and the options. */
-struct call {
-    const struct config *config;
-    struct adapters *adapters;
-    struct arena *arena;
-    struct adapter_name name;
-    const char *operands[4]; /* after the verb */
-    const char *base, *alias, *description, *who, *expected;
-    struct cli_texts examples;
-    bool json;
-    struct buf out;
-};
+enum { FLEET_MS = 5000, USUAL_MS = 2000, OPTIONS = 32 };
 
 /* ---- words ---- */
 
-static int report(int r, const struct fail *f)
+void adapters_complain(const char *about, int r, const struct fail *f)
 {
+    const char *sep = about[0] ? ": " : "";
     if (r < 0)
-        (void)fprintf(stderr, "rootstock: %s\n", strerror(-r));
-    else if (r == FAILED)
-        (void)fprintf(stderr, "rootstock: %s (%s)\n", f->message, fail_word(f->code));
-    return r == 0 ? EXIT_OK : EXIT_FAILED;
+        (void)fprintf(stderr, "rootstock: %s%s%s\n", about, sep, strerror(-r));
+    else
+        (void)fprintf(stderr, "rootstock: %s%s%s (%s)\n", about, sep, f->message,
+                      fail_word(f->code));
 }
 
-static void add_short(struct buf *b, const struct sha256 *d)
+int adapters_misuse(struct fail *f, const char *fmt, ...)
 {
-    char hex[SHA256_HEX + 1];
-    sha256_hex(hex, d);
-    buf_addf(b, "sha256:%.12s", hex);
+    char text[sizeof(f->message)];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    (void)fail_set(f, FAIL_invalid_request, "%s", text);
+    return EXIT_MISUSED;
 }
 
-static void add_time(struct buf *b, uint64_t s)
+int adapters_name(const struct adapters_call *c, const char *word, struct adapter_name *ret,
+                  struct fail *f)
 {
-    char text[32] = "-";
-    time_t t = (time_t)s;
-    struct tm tm;
-    if (s && gmtime_r(&t, &tm))
-        (void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-    buf_adds(b, text);
+    *ret = adapter_name_split(str_of(word));
+    if (c->base)
+        ret->base = str_of(c->base);
+    if (ret->selector.n)
+        return fail_set(f, FAIL_invalid_request, "name the adapter without '@%.*s'",
+                        STR_ARG(str_head(ret->selector, 80)));
+    return 0;
 }
 
-static const struct adapter_revision *revision_of(const struct adapter_info *i,
-                                                  const struct sha256 *digest)
-{
-    for (size_t k = 0; k < i->n_revisions; k++)
-        if (sha256_eq(&i->revisions[k].digest, digest))
-            return &i->revisions[k];
-    return NULL;
-}
-
-static void add_digest_json(struct buf *b, const char *key, const struct sha256 *d)
-{
-    char hex[SHA256_HEX + 1];
-    sha256_hex(hex, d);
-    buf_addf(b, "\"%s\":\"%s\"", key, hex);
-}
-
-static void add_info_json(struct buf *b, const struct adapter_info *i)
-{
-    buf_adds(b, "{\"name\":");
-    buf_add_json(b, i->name);
-    buf_adds(b, ",\"base\":");
-    buf_add_json(b, i->base);
-    buf_adds(b, ",\"description\":");
-    buf_add_json(b, i->description);
-    buf_adds(b, ",\"examples\":[");
-    for (size_t k = 0; k < i->n_examples; k++) {
-        buf_adds(b, k ? "," : "");
-        buf_add_json(b, i->examples[k]);
-    }
-    buf_adds(b, "],\"revisions\":[");
-    for (size_t k = 0; k < i->n_revisions; k++) {
-        const struct adapter_revision *r = &i->revisions[k];
-        buf_addf(b, "%s{\"ordinal\":%" PRIu64 ",", k ? "," : "", r->ordinal);
-        add_digest_json(b, "digest", &r->digest);
-        buf_addf(b, ",\"bytes\":%" PRIu64 ",\"created\":%" PRIu64 "}", r->bytes, r->created_s);
-    }
-    buf_adds(b, "],\"aliases\":{");
-    for (size_t k = 0; k < i->n_aliases; k++) {
-        buf_adds(b, k ? "," : "");
-        buf_add_json(b, str_of(i->aliases[k].name));
-        buf_addc(b, ':');
-        char hex[SHA256_HEX + 1];
-        sha256_hex(hex, &i->aliases[k].digest);
-        buf_addf(b, "\"%s\"", hex);
-    }
-    buf_adds(b, "}}");
-}
-
-static void add_revision_line(struct buf *b, const struct adapter_revision *r)
-{
-    buf_addf(b, "%s:%s revision %" PRIu64 " ", r->base, r->adapter, r->ordinal);
-    add_short(b, &r->digest);
-    if (r->alias[0])
-        buf_addf(b, " is %s", r->alias);
-    buf_addc(b, '\n');
-}
-
-static void add_revision_result(struct call *c, const struct adapter_revision *r)
-{
-    if (!c->json) {
-        add_revision_line(&c->out, r);
-        return;
-    }
-    buf_adds(&c->out, "{\"name\":");
-    buf_add_json(&c->out, str_of(r->adapter));
-    buf_adds(&c->out, ",\"base\":");
-    buf_add_json(&c->out, str_of(r->base));
-    buf_adds(&c->out, ",\"alias\":");
-    buf_add_json(&c->out, str_of(r->alias));
-    buf_addf(&c->out, ",\"ordinal\":%" PRIu64 ",", r->ordinal);
-    add_digest_json(&c->out, "digest", &r->digest);
-    buf_addf(&c->out, ",\"bytes\":%" PRIu64 "}\n", r->bytes);
-}
-
-/* ---- verbs ---- */
-
-static void show_progress(void *ctx, uint64_t done, uint64_t total)
-{
-    cli_progress(ctx, done, total);
-}
-
-/* The base of a new adapter: as said, or that of the adapter there is, or the only one configured.
- */
-static int choose_base(struct call *c, struct str *ret, struct fail *f)
+int adapters_base(struct adapters_call *c, const struct adapter_name *name, struct str *ret,
+                  struct fail *f)
 {
     const struct config_model *models = c->config->engine.models.items;
     struct adapter_info there;
-    *ret = c->base ? str_of(c->base) : c->name.base;
+    *ret = name->base;
     if (ret->n)
         return 0;
-    int r = adapters_show(c->adapters, c->arena, STR_NULL, c->name.adapter, &there, f);
+    int r = adapters_show(c->adapters, c->arena, STR_NULL, name->adapter, &there, f);
     if (r == 0)
         *ret = there.base;
     if (r != FAILED || f->code != FAIL_model_not_found)
@@ -151,167 +65,119 @@ static int choose_base(struct call *c, struct str *ret, struct fail *f)
     return 0;
 }
 
-static int push(struct call *c, struct fail *f)
+int adapters_wait_ms(const struct adapters_call *c, uint64_t *ret, struct fail *f)
 {
-    struct str examples[ARRAY_LEN(c->examples.items)];
-    struct adapter_revision done;
-    struct adapter_push p = { .adapter = c->name.adapter,
-                              .description = str_of(c->description),
-                              .who = str_of(c->who),
-                              .path = c->operands[1],
-                              .alias = str_of(c->alias),
-                              .examples = examples,
-                              .n_examples = c->examples.n,
-                              .progress = show_progress,
-                              .progress_ctx = (void *)c->operands[1] };
-    for (size_t i = 0; i < c->examples.n; i++)
-        examples[i] = str_of(c->examples.items[i]);
-    int r = choose_base(c, &p.base, f);
-    if (r == 0)
-        r = adapters_push(c->adapters, &p, &done, f);
-    cli_progress_done();
-    if (r == 0)
-        add_revision_result(c, &done);
-    return r;
-}
-
-static void add_list_line(struct buf *b, const struct adapter_info *i)
-{
-    buf_addf(b, "%s:%s", i->base.p, i->name.p);
-    buf_addf(b, "\t%zu revision%s", i->n_revisions, i->n_revisions == 1 ? "" : "s");
-    for (size_t k = 0; k < i->n_aliases; k++) {
-        const struct adapter_revision *r = revision_of(i, &i->aliases[k].digest);
-        buf_addf(b, "%s%s=%" PRIu64, k ? " " : "\t", i->aliases[k].name, r ? r->ordinal : 0);
-    }
-    buf_addf(b, "%s\t%s\n", i->n_aliases ? "" : "\t-", i->description.p);
-}
-
-static int list(struct call *c, struct fail *f)
-{
-    struct adapter_info *infos;
-    struct adapters_state state;
-    size_t n;
-    int r = adapters_list(c->adapters, c->arena, STR(""), 0, &infos, &n);
-    adapters_state(c->adapters, &state);
-    if (r == 0 && !state.connected)
-        r = fail_set(f, FAIL_catalog_unavailable, "the adapter catalog does not answer");
-    if (r != 0)
-        return r;
-    buf_adds(&c->out, c->json ? "[" : "");
-    for (size_t i = 0; i < n; i++) {
-        if (!c->json) {
-            add_list_line(&c->out, &infos[i]);
-            continue;
-        }
-        buf_adds(&c->out, i ? ",\n " : "");
-        add_info_json(&c->out, &infos[i]);
-    }
-    buf_adds(&c->out, c->json ? "]\n" : "");
-    return 0;
-}
-
-static int show(struct call *c, struct fail *f)
-{
-    struct adapter_info i;
-    int r = adapters_show(c->adapters, c->arena, c->name.base, c->name.adapter, &i, f);
-    if (r != 0)
-        return r;
-    if (c->json) {
-        add_info_json(&c->out, &i);
-        buf_addc(&c->out, '\n');
+    *ret = c->wait ? 0 : USUAL_MS;
+    if (!c->wait || strcmp(c->wait, "none") == 0)
         return 0;
-    }
-    buf_addf(&c->out, "%s:%s\n", i.base.p, i.name.p);
-    if (i.description.n)
-        buf_addf(&c->out, "  %s\n", i.description.p);
-    for (size_t k = 0; k < i.n_revisions; k++) {
-        const struct adapter_revision *v = &i.revisions[k];
-        buf_addf(&c->out, "  revision %" PRIu64 "  ", v->ordinal);
-        add_short(&c->out, &v->digest);
-        buf_addf(&c->out, "  %" PRIu64 " bytes  ", v->bytes);
-        add_time(&c->out, v->created_s);
-        for (size_t m = 0; m < i.n_aliases; m++)
-            if (sha256_eq(&i.aliases[m].digest, &v->digest))
-                buf_addf(&c->out, "  %s", i.aliases[m].name);
-        buf_addc(&c->out, '\n');
-    }
-    for (size_t k = 0; k < i.n_examples; k++)
-        buf_addf(&c->out, "  example: %s\n", i.examples[k].p);
+    if (strcmp(c->wait, "fleet") != 0)
+        return adapters_misuse(f, "--wait is fleet or none, not '%.40s'", c->wait);
+    *ret = c->timeout_ms ? c->timeout_ms : FLEET_MS;
     return 0;
 }
 
-static int alias(struct call *c, struct fail *f)
+int adapters_flush(struct adapters_call *c)
 {
-    struct adapter_revision done;
-    int r = adapters_alias(c->adapters, c->name.base, c->name.adapter, str_of(c->operands[1]),
-                           str_of(c->operands[2]), str_of(c->expected), str_of(c->who), &done, f);
-    if (r == 0)
-        add_revision_result(c, &done);
+    int r = buf_err(&c->out);
+    if (r == 0 && c->out.n && fwrite(c->out.p, 1, c->out.n, stdout) != c->out.n)
+        r = -EIO;
+    buf_clear(&c->out);
     return r;
 }
 
-static int rollback(struct call *c, struct fail *f)
-{
-    struct adapter_revision done;
-    int r = adapters_rollback(c->adapters, c->name.base, c->name.adapter, str_of(c->operands[1]),
-                              str_of(c->who), &done, f);
-    if (r == 0)
-        add_revision_result(c, &done);
-    return r;
-}
+/* ---- verbs ---- */
 
-static void add_audit_json(struct buf *b, const struct adapter_audit *a)
-{
-    const struct {
-        const char *key;
-        struct str value;
-    } texts[] = { { "what", a->what },
-                  { "alias", a->alias },
-                  { "from", a->from },
-                  { "to", a->to },
-                  { "who", a->who } };
-    buf_addf(b, "{\"epoch\":%" PRIu64 ",\"when\":%" PRIu64, a->epoch, a->when_s);
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        buf_addf(b, ",\"%s\":", texts[i].key);
-        buf_add_json(b, texts[i].value);
-    }
-    buf_addc(b, '}');
-}
+#define NAME_HELP "NAME is ADAPTER, TENANT/ADAPTER or BASE:ADAPTER."
+#define MANY_HELP                                                                                  \
+    " Several names, a file of names (--names FILE, - is\nstdin), --prefix, --tenant or --all "    \
+    "change many adapters together."
 
-static int history(struct call *c, struct fail *f)
-{
-    struct adapter_audit *lines;
-    size_t n;
-    int r = adapters_history(c->adapters, c->arena, c->name.base, c->name.adapter, &lines, &n, f);
-    if (r != 0)
-        return r;
-    buf_adds(&c->out, c->json ? "[" : "");
-    for (size_t i = 0; i < n; i++) {
-        const struct adapter_audit *a = &lines[i];
-        if (c->json) {
-            buf_adds(&c->out, i ? ",\n " : "");
-            add_audit_json(&c->out, a);
-            continue;
-        }
-        buf_addf(&c->out, "%" PRIu64 "\t", a->epoch);
-        add_time(&c->out, a->when_s);
-        buf_addf(&c->out, "\t%s\t%s\t%.12s -> %.12s\t%s\n", a->what.p,
-                 a->alias.n ? a->alias.p : "-", a->from.n ? a->from.p : "-",
-                 a->to.n ? a->to.p : "-", a->who.p);
-    }
-    buf_adds(&c->out, c->json ? "]\n" : "");
-    return 0;
-}
-
-/* ---- the command ---- */
+enum verb_id {
+    VERB_push = 1 << 0,
+    VERB_list = 1 << 1,
+    VERB_show = 1 << 2,
+    VERB_alias = 1 << 3,
+    VERB_promote = 1 << 4,
+    VERB_rollback = 1 << 5,
+    VERB_canary = 1 << 6,
+    VERB_shadow = 1 << 7,
+    VERB_retire = 1 << 8,
+    VERB_history = 1 << 9,
+    VERB_import = 1 << 10,
+    VERB_pull = 1 << 11,
+    VERB_gc = 1 << 12,
+    VERB_verify = 1 << 13,
+    VERB_pack = 1 << 14,
+    VERBS_all = (1 << 15) - 1,
+    VERBS_many = VERB_alias | VERB_promote | VERB_rollback,
+    VERBS_share = VERB_canary | VERB_shadow,
+    VERBS_change = VERBS_many | VERBS_share | VERB_retire,
+};
 
 static const struct verb {
     const char *word;
+    enum verb_id id;
     int least, most; /* operands after it */
-    int (*run)(struct call *c, struct fail *f);
+    int (*run)(struct adapters_call *c, struct fail *f);
+    const char *usage, *help;
 } verbs[] = {
-    { "push", 2, 2, push },   { "list", 0, 0, list },         { "show", 1, 1, show },
-    { "alias", 3, 3, alias }, { "rollback", 1, 2, rollback }, { "history", 1, 1, history },
+    { "push", VERB_push, 2, 2, adapters_cli_push, "push NAME PATH",
+      "Publishes a PEFT folder or a .gguf file as a new revision. The first revision of an "
+      "adapter\n"
+      "becomes prod; later ones do with --alias prod. The same content is the same revision.\n"
+      "" NAME_HELP },
+    { "list", VERB_list, 0, 0, adapters_cli_list, "list",
+      "Lists the adapters by name: revisions, aliases with their revision's number, description." },
+    { "show", VERB_show, 1, 1, adapters_cli_show, "show NAME",
+      "Shows revisions, aliases, epoch and examples of an adapter. " NAME_HELP },
+    { "alias", VERB_alias, 2, INT32_MAX, adapters_cli_alias, "alias NAME… ALIAS WHAT",
+      "Moves an alias to WHAT: an alias, a revision's number or its digest. " NAME_HELP
+      "\n" MANY_HELP },
+    { "promote", VERB_promote, 1, INT32_MAX, adapters_cli_promote, "promote NAME… WHAT",
+      "Makes WHAT (an alias, a revision's number or its digest) prod, or --alias ALIAS. The "
+      "former\n"
+      "prod is prev then. " NAME_HELP "\n" MANY_HELP },
+    { "rollback", VERB_rollback, 0, INT32_MAX, adapters_cli_rollback,
+      "rollback NAME [ALIAS] | rollback --alias ALIAS NAME…",
+      "Takes an alias (prod) back to where it stood before; once more, and it is forth again.\n"
+      "" NAME_HELP "\n" MANY_HELP },
+    { "canary", VERB_canary, 1, 3, adapters_cli_canary,
+      "canary NAME REVISION WEIGHT% | NAME --abort",
+      "Sends a share of the requests for prod to a revision, the same callers on every gateway, "
+      "or\n"
+      "takes that back. Gateways take it back by themselves where it does worse than prod\n"
+      "(adapters.canary). " NAME_HELP },
+    { "shadow", VERB_shadow, 1, 3, adapters_cli_shadow,
+      "shadow NAME REVISION WEIGHT% | NAME --abort",
+      "Sends copies of a share of the requests for prod to a revision that answers nobody, or "
+      "ends\n"
+      "that. " NAME_HELP },
+    { "retire", VERB_retire, 1, 2, adapters_cli_retire, "retire NAME [REVISION]",
+      "Takes a revision that no alias names out of the catalog, or the whole adapter. Its files "
+      "go\n"
+      "with the next gc. " NAME_HELP },
+    { "history", VERB_history, 1, 1, adapters_cli_history, "history NAME",
+      "Who changed what, oldest first; --limit: the last ones only. " NAME_HELP },
+    { "import", VERB_import, 1, 1, adapters_cli_import, "import FILE|FOLDER|-",
+      "Brings in many adapters. FILE has a JSON object a line:\n"
+      "  {\"base\",\"adapter\",\"digest\",\"bytes\",\"description\"}  a revision whose blobs are "
+      "in "
+      "the store\n"
+      "  {\"base\",\"adapter\",\"path\",\"alias\"}                 a folder or file to publish\n"
+      "FOLDER holds an adapter in each of its folders (or its revisions in NAME/1, NAME/2, …).\n"
+      "What is there is left alone, so that an import can be run again." },
+    { "pull", VERB_pull, 1, 2, adapters_cli_pull, "pull NAME[@REVISION] [FOLDER]",
+      "Brings the files of a revision into the local cache, verified, and into "
+      "FOLDER. " NAME_HELP },
+    { "gc", VERB_gc, 0, 0, adapters_cli_gc, "gc",
+      "Removes files that no revision of the catalog names from the stores and the local cache." },
+    { "verify", VERB_verify, 0, 1, adapters_cli_verify, "verify [NAME[@REVISION]]",
+      "Hashes every file of an adapter, or of all, in every store and in the cache. Exit status "
+      "1:\n"
+      "a file is missing, damaged or unreadable. " NAME_HELP },
+    { "pack", VERB_pack, 1, INT32_MAX, adapters_cli_pack, "pack NAME[@REVISION]…",
+      "Builds the form that gateways map, in the local cache, before anybody asks for it.\n"
+      "" NAME_HELP },
 };
 
 static const struct verb *find_verb(const char *word)
@@ -322,80 +188,155 @@ static const struct verb *find_verb(const char *word)
     return NULL;
 }
 
-static int misused(const struct cli_command *cmd)
+/* ---- options ---- */
+
+static const struct {
+    unsigned verbs;
+    struct cli_option option; /* `into` is filled when it is used */
+    size_t offset;
+} option_rows[] = {
+#define ROW(verbs, name, kind, member, value, help)                                                \
+    {                                                                                              \
+        verbs, { name, 0, kind, NULL, value, help }, offsetof(struct adapters_call, member)        \
+    }
+    ROW(VERBS_all & ~(VERB_list | VERB_gc), "--base", CLI_text, base, "BASE",
+        "base model of the adapter"),
+    ROW(VERB_push | VERB_promote | VERB_rollback | VERB_import, "--alias", CLI_text, alias, "ALIAS",
+        "the alias that moves"),
+    ROW(VERB_push, "--description", CLI_text, description, "TEXT", "what the adapter is for"),
+    ROW(VERB_push, "--example", CLI_texts, examples, "TEXT", "a question for it; repeatable"),
+    ROW(VERB_alias | VERB_promote, "--expected", CLI_text, expected, "SHA256",
+        "only if the alias names this now"),
+    ROW(VERBS_change | VERB_push, "--if-match", CLI_uint, if_match, "EPOCH",
+        "only if the adapter's epoch is this"),
+    ROW(VERBS_change | VERB_push, "--key", CLI_text, key, "KEY",
+        "idempotency key: a change is made once, kept for a day"),
+    ROW(VERBS_change | VERB_push, "--wait", CLI_text, wait, "fleet",
+        "fail unless every live gateway has applied it; none: do not wait"),
+    ROW(VERBS_change | VERB_push, "--timeout", CLI_uint, timeout_ms, "MS", "of --wait; 5000"),
+    ROW(VERBS_change | VERB_push | VERB_import, "--who", CLI_text, who, "TEXT",
+        "whom the history names"),
+    ROW(VERBS_many, "--names", CLI_text, names, "FILE", "names, one a line"),
+    ROW(VERBS_many | VERB_list, "--prefix", CLI_text, prefix, "TEXT",
+        "adapters whose names begin so"),
+    ROW(VERBS_many | VERB_list, "--tenant", CLI_text, tenant, "TENANT", "adapters of a tenant"),
+    ROW(VERBS_many, "--all", CLI_flag, all, NULL, "every adapter"),
+    ROW(VERB_list, "--after", CLI_text, after, "NAME", "those behind this name"),
+    ROW(VERB_list | VERB_history, "--limit", CLI_uint, limit, "N", "at most so many"),
+    ROW(VERBS_share, "--abort", CLI_flag, abort, NULL, "take it back"),
+    ROW(VERB_import, "--replace", CLI_flag, replace, NULL, "also what is there already"),
+    ROW(VERB_gc, "--dry-run", CLI_flag, dry_run, NULL, "count only"),
+    ROW(VERB_gc, "--grace", CLI_uint, grace, "SECONDS",
+        "what is younger stays; 86400, longer than any push takes"),
+    ROW(VERBS_all, "--json", CLI_flag, json, NULL, "results as JSON"),
+#undef ROW
+};
+
+/* Those of the verb, NULL: of all. */
+static void choose_options(struct adapters_call *c, const struct verb *v, const char **config,
+                           struct cli_option ret[static OPTIONS])
 {
-    (void)fprintf(stderr, "usage: rootstock %s\n", cmd->usage);
-    return EXIT_MISUSE;
+    size_t n = 0;
+    ret[n++] =
+        (struct cli_option){ "--config", 'c', CLI_text, config, "FILE", "the configuration" };
+    for (size_t i = 0; i < ARRAY_LEN(option_rows); i++) {
+        if (v && !(option_rows[i].verbs & v->id))
+            continue;
+        ret[n] = option_rows[i].option;
+        ret[n++].into = (char *)c + option_rows[i].offset;
+    }
+    ret[n] = (struct cli_option){ 0 };
 }
 
-static int run(struct call *c, const struct verb *v, const char *config)
+/* ---- the command ---- */
+
+static int run(struct adapters_call *c, const struct verb *v, const char *config)
 {
-    struct fail f;
+    struct fail f = { 0 };
     CLEANUP(config_unrefp) struct config *snapshot = cli_config(config);
-    CLEANUP(arena_freep) struct arena *arena = arena_new(LIST_ARENA);
+    CLEANUP(arena_freep) struct arena *arena = arena_new(CALL_ARENA);
     CLEANUP(adapters_closep) struct adapters *a = NULL;
     if (!snapshot || !arena)
         return EXIT_FAILED;
-    int r = adapters_open(&a, snapshot, /* loader= */ NULL, &f);
-    c->config = snapshot;
+    int r = v->id == VERB_pack ? 0 : adapters_open(&a, snapshot, /* loader= */ NULL, &f);
+    c->config = c->snapshot = snapshot;
     c->arena = arena;
     c->adapters = a;
-    c->name = adapter_name_split(str_of(c->operands[0]));
-    if (c->base)
-        c->name.base = str_of(c->base);
-    if (r == 0 && c->name.selector.n)
-        r = fail_set(&f, FAIL_invalid_request, "name the adapter without '@%.*s'",
-                     STR_ARG(str_head(c->name.selector, 80)));
     if (r == 0)
         r = v->run(c, &f);
-    if (r == 0)
-        r = buf_err(&c->out);
-    if (r == 0 && c->out.n && fwrite(c->out.p, 1, c->out.n, stdout) != c->out.n)
-        r = -EIO;
-    return report(r, &f);
+    int flushed = r == 0 || r == EXIT_SAID ? adapters_flush(c) : 0;
+    if (r == EXIT_MISUSED)
+        (void)fprintf(stderr, "rootstock: %s\nusage: rootstock adapters %s -c FILE\n", f.message,
+                      v->usage);
+    else if (r != 0 && r != EXIT_SAID)
+        adapters_complain("", r, &f);
+    else if (flushed != 0)
+        adapters_complain("standard output", flushed, &f);
+    if (r == EXIT_MISUSED)
+        return EXIT_MISUSE;
+    return r == 0 && flushed == 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+static const char general_usage[] = "adapters VERB … -c FILE [--json]";
+static const char general_help[] =
+    "Changes and shows the adapter catalog of a configuration.\n\n"
+    "  push NAME PATH               publish a PEFT folder or a .gguf file as a new revision\n"
+    "  list                         every adapter\n"
+    "  show NAME                    revisions, aliases and examples of one\n"
+    "  alias NAME… ALIAS WHAT       move an alias to an alias, a revision's number or digest\n"
+    "  promote NAME… WHAT           make a revision prod; the former one is prev\n"
+    "  rollback NAME [ALIAS]        back to where the alias (prod) stood before\n"
+    "  canary NAME REVISION WEIGHT%  a share of prod's requests; --abort takes it back\n"
+    "  shadow NAME REVISION WEIGHT%  copies of a share, answered for nobody; --abort\n"
+    "  retire NAME [REVISION]       take a revision, or the adapter, out of the catalog\n"
+    "  history NAME                 who changed what, oldest first\n"
+    "  import FILE|FOLDER|-         many adapters at once\n"
+    "  pull NAME [FOLDER]           bring its files into the cache, and into a folder\n"
+    "  gc                           remove files that no revision names\n"
+    "  verify [NAME]                hash every file in every store and in the cache\n"
+    "  pack NAME…                   build what gateways map, ahead of time\n\n"
+    "NAME is ADAPTER, TENANT/ADAPTER or BASE:ADAPTER. A change is live on every gateway when the\n"
+    "command ends (within 2 s). 'rootstock adapters VERB --help' tells the options of one. The "
+    "options of all:";
+
+static int misused(const struct verb *v)
+{
+    if (v)
+        (void)fprintf(stderr, "usage: rootstock adapters %s -c FILE\n", v->usage);
+    else
+        (void)fprintf(stderr,
+                      "usage: rootstock %s\nverbs: push list show alias promote rollback "
+                      "canary shadow retire history import pull gc verify pack\n",
+                      general_usage);
+    return EXIT_MISUSE;
 }
 
 int cli_adapters(int argc, char **argv)
 {
     const char *config = NULL;
-    struct call c = { .out = BUF_INIT(OUT_MAX) };
-    const struct cli_option options[] = {
-        { "--config", 'c', CLI_text, &config, "FILE", "the configuration" },
-        { "--base", 0, CLI_text, &c.base, "BASE", "base model of the adapter" },
-        { "--alias", 0, CLI_text, &c.alias, "ALIAS", "push: move this alias to the revision" },
-        { "--description", 0, CLI_text, &c.description, "TEXT", "push: what the adapter is for" },
-        { "--example", 0, CLI_texts, &c.examples, "TEXT", "push: a question for it; repeatable" },
-        { "--expected", 0, CLI_text, &c.expected, "SHA256", "alias: only if it names this now" },
-        { "--who", 0, CLI_text, &c.who, "TEXT", "whom the history names" },
-        { "--json", 0, CLI_flag, &c.json, NULL, "results as JSON" },
-        { 0 },
-    };
-    const struct cli_command cmd = {
-        "adapters push|list|show|alias|rollback|history -c FILE …",
-        "Changes and shows the adapter catalog of a configuration.\n\n"
-        "  push NAME PATH          publish a PEFT folder or a .gguf file as a new revision\n"
-        "  list                    every adapter\n"
-        "  show NAME               revisions, aliases and examples of one\n"
-        "  alias NAME ALIAS WHAT   move an alias to an alias, a revision's number or digest\n"
-        "  rollback NAME [ALIAS]   back to where the alias (prod) stood before\n"
-        "  history NAME            who changed what, oldest first\n\n"
-        "NAME is ADAPTER or BASE:ADAPTER. A change is live on every gateway when the command ends.",
-        options
-    };
+    char usage[160];
+    struct adapters_call c = { .out = BUF_INIT(OUT_MAX), .grace = UINT64_MAX };
+    struct cli_option options[OPTIONS];
+    const struct verb *v = find_verb(argc > 1 ? argv[1] : NULL);
+    choose_options(&c, v, &config, options);
+    (void)snprintf(usage, sizeof(usage), "adapters %s -c FILE", v ? v->usage : "");
+    const struct cli_command cmd = { v ? usage : general_usage, v ? v->help : general_help,
+                                     options };
     int operands;
     int go = cli_parse(&cmd, argc, argv, &operands);
     if (go != CLI_GO)
         return go;
-    const struct verb *v = find_verb(operands ? argv[1] : NULL);
+    if (!v)
+        v = find_verb(operands ? argv[1] : NULL);
     int n = operands - 1;
     if (!v || n < v->least || n > v->most)
-        return misused(&cmd);
+        return misused(v);
     if (!config) {
         (void)fputs("rootstock: name the configuration file with -c FILE\n", stderr);
         return EXIT_MISUSE;
     }
-    for (int i = 0; i < n; i++)
-        c.operands[i] = argv[2 + i];
+    c.operands = argv + 2;
+    c.n_operands = n;
     if (!c.who)
         c.who = getenv("USER");
     int status = run(&c, v, config);

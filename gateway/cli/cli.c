@@ -1,14 +1,11 @@
 #include "gateway/cli/cli.h"
 
-#include "base/clock.h"
 #include "base/limits.h"
 #include "base/num.h"
 
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static void print_option(const struct cli_option *o, FILE *to)
 {
@@ -148,52 +145,4 @@ bool cli_line(struct str *ret)
         n--;
     *ret = (struct str){ line, (size_t)n };
     return true;
-}
-
-static bool on_terminal(void)
-{
-    static int known = -1;
-    if (known < 0)
-        known = isatty(STDERR_FILENO);
-    return known > 0;
-}
-
-void cli_progress(const char *label, uint64_t done, uint64_t total)
-{
-    static uint64_t last_ms;
-    enum { WIDTH = 30, EVERY_MS = 100 };
-    uint64_t now = clock_ms();
-    bool last = total && done >= total;
-    if (!on_terminal() || (!last && now - last_ms < EVERY_MS))
-        return;
-    last_ms = now;
-    if (total == 0) {
-        (void)fprintf(stderr, "\r%c  %s", "|/-\\"[now / 100 % 4], label);
-        return;
-    }
-    char bar[WIDTH + 1];
-    size_t filled = (size_t)(done >= total ? WIDTH : done * WIDTH / total);
-    memset(bar, ' ', WIDTH);
-    memset(bar, '=', filled);
-    bar[WIDTH] = '\0';
-    (void)fprintf(stderr, "\r[%s] %3u %%  %s", bar,
-                  (unsigned)(done >= total ? 100 : done * 100 / total), label);
-}
-
-void cli_progress_done(void)
-{
-    if (on_terminal())
-        (void)fputs("\r\033[K", stderr);
-}
-
-void cli_progress_input(uint64_t used)
-{
-    static int64_t total = -1;
-    struct stat st;
-    if (total < 0) {
-        bool is_file = fstat(STDIN_FILENO, &st) == 0 && S_ISREG(st.st_mode);
-        total = is_file ? st.st_size : 0;
-    }
-    if (on_terminal() && !isatty(STDIN_FILENO) && !isatty(STDOUT_FILENO))
-        cli_progress("bytes of text", used, (uint64_t)total);
 }

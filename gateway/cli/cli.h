@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "config/config.h"
+#include "gateway/cli/progress.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_MISUSE = 2 };
 
@@ -68,11 +69,3 @@ int cli_check_policy(struct router **ret, const struct config *c, struct problem
 /* Next line of stdin without its newline; owned by the static buffer, valid until the next call;
  * false at the end. */
 bool cli_line(struct str *ret);
-
-/* "[=====>    ] 42 %  label" on stderr when it is a terminal; total 0: a spinner. cli_progress_done
- * clears it. */
-void cli_progress(const char *label, uint64_t done, uint64_t total);
-/* Of a command that answers each line of stdin: `used` of its bytes are answered. Nothing where a
- * person types them, or where the answers are what the terminal shows. */
-void cli_progress_input(uint64_t used);
-void cli_progress_done(void);

@@ -97,7 +97,9 @@ static void paths_find_their_endpoint(void **state)
         { "GET", "/v1/models/org%2Fbase", "/v1/models/{*}", "org/base" },
         { "GET", "/v1/models/caf%C3%A9", "/v1/models/{*}", "café" },
         { "GET", "/v1/models/100%2525", "/v1/models/{*}", "100%25" },
-        { "POST", "/admin/adapters/a%2Fb/alias", "/admin/adapters/{}/alias", "a/b" },
+        { "POST", "/admin/adapters/a%2Fb/alias", "/admin/adapters/{*}", "a/b/alias" },
+        { "DELETE", "/admin/adapters/a/b", "/admin/adapters/{*}", "a/b" },
+        { "PUT", "/admin/adapters/a/aliases/x", "/admin/adapters/{*}", "a/aliases/x" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         CLEANUP(arena_freep) struct arena *arena = arena_new(1 * MIB);
@@ -153,11 +155,12 @@ static void keys_are_matched_whole(void **state)
     static const struct {
         const char *authorization, *api_key;
         int want;
+        const char *tenant;
     } rows[] = {
-        { "Bearer alpha", NULL, 0 },
-        { "bearer beta", NULL, 0 },
-        { "Bearer   gamma ", NULL, 0 },
-        { NULL, "alpha", 0 },
+        { "Bearer alpha", NULL, 0, "team1" },
+        { "bearer beta", NULL, 0, NULL },
+        { "Bearer   gamma ", NULL, 0, "x" },
+        { NULL, "alpha", 0, "team1" },
         { "Bearer alph", NULL, 1 },
         { "Bearer alphaa", NULL, 1 },
         { "Bearer alpha=team1", NULL, 1 },
@@ -171,10 +174,15 @@ static void keys_are_matched_whole(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct fail fail = { 0 };
+        struct auth_caller caller = { 0 };
         int r = auth_check(a, str_of(rows[i].authorization), str_of(rows[i].api_key),
-                           /* loopback= */ true, &fail);
+                           /* loopback= */ true, &caller, &fail);
         if (r != rows[i].want)
             fail_msg("row %zu gave %d", i, r);
+        if (r == 0 &&
+            (!rows[i].tenant ? caller.tenant.p != NULL : !str_is(caller.tenant, rows[i].tenant)))
+            fail_msg("row %zu is of tenant " STR_FMT, i, STR_ARG(caller.tenant));
+        assert_true((r == 0) == (caller.key != 0));
         if (r == FAILED)
             assert_int_equal(fail.code, FAIL_invalid_api_key);
     }
@@ -183,7 +191,8 @@ static void keys_are_matched_whole(void **state)
 static void a_variable_without_a_key_is_refused(void **state)
 {
     (void)state;
-    static const char *const texts[] = { "", "  ", ",,", "=tenant", "a,=b" };
+    static const char *const texts[] = { "",   "  ",    ",,",  "=tenant", "a,=b",
+                                         "a=", "a=b/c", "a==", "a=.b" };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         CLEANUP(auth_freep) struct auth *a = NULL;
         if (auth_parse(&a, str_of(texts[i])) == 0)
@@ -200,8 +209,11 @@ static void without_keys_only_this_machine_is_served(void **state)
     assert_int_equal(auth_new(&a, &g, p), 0);
     assert_true(auth_open(a));
     struct fail fail = { 0 };
-    assert_int_equal(auth_check(a, STR_NULL, STR_NULL, /* loopback= */ true, &fail), 0);
-    assert_int_equal(auth_check(a, STR_NULL, STR_NULL, /* loopback= */ false, &fail), FAILED);
+    struct auth_caller caller = { 0 };
+    assert_int_equal(auth_check(a, STR_NULL, STR_NULL, /* loopback= */ true, &caller, &fail), 0);
+    assert_null(caller.tenant.p);
+    assert_int_equal(auth_check(a, STR_NULL, STR_NULL, /* loopback= */ false, &caller, &fail),
+                     FAILED);
     assert_int_equal(fail.code, FAIL_permission_denied);
 }
 
