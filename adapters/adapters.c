@@ -214,6 +214,32 @@ static struct str tenant_of(const struct adapter_name *name, const struct adapte
     return name->viewer.n ? name->viewer : tenant_of_adapter(str_of(rev->adapter));
 }
 
+static bool alias_digest(const struct head *h, struct str alias, struct sha256 *ret)
+{
+    const struct head_alias *at = head_alias(h, alias);
+    if (at)
+        *ret = at->digest;
+    return at != NULL;
+}
+
+bool adapters_trial(struct adapters *a, const struct adapter_name *name, struct adapter_trial *ret)
+{
+    CLEANUP(head_unrefp) struct head *h = NULL;
+    struct adapter_trial t = { 0 };
+    struct fail f;
+    if (resolve_here(a, name, /* ordinals= */ false, &t.revision, &f) != 0 ||
+        page_find(a->page, str_of(t.revision.base), str_of(t.revision.adapter), &h, &f) != 0 || !h)
+        return false;
+    t.epoch = h->epoch;
+    t.has_prod = alias_digest(h, STR(ALIAS_PROD), &t.prod);
+    if (alias_digest(h, STR(ALIAS_CANARY), &t.canary))
+        t.canary_weight = h->canary_weight;
+    if (alias_digest(h, STR(ALIAS_SHADOW), &t.shadow))
+        t.shadow_weight = h->shadow_weight;
+    *ret = t;
+    return true;
+}
+
 /* ---- asking on the catalog's thread ---- */
 
 static bool copy_name(char ret[static LIMIT_NAME + 1], struct str s)
@@ -598,7 +624,10 @@ static int describe(struct adapters *a, struct arena *arena, const struct head *
                                   .revisions = revisions,
                                   .n_revisions = h->n_revisions,
                                   .aliases = aliases,
-                                  .n_aliases = h->n_aliases };
+                                  .n_aliases = h->n_aliases,
+                                  .epoch = h->epoch,
+                                  .canary_weight = h->canary_weight,
+                                  .shadow_weight = h->shadow_weight };
     if (!examples || !revisions || !aliases || !ret->name.p || !ret->base.p || !ret->description.p)
         return -ENOMEM;
     for (size_t i = 0; i < h->n_examples; i++)
@@ -625,7 +654,7 @@ int adapters_query(struct adapters *a, struct arena *arena, const struct adapter
     struct head **heads;
     struct fail f;
     size_t n;
-    int k = a->catalog->ops->refresh(a->catalog, &f);
+    int k = l->after.n ? 0 : a->catalog->ops->refresh(a->catalog, &f);
     if (k == FAILED) /* the page as it is; the state tells that it may be old */
         log_rated(&rate, LOG_warn, "catalog_list", "why=\"%s\", continuing", f.message);
     if (k < 0 || (k = page_query(a->page, &q, &heads, &n)) < 0)

@@ -163,7 +163,9 @@ struct adapter_info { /* lives in the caller's arena */
     size_t n_revisions;
     const struct adapter_alias *aliases;
     size_t n_aliases;
-    bool resident; /* its default revision, now */
+    uint64_t epoch;                        /* of its head: the ETag; 0 in a folder */
+    uint32_t canary_weight, shadow_weight; /* of CANARY_WHOLE; 0: none */
+    bool resident;                         /* its default revision, now */
 };
 
 struct adapter_audit { /* one line of history */
@@ -181,7 +183,8 @@ struct adapter_listing {
     struct str viewer; /* as in struct adapter_name: the shared ones and its own; p NULL: all */
     size_t max;        /* 0: no bound */
 };
-/* Lists from the local page, sorted by name. */
+/* Lists from the local page, sorted by name. The catalog is asked before a first page only, so that
+ * all pages are of one reading. */
 int adapters_query(struct adapters *a, struct arena *arena, const struct adapter_listing *l,
                    struct adapter_info **ret, size_t *ret_n) MUST_USE;
 /* The same of everything: `after` and `max` page through it (empty, 0: all). */
@@ -379,6 +382,19 @@ struct adapter_verify_report {
 };
 int adapters_verify(struct adapters *a, const struct adapter_verify *verify,
                     struct adapter_verify_report *ret, struct fail *reterr) MUST_USE;
+
+/* ---- trials ---- */
+
+/* What a name means, and what is tried beside it. */
+struct adapter_trial {
+    struct adapter_revision revision;
+    bool has_prod;
+    struct sha256 prod, canary, shadow;    /* the last two where they have a weight */
+    uint32_t canary_weight, shadow_weight; /* of CANARY_WHOLE; 0: none */
+    uint64_t epoch;
+};
+/* By the local page alone: no I/O, any thread. false: the page does not know the name. */
+bool adapters_trial(struct adapters *a, const struct adapter_name *name, struct adapter_trial *ret);
 
 struct adapters_state {
     bool connected;

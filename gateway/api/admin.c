@@ -349,6 +349,7 @@ static const struct action {
     { "POST", "canary", false, admin_canary },
     { "POST", "abort", false, admin_abort },
     { "POST", "shadow", false, admin_shadow },
+    { "POST", "prefetch", false, admin_prefetch },
     { "PUT", "aliases", true, admin_put_alias },
     { "DELETE", "revisions", true, admin_retire },
 };

@@ -64,3 +64,4 @@ void admin_canary(struct request *r);
 void admin_abort(struct request *r);
 void admin_shadow(struct request *r);
 void admin_retire(struct request *r);
+void admin_prefetch(struct request *r);

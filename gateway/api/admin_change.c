@@ -258,3 +258,31 @@ void admin_retire(struct request *r)
     else
         admin_done(r, err, &fail, "retiring");
 }
+
+/* A hint to this gateway that the adapter, or one of its revisions, will be asked for. */
+void admin_prefetch(struct request *r)
+{
+    const struct admin_ask *ask = r->work_about;
+    struct fail fail = { 0 };
+    struct body m = { 0 };
+    struct admin_adapter of = { 0 };
+    json_auto_t *body = NULL;
+    int err = read_body(r, revision_fields, /* must= */ false, &m, &body, &fail);
+    if (err == 0)
+        err = admin_find(r, ask->name, /* changes= */ false, &of, &fail);
+    struct adapter_name name = {
+        .base = of.base, .adapter = of.adapter, .selector = m.revision, .viewer = r->caller.tenant
+    };
+    if (err == 0)
+        err = adapters_prefetch(r->state->core->adapters, &name, &fail);
+    if (err == 0) {
+        buf_adds(&r->reply.body, "{\"name\":");
+        buf_add_json(&r->reply.body, of.adapter);
+        buf_adds(&r->reply.body, ",\"base\":");
+        buf_add_json(&r->reply.body, of.base);
+        buf_adds(&r->reply.body, ",\"accepted\":true}");
+        if (reply_json(r) == NEXT_reply && r->reply.status == 200)
+            r->reply.status = 202;
+    }
+    admin_done(r, err, &fail, "prefetching");
+}
