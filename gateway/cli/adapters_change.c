@@ -58,13 +58,18 @@ static void print_changed(struct adapters_call *c, const struct adapter_change *
     buf_add_json(b, of->adapter);
     buf_adds(b, ",\"base\":");
     buf_add_json(b, of->base);
-    buf_adds(b, ",\"alias\":");
-    buf_add_json(b, alias);
-    buf_addf(b, ",\"ordinal\":%" PRIu64 ",", v->ordinal);
-    adapters_print_digest(b, "digest", &v->digest);
-    buf_addf(b, ",\"bytes\":%" PRIu64 ",\"epoch\":%" PRIu64 ",\"repeated\":%s,\"durable\":%s",
-             v->bytes, done->epoch, done->repeated ? "true" : "false",
-             done->durable ? "true" : "false");
+    buf_addf(b, ",\"change\":\"%s\"", adapter_op_word(of->op));
+    if (alias.n) {
+        buf_adds(b, ",\"alias\":");
+        buf_add_json(b, alias);
+    }
+    if (v->ordinal) {
+        buf_addf(b, ",\"ordinal\":%" PRIu64 ",", v->ordinal);
+        adapters_print_digest(b, "digest", &v->digest);
+        buf_addf(b, ",\"bytes\":%" PRIu64, v->bytes);
+    }
+    buf_addf(b, ",\"epoch\":%" PRIu64 ",\"repeated\":%s,\"durable\":%s", done->epoch,
+             done->repeated ? "true" : "false", done->durable ? "true" : "false");
     if (of->fleet_ms)
         buf_addf(b, ",\"applied_by_all\":%s", done->behind ? "false" : "true");
     buf_addc(b, '}');

@@ -346,6 +346,14 @@ class TwoGateways(unittest.TestCase):
         self.assertEqual(status, 200, body)
         self.assertIsNone(self.show("shaded")[1]["shadow"])
 
+    def test_a_hint_brings_an_adapter_into_memory(self):
+        self.a.upload("hinted", files_of("extract"))
+        self.assertFalse(self.show("hinted")[1]["resident"])
+        self.assertEqual(self.a.ask("POST", "/admin/adapters/hinted/prefetch")[0], 202)
+        wait_for(lambda: self.show("hinted")[1]["resident"], 10, "the hinted adapter")
+        self.assertEqual(self.a.say("demo:hinted")[1]["x-rootstock-residency"], "hit")
+        self.assertEqual(self.a.ask("POST", "/admin/adapters/nobody/prefetch")[0], 404)
+
     # ---- vLLM's endpoints ----
 
     def test_tools_written_for_vllm_load_and_unload(self):
