@@ -162,7 +162,8 @@ static void judge_canary(struct answer *a, const struct fail *fail)
     struct canaries *c = server_canaries(r->server);
     struct observation x = { .ttft_ms = -1, .tpot_ms = -1 };
     struct adapter_trial t;
-    if (a->is_judged || !c || (fail && !fails_canary(fail)) || !trial_of(a, &t))
+    bool fell_back = !fail && !a->has_revision; /* the base has answered */
+    if (a->is_judged || !c || fell_back || (fail && !fails_canary(fail)) || !trial_of(a, &t))
         return;
     a->is_judged = true;
     if (!fail && a->submitted_us)

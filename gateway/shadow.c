@@ -16,6 +16,8 @@ enum {
     COLD_WAIT_MS = 30000, /* for a load that no request waits for */
     LONGEST_MS = 120000,  /* of a copy whose request has no deadline */
 };
+/* All copies take turns in the engine as one tenant of their own. */
+static const uint64_t TURNS = 0x736861646f77;
 enum { SHADOW_answered, SHADOW_failed, SHADOW_busy, SHADOW_cold }; /* positions in the labels */
 enum { AGREES_same, AGREES_different };
 
@@ -280,6 +282,7 @@ static bool submit(struct shadow *s, const struct shadow_offer *o)
     struct engine_spec spec = { .request = o->chat,
                                 .lora = lease_resident(s->lease),
                                 .lora_digest = &o->trial->shadow,
+                                .tenant = TURNS,
                                 .deadline_ms = o->deadline_ms < latest ? o->deadline_ms : latest,
                                 .on_event = on_event,
                                 .owner = s };
