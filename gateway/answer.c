@@ -369,7 +369,7 @@ static int submit_choice(struct choice *c, const struct lease *lease, struct fai
         .choice = c->index,
         .lora = lease ? lease_resident(lease) : NULL,
         .lora_digest = lease ? &a->revision.digest : NULL,
-        .tenant = caller_tenant(r),
+        .tenant = engine_tenant(r->caller.tenant),
         .deadline_ms = r->deadline_ms,
         .on_event = on_event,
         .owner = c,

@@ -67,8 +67,3 @@ uint64_t caller_sticky(const struct request *r, const struct chat_request *chat)
     struct str prompt = chat->prompt.n ? chat->prompt : ids;
     return prompt.n ? number_of_text("begun", prompt) : 0;
 }
-
-uint64_t caller_tenant(const struct request *r)
-{
-    return r->caller.tenant.p ? number_of_text("tenant", r->caller.tenant) : 0;
-}

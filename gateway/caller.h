@@ -17,8 +17,5 @@ struct str caller_header(const struct request *r, struct str name);
  */
 uint64_t caller_sticky(const struct request *r, const struct chat_request *chat);
 
-/* The tenant of the request's key, as a number; 0: it has none. */
-uint64_t caller_tenant(const struct request *r);
-
 /* Fills identified, user_id, user_groups. Names are those of global.services.authz.identity. */
 void caller_identify(const struct request *r, struct route_request *ret);
