@@ -259,8 +259,8 @@ class Faults(unittest.TestCase):
             start = time.monotonic()
             for name in KNOWN:  # the gateway gives back what it knows
                 show = ("adapters", "show", name, "--json")
-                wait_for(lambda show=show, name=name: before[name] in self.server.cli(*show, check=False).stdout, RECOVERY_S,
-                         f"{name} in Redis")
+                wait_for(lambda show=show, digest=before[name]: digest in self.server.cli(*show, check=False).stdout,
+                         RECOVERY_S, f"{name} in Redis")
             self.told("wiped", time.monotonic() - start + self.recovered(self.server))
         self.served_throughout(load)
         self.assertEqual({name: revision(self.server, f"demo:{name}") for name in KNOWN}, before)
