@@ -525,6 +525,9 @@ static int read_adapters(struct config *c, const struct node *n, struct problems
     a->canary = raw.canary;
     a->shadow_max = raw.shadow.max_running;
     r = choose_catalog(c, &raw, n, p);
+    if (r == 0 && a->catalog == CATALOG_directory && a->blobs.stores.n)
+        r = node_problem(p, PROBLEM_warning, node_get(n, "blobs"), "adapters.blobs.store",
+                         "has no effect: a directory catalog keeps its files itself");
     if (r == 0)
         r = resolve(&a->catalog_path, c);
     struct str *files[] = { &a->catalog_password_file, &a->catalog_tls_ca, &a->catalog_tls_cert,

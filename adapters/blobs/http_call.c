@@ -150,7 +150,7 @@ static void forget_answer(struct http_call *c)
     c->n_text = 0;
 }
 
-static size_t on_header(char *p, size_t size, size_t n, void *ctx)
+static size_t on_header(const char *p, size_t size, size_t n, void *ctx)
 {
     struct running *r = ctx;
     struct str name, value, line = { p, size * n };
@@ -200,7 +200,7 @@ struct body { /* of the write function */
     CURL *handle;
 };
 
-static size_t on_body(char *p, size_t size, size_t n, void *ctx)
+static size_t on_body(const char *p, size_t size, size_t n, void *ctx)
 {
     struct body *b = ctx;
     struct http_call *c = b->r->c;

@@ -17,6 +17,7 @@
 #include "base/thread.h"
 
 #define MAX_REDIRECTS 5
+#define URL_ROOM ((size_t)2 * HTTP_TEXT)
 #define MAX_TOKEN (32 * KIB)
 #define MAX_ANSWER (64 * KIB) /* of who gives tokens */
 #define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
@@ -95,7 +96,7 @@ static int keep_token(struct oci_store *s, struct str answer, struct fail *reter
 
 static int get_token(struct oci_store *s, const char *challenge, struct fail *reterr)
 {
-    CLEANUP(buf_done) struct buf url = BUF_INIT(2 * HTTP_TEXT), answer = BUF_INIT(MAX_ANSWER);
+    CLEANUP(buf_done) struct buf url = BUF_INIT(URL_ROOM), answer = BUF_INIT(MAX_ANSWER);
     struct str realm = parameter(challenge, "realm");
     bool secure = strncmp(s->base, "https:", 6) == 0;
     if (!str_starts(realm, STR("https://")) && (secure || !str_starts(realm, STR("http://"))))
@@ -170,16 +171,16 @@ static int do_plain(struct oci_store *s, struct http_call *c, void *ctx, struct 
 }
 
 static void blob_url(const struct oci_store *s, const struct sha256 *digest,
-                     char url[static 2 * HTTP_TEXT])
+                     char url[static URL_ROOM])
 {
     char hex[SHA256_HEX + 1];
     sha256_hex(hex, digest);
-    (void)snprintf(url, 2 * HTTP_TEXT, "%s/blobs/sha256:%s", s->base, hex);
+    (void)snprintf(url, URL_ROOM, "%s/blobs/sha256:%s", s->base, hex);
 }
 
 static int oci_get(struct blob_store *store, struct blob_get *g, struct fail *reterr)
 {
-    char url[2 * HTTP_TEXT];
+    char url[URL_ROOM];
     struct http_call c = { .url = url, .redirects = MAX_REDIRECTS };
     blob_url(of(store), &g->digest, url);
     return with_token(of(store), &c, do_get, g, reterr);
@@ -188,7 +189,7 @@ static int oci_get(struct blob_store *store, struct blob_get *g, struct fail *re
 static int oci_stat(struct blob_store *store, const struct sha256 *digest, struct blob_stat *ret,
                     struct fail *reterr)
 {
-    char url[2 * HTTP_TEXT];
+    char url[URL_ROOM];
     struct http_call c = { .url = url, .redirects = MAX_REDIRECTS };
     blob_url(of(store), digest, url);
     return with_token(of(store), &c, do_stat, ret, reterr);
@@ -198,15 +199,15 @@ static int oci_stat(struct blob_store *store, const struct sha256 *digest, struc
 
 /* Where the upload goes on: the answer's Location, against the registry, with the digest. */
 static int upload_url(const struct oci_store *s, const char *location, const char *hex,
-                      char url[static 2 * HTTP_TEXT])
+                      char url[static URL_ROOM])
 {
     const char *host = strstr(s->base, "://") + 3, *path = strchr(host, '/');
     bool relative = location[0] == '/';
-    int n = snprintf(url, 2 * HTTP_TEXT, "%.*s%s%sdigest=sha256%%3A%s",
-                     relative ? (int)(path - s->base) : 0, s->base, location,
-                     strchr(location, '?') ? "&" : "?", hex);
+    int n =
+        snprintf(url, URL_ROOM, "%.*s%s%sdigest=sha256%%3A%s", relative ? (int)(path - s->base) : 0,
+                 s->base, location, strchr(location, '?') ? "&" : "?", hex);
     bool same = relative || strncmp(location, s->base, (size_t)(path - s->base) + 1) == 0;
-    return !location[0] || !same || n >= 2 * HTTP_TEXT ? -EBADMSG : 0;
+    return !location[0] || !same || (size_t)n >= URL_ROOM ? -EBADMSG : 0;
 }
 
 static int refused(struct oci_store *s, const struct http_call *c, struct fail *reterr)
@@ -220,7 +221,7 @@ static int refused(struct oci_store *s, const struct http_call *c, struct fail *
 static int upload(struct oci_store *s, const struct sha256 *digest, int fd, uint64_t bytes,
                   struct fail *reterr)
 {
-    char url[2 * HTTP_TEXT], hex[SHA256_HEX + 1];
+    char url[URL_ROOM], hex[SHA256_HEX + 1];
     struct http_call start = { .method = "POST", .url = url };
     struct http_call send = { .method = "PUT",
                               .url = url,
@@ -257,7 +258,7 @@ static int memory_file(struct str text)
 static int name_blob(struct oci_store *s, const struct sha256 *digest, uint64_t bytes,
                      struct fail *reterr)
 {
-    char url[2 * HTTP_TEXT], hex[SHA256_HEX + 1], empty[SHA256_HEX + 1], text[1024];
+    char url[URL_ROOM], hex[SHA256_HEX + 1], empty[SHA256_HEX + 1], text[1024];
     struct sha256 config = sha256_of(STR(EMPTY_CONFIG));
     sha256_hex(hex, digest);
     sha256_hex(empty, &config);

@@ -150,6 +150,42 @@ static void a_snapshot_is_kept_of_redis(void **state)
     }
 }
 
+static void the_stores_of_files_are_read(void **state)
+{
+    CLEANUP(problems_freep) struct problems *p = problems_new();
+    (void)state;
+    CLEANUP(config_unrefp)
+    struct config *c = parse("adapters:\n  catalog: {type: redis, url: 'redis://h'}\n"
+                             "  blobs:\n    store: ['s3://b/p', redis]\n"
+                             "    s3: {endpoint: 'http://h:9000', region: r, path_style: true}\n"
+                             "    stall_timeout: 3s\n",
+                             p);
+    assert_non_null(c);
+    assert_int_equal(problems_len(p), 0);
+    const struct config_blobs *b = &c->adapters.blobs;
+    assert_int_equal(b->stores.n, 2);
+    assert_true(str_is(b->stores.items[0], "s3://b/p"));
+    assert_true(str_is(b->s3_endpoint, "http://h:9000"));
+    assert_true(str_is(b->s3_region, "r"));
+    assert_true(b->s3_path_style);
+    assert_int_equal(b->stall_ms, 3000);
+    assert_int_equal(b->connect_ms, 5000);
+}
+
+static void a_store_beside_a_folder_has_no_effect(void **state)
+{
+    CLEANUP(problems_freep) struct problems *p = problems_new();
+    (void)state;
+    CLEANUP(config_unrefp)
+    struct config *c = parse("adapters:\n  catalog: {type: directory, path: x}\n"
+                             "  blobs: {store: 's3://b/p'}\n",
+                             p);
+    assert_non_null(c);
+    assert_int_equal(problems_len(p), 1);
+    assert_int_equal(problems_at(p, 0)->kind, PROBLEM_warning);
+    assert_string_equal(problems_at(p, 0)->path, "adapters.blobs.store");
+}
+
 static void mistakes_are_refused_with_their_place(void **state)
 {
     static const struct {
@@ -264,6 +300,8 @@ int main(void)
         cmocka_unit_test(the_environment_chooses_redis),
         cmocka_unit_test(a_login_and_certificates_of_redis_are_read),
         cmocka_unit_test(a_snapshot_is_kept_of_redis),
+        cmocka_unit_test(the_stores_of_files_are_read),
+        cmocka_unit_test(a_store_beside_a_folder_has_no_effect),
         cmocka_unit_test(mistakes_are_refused_with_their_place),
         cmocka_unit_test(all_sections_report_though_one_is_wrong),
         cmocka_unit_test(the_printed_reference_is_itself_a_configuration),
