@@ -155,7 +155,7 @@ static bool is_fresh(struct adapters *a, const struct adapter_name *name)
     for (size_t i = 0; i < m.n; i++) {
         CLEANUP(head_unrefp) struct head *h = NULL;
         bool own = i + 1 < m.n;
-        bool known = page_find(a->page, name->base, m.names[i], &h, NULL) != 0 || h;
+        bool known = own && (page_find(a->page, name->base, m.names[i], &h, NULL) != 0 || h);
         if (own && !known && ops->remote && ops->complete(a->catalog))
             continue;
         if (!ops->fresh(a->catalog, name->base, m.names[i]))
