@@ -187,4 +187,4 @@ void entry_add_wait(struct entry *e, struct lease_wait *w);
 /* Chains the open waits of an entry, claimed, by next_entry; the others lose its reference. */
 struct lease_wait *claim_waits(struct residents *r, struct entry *e);
 void answer_waits(struct lease_wait *waits, const struct fail *f); /* no lock */
-void *clock_main(void *residents);
+void *clock_main(void *arg);                                       /* the residents */

@@ -6,7 +6,7 @@
 #include "base/metrics.h"
 
 /* A tenant that was not served for so long keeps nothing from the others. */
-#define FLOOR_MS (10 * 60 * 1000)
+#define FLOOR_MS 600000u
 #define FLOOR_PART 2 /* of its even share of the budget */
 
 /* ---- tenants ---- */

@@ -432,7 +432,7 @@ static struct result run_tinylfu(const struct trace *t)
     struct s3 c;
     struct sketch s = { .mask = 8191 };
     struct result r = { 0 };
-    s.window = (uint32_t)(10 * t->capacity / (16 * MIB_BYTES));
+    s.window = (uint32_t)(10 * (double)t->capacity / (16 * MIB_BYTES));
     for (unsigned i = 0; i < 4; i++)
         s.rows[i] = must(calloc(s.mask + 1, 1));
     s3_start(&c, t);

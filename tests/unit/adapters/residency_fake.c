@@ -162,6 +162,7 @@ struct adapter_revision fake_rev(unsigned id, uint64_t bytes)
     return r;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): an acquisition and what it gives */
 int fake_take(struct fake *f, unsigned id, uint64_t bytes, const struct residency_ask *how,
               struct waiting *w, struct lease **ret, struct fail *reterr)
 {
