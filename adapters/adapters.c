@@ -111,9 +111,8 @@ static void meant_by(const struct adapter_name *name, struct meant *ret)
     ret->names[ret->n++] = name->adapter;
 }
 
-/* The head of the first that the page has; NULL: none. */
-static int find_meant(struct adapters *a, const struct adapter_name *name, struct head **ret,
-                      struct fail *reterr)
+int adapters_meant(struct adapters *a, const struct adapter_name *name, struct head **ret,
+                   struct fail *reterr)
 {
     struct meant m;
     int k = 0;
@@ -129,7 +128,7 @@ static int resolve_here(struct adapters *a, const struct adapter_name *name, boo
                         struct adapter_revision *ret, struct fail *reterr)
 {
     CLEANUP(head_unrefp) struct head *h = NULL;
-    int k = find_meant(a, name, &h, reterr);
+    int k = adapters_meant(a, name, &h, reterr);
     if (k != 0)
         return k;
     if (!h)
@@ -212,32 +211,6 @@ bool adapters_where(struct adapters *a, const struct adapter_name *name, enum re
 static struct str tenant_of(const struct adapter_name *name, const struct adapter_revision *rev)
 {
     return name->viewer.n ? name->viewer : tenant_of_adapter(str_of(rev->adapter));
-}
-
-static bool alias_digest(const struct head *h, struct str alias, struct sha256 *ret)
-{
-    const struct head_alias *at = head_alias(h, alias);
-    if (at)
-        *ret = at->digest;
-    return at != NULL;
-}
-
-bool adapters_trial(struct adapters *a, const struct adapter_name *name, struct adapter_trial *ret)
-{
-    CLEANUP(head_unrefp) struct head *h = NULL;
-    struct adapter_trial t = { 0 };
-    struct fail f;
-    if (resolve_here(a, name, /* ordinals= */ false, &t.revision, &f) != 0 ||
-        page_find(a->page, str_of(t.revision.base), str_of(t.revision.adapter), &h, &f) != 0 || !h)
-        return false;
-    t.epoch = h->epoch;
-    t.has_prod = alias_digest(h, STR(ALIAS_PROD), &t.prod);
-    if (alias_digest(h, STR(ALIAS_CANARY), &t.canary))
-        t.canary_weight = h->canary_weight;
-    if (alias_digest(h, STR(ALIAS_SHADOW), &t.shadow))
-        t.shadow_weight = h->shadow_weight;
-    *ret = t;
-    return true;
 }
 
 /* ---- asking on the catalog's thread ---- */

@@ -10,3 +10,7 @@ struct catalog *adapters_catalog(struct adapters *a);
  * catalog. */
 int adapters_head(struct adapters *a, struct str base, struct str adapter, struct head **ret,
                   struct fail *reterr) MUST_USE;
+/* The head of what the name means to its viewer, by the page alone: no I/O. 0: *ret is a new
+ * reference, or NULL when the page has none. FAILED: conflict. */
+int adapters_meant(struct adapters *a, const struct adapter_name *name, struct head **ret,
+                   struct fail *reterr) MUST_USE;
