@@ -1,7 +1,8 @@
 """Redis dies, freezes, is wiped, is filled with wrong types, fails over: known adapters are served throughout.
 
---long: pauses of 30 s and 200 publishers killed, instead of short pauses and 20.
+--long: pauses of 30 s and 200 publishers killed of each kind, instead of short pauses and 20.
 """
+import http.client
 import json
 import pathlib
 import random
@@ -340,6 +341,8 @@ class Faults(unittest.TestCase):
 class KilledPublishers(unittest.TestCase):
     """`rootstock adapters push` ends at any moment: what it published is there in whole, or not at all."""
 
+    kind = "publishers"
+
     @classmethod
     def setUpClass(cls):
         cls.redis = DurableRedis()
@@ -400,8 +403,65 @@ class KilledPublishers(unittest.TestCase):
         for i in range(0, KILLS, 2):  # what was cut off can be done again
             self.assertEqual(self.push(f"new{i}", sources[0]).wait(), 0)
             self.assertEqual(self.shown(f"new{i}")[1], digest)
-        print(f"# {KILLS} publishers killed within {1.2 * whole_s:.2f} s of their start: {done} had published, "
+        print(f"# {KILLS} {self.kind} killed within {1.2 * whole_s:.2f} s of their start: {done} had published, "
               f"{cut} not", flush=True)
+
+
+class Upload:
+    """A publication by a gateway, over HTTP; it can be killed as a process can."""
+
+    def __init__(self, gateway, name, source):
+        self.gateway = gateway
+        self.status = None
+        mark = "a-boundary-of-no-file"
+        parts = [f'--{mark}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'.encode()
+                 for k, v in (("base", "demo"), ("alias", "prod"))]
+        for path in sorted(p for p in source.iterdir() if p.is_file()):
+            parts.append(f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{path.name}"\r\n\r\n'
+                         .encode() + path.read_bytes() + b"\r\n")
+        self.body = b"".join(parts) + f"--{mark}--\r\n".encode()
+        self.thread = threading.Thread(target=self._run, args=(f"/admin/adapters/{name}", mark))
+        self.thread.start()
+
+    def _run(self, path, mark):
+        try:
+            self.status = self.gateway.request("POST", path, self.body,
+                                               {"Content-Type": f"multipart/form-data; boundary={mark}"})[0]
+        except (OSError, http.client.HTTPException):
+            self.status = None  # it was killed
+
+    def kill(self):
+        """Ends the gateway like a crash."""
+        self.gateway.process.kill()
+        self.gateway.process.wait()
+
+    def wait(self):
+        """0 once it has published; a killed gateway is started again."""
+        self.thread.join()
+        if self.gateway.process.poll() is not None:
+            self.gateway.start()
+        return 0 if self.status == 200 else 1
+
+
+class KilledGateways(KilledPublishers):
+    """A gateway ends at any moment of a publication, and another gateway looks."""
+
+    kind = "gateways"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.publisher = Server(redis=cls.redis)
+
+    @classmethod
+    def tearDownClass(cls):
+        if hasattr(cls, "publisher"):
+            cls.publisher.stop()
+        super().tearDownClass()
+
+    def push(self, name, source):
+        """Starts a publication."""
+        return Upload(self.publisher, name, source)
 
 
 @needs_redis
