@@ -106,8 +106,9 @@ def main():
     took = sorted(1000 * (end - begin) for begin, end, _ in moves)
     print(f"{len(gateways)} gateways, {len(moves)} moves with wait=fleet: p50 {took[len(took) // 2]:.2f} ms, "
           f"p99 {took[len(took) * 99 // 100]:.2f} ms")
-    print(f"{sum(len(c.answers) for c in clients)} answers, {sum(c.failed for c in clients)} failed; {sure} begun after "
-          f"a move and ended before the next, {wrong} of them by the old revision")
+    answers, failed = sum(len(c.answers) for c in clients), sum(c.failed for c in clients)
+    print(f"{answers} answers, {failed} failed; {sure} begun after a move and ended before the next, {wrong} of "
+          "them by the old revision")
     return 1 if wrong or not sure else 0
 
 
