@@ -28,7 +28,7 @@ struct cell {
 enum {
     LINE_MAX_CHARS = 2 * FEATURE_CODE_POINTS + 2, /* a chunk of one character has two edges */
     TILE = 64,
-    WIDE = 16,
+    WIDE = 16, /* characters copied at once, so far behind the end of a text too */
     KINDS = RUN_MAX - RUN_MIN + 1,
     LINE_ROOM = LINE_MAX_CHARS + TILE, /* the last tile may hang over */
     CHUNKS_MAX = FEATURE_CODE_POINTS / 2 + 1,

@@ -191,22 +191,14 @@ static inline double scale(double s)
     return pieces[i].to + (s - pieces[i].from) * pieces[i].slope;
 }
 
-static inline double product(const int16_t *a, const int16_t *b, size_t n)
-{
-    int32_t sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return (double)sum / ((double)VECTOR_ONE * VECTOR_ONE);
-}
-
 EACH_CPU void lexical_similarities(const struct text_vector *a,
                                    const struct text_vector *const *others, size_t n, double *ret)
 {
     static const double of_words = 0.7; /* against the marks, where all words are known */
     for (size_t i = 0; i < n; i++) {
         const struct text_vector *b = others[i];
-        double words = product(a->v, b->v, WORDS_WIDTH);
-        double marks = product(a->v + WORDS_WIDTH, b->v + WORDS_WIDTH, MARKS_WIDTH);
+        double words = vector_cosine(a->v, b->v, WORDS_WIDTH);
+        double marks = vector_cosine(a->v + WORDS_WIDTH, b->v + WORDS_WIDTH, MARKS_WIDTH);
         double share = of_words * (double)a->known * (double)b->known;
         ret[i] = scale(share * words + (1 - share) * marks);
     }

@@ -42,8 +42,14 @@ int lexical_vector(const struct vector_space *s, struct str text, struct arena *
                    struct text_vector *ret) MUST_USE;
 /* Scales n numbers to unit length and rounds them; zeros stay zeros. */
 void vector_round(const float *from, size_t n, int16_t *ret);
-/* Cosine of unit vectors. */
-double vector_cosine(const int16_t *a, const int16_t *b, size_t n);
+/* Cosine of unit vectors; inline, so that each caller compiles it for its processors. */
+static inline double vector_cosine(const int16_t *a, const int16_t *b, size_t n)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return (double)sum / ((double)VECTOR_ONE * VECTOR_ONE);
+}
 /* Of vectors of a lexical space, none without words. */
 void lexical_similarities(const struct text_vector *a, const struct text_vector *const *others,
                           size_t n, double *ret);

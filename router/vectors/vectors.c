@@ -55,14 +55,6 @@ EACH_CPU void vector_round(const float *from, size_t n, int16_t *ret)
         ret[i] = (int16_t)(from[i] * by + (from[i] < 0 ? -0.5F : 0.5F));
 }
 
-EACH_CPU double vector_cosine(const int16_t *a, const int16_t *b, size_t n)
-{
-    int32_t sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return (double)sum / ((double)VECTOR_ONE * VECTOR_ONE);
-}
-
 /* ---- texts ---- */
 
 /* Where the character `n` begins. */
@@ -234,8 +226,10 @@ int vectors_keep(const struct vector_space *s, const struct str *texts, size_t n
 }
 
 /* The lexical ones of one width: a text without words has another. */
-static void similarities_of_equals(const struct vector_space *s, const struct text_vector *a,
-                                   const struct text_vector *const *others, size_t n, double *ret)
+EACH_CPU static void similarities_of_equals(const struct vector_space *s,
+                                            const struct text_vector *a,
+                                            const struct text_vector *const *others, size_t n,
+                                            double *ret)
 {
     if (!s->encoder)
         lexical_similarities(a, others, n, ret);
