@@ -28,6 +28,12 @@
 #define LIMIT_STREAM_BACKLOG (4 * MIB) /* rendered but unread by a slow client */
 #define LIMIT_NAME 256                 /* model, adapter, alias names in bytes */
 
+/* Engines behind */
+#define LIMIT_UPSTREAM_EVENT (16 * MIB)   /* one event of a stream */
+#define LIMIT_UPSTREAM_ANSWER (64 * MIB)  /* one that is not streamed */
+#define LIMIT_UPSTREAM_BODY (512 * MIB)   /* what we send: a client's body and what is added */
+#define LIMIT_UPSTREAM_REFUSAL (64 * KIB) /* what is read of an error's body */
+
 /* Configuration */
 #define LIMIT_YAML_BYTES (16 * MIB)
 #define LIMIT_YAML_DEPTH 64

@@ -12,8 +12,126 @@
 
 enum cache_type { CACHE_f16, CACHE_f32, CACHE_q8_0 };
 
+/* What speaks behind an endpoint. */
+enum upstream_provider {
+    UPSTREAM_openai, /* and whatever is compatible with it */
+    UPSTREAM_vllm,
+    UPSTREAM_sglang,
+    UPSTREAM_llama_server,
+    UPSTREAM_ollama,
+    UPSTREAM_anthropic,
+    UPSTREAM_azure,
+    UPSTREAM_gemini,
+    UPSTREAM_vertex,
+    UPSTREAM_bedrock,
+};
+
+enum upstream_balance {
+    BALANCE_least_request, /* of all, by weight */
+    BALANCE_p2c,           /* the better of two at random, by latency and load (Peak EWMA) */
+    BALANCE_round_robin,   /* by weight */
+    BALANCE_random,        /* by weight */
+};
+
+enum upstream_affinity {
+    AFFINITY_none,
+    AFFINITY_prefix,  /* prompts that begin alike go to one endpoint: its prefix cache knows them */
+    AFFINITY_session, /* requests of one session do */
+    AFFINITY_auto,    /* by session where it is known, else by prefix */
+};
+
+struct config_pair {
+    struct str key, value;
+};
+
+struct config_endpoint {
+    struct str name;   /* for logs and metrics; default: host:port */
+    unsigned provider; /* enum upstream_provider */
+    struct str url;    /* "https://host[:port][/path]" without a slash at its end */
+    struct str model;  /* its name there; never empty */
+    struct str path;   /* of chat requests, instead of the provider's own; or empty */
+    double weight;     /* more: more requests; 0: none but the last resort */
+    uint64_t priority; /* lower ones first; the next where none of these can be asked */
+    /* Credentials; the first that is set counts. All empty: the provider's usual variable. */
+    struct str key_env, key_file;
+    struct str tenant_keys_env;  /* variable with tenant=key,…: what tenants bring themselves */
+    struct str tenant_keys_file; /* file with a line tenant=key each */
+    bool client_key;             /* pass the client's own authorisation on */
+    struct str auth_header, auth_prefix; /* instead of the provider's own; or empty */
+    const struct config_pair *headers;   /* added to every call */
+    size_t n_headers;
+    struct str api_version;       /* of azure; of anthropic: anthropic-version */
+    struct str region, project;   /* of bedrock and vertex */
+    struct str credentials;       /* file: AWS profile file, Google service account; or empty */
+    struct str profile;           /* of an AWS profile file */
+    struct str tls_ca;            /* PEM file; empty: the system's */
+    struct str tls_cert, tls_key; /* of ours, PEM; or empty */
+    bool tls_insecure;            /* tls.verify: false */
+    bool http2;                   /* speak HTTP/2 where the server does */
+};
+
+/* What an engine behind does about adapters. */
+struct config_upstream_lora {
+    bool enabled;
+    struct str path;    /* of a revision's folder on the engine's host; "{digest}", "{digest2}" (its
+                           first two digits) and "{name}" stand for the revision's */
+    struct str folder;  /* of this host: revisions are put there for the engines; or empty */
+    uint64_t max_loras; /* adapters in one batch */
+    uint64_t max_loaded; /* adapters loaded at once (vLLM: max_cpu_loras) */
+    uint64_t max_rank;
+    bool safe_eviction; /* the engine may load one while others decode without evicting a hot one */
+    uint64_t load_timeout_ms;
+    /* llama-server: its adapters are fixed at its start. Names (adapter@revision's digest or
+     * adapter) by their ids there. */
+    struct text_list fixed;
+};
+
+/* The prices of a model, in `currency` per million tokens. */
+struct config_pricing {
+    struct str currency;
+    double prompt, cached, completion;
+    bool is_set;
+};
+
+struct config_upstream {
+    struct item_list endpoints; /* struct config_endpoint; none: the model is not behind */
+    unsigned balance;           /* enum upstream_balance */
+    unsigned affinity;          /* enum upstream_affinity */
+    double affinity_load;       /* a home endpoint may have so many times the mean load */
+    uint64_t context;           /* tokens; 0: unknown */
+    uint64_t max_tokens;        /* told where the client gives none and the provider insists */
+    bool drop_params;           /* what a provider cannot do is left out instead of refused */
+    /* Deadlines, in ms; 0: none. */
+    uint64_t connect_ms, first_byte_ms, idle_ms, total_ms;
+    uint64_t max_connections; /* to one endpoint; 0: any */
+    uint64_t max_idle_s;      /* a pooled connection lives as long unused */
+    uint64_t max_age_s;       /* … and as long in all */
+    /* Retries: only where nothing of an answer came and the request may be sent again. */
+    uint64_t retries;    /* further attempts of one request, over all endpoints */
+    double retry_budget; /* of the requests of the last seconds, plus retry_min a second */
+    uint64_t retry_min;
+    uint64_t max_retry_after_s; /* a longer Retry-After is told to the client at once */
+    /* Health. */
+    struct str health_path; /* GET; empty: no active checks */
+    uint64_t health_interval_ms, health_timeout_ms;
+    uint64_t eject_errors;  /* consecutive 5xx, refusals and time-outs; 0: never ejected */
+    uint64_t eject_ms;      /* the first time; twice as long each time after, up to ten times */
+    double eject_max;       /* of the endpoints of one priority, as a fraction */
+    uint64_t slow_start_ms; /* after coming back the share grows to its own */
+    uint64_t
+        breaker_pending; /* requests under way at one endpoint before it is passed over; 0: any */
+    /* Hedging: a second attempt elsewhere when no token came in time; 0: never. */
+    uint64_t hedge_ms;
+    double hedge_percentile; /* instead of hedge_ms, of recent first-token times; 0: not */
+    double hedge_budget;     /* of requests, at most, as a fraction */
+    struct config_upstream_lora lora;
+};
+
 struct config_model {
-    struct str name;     /* wire name of the base */
+    struct str name; /* wire name of the base */
+    struct config_upstream
+        upstream; /* with endpoints: it is behind, and what follows is not used */
+    struct config_pricing pricing;
     struct str path;     /* GGUF; relative paths are against the configuration file's folder */
     uint64_t slots;      /* sequences decoded together */
     uint64_t context;    /* tokens per sequence; 0: the model's own */

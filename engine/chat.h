@@ -14,21 +14,66 @@ struct chat_tool_call {
     struct str arguments; /* JSON text */
 };
 
+enum chat_part_kind {
+    CHAT_PART_text,
+    CHAT_PART_image,
+    CHAT_PART_audio,
+    CHAT_PART_file, /* a document */
+};
+
+struct chat_part {
+    enum chat_part_kind kind;
+    struct str text;          /* of a text */
+    struct str url;           /* where it is; empty: `data` holds it */
+    struct str media_type;    /* of data: "image/png" */
+    struct str data;          /* base64 */
+    struct str name;          /* of a file */
+    struct str detail;        /* of an image: low, high, auto; or empty */
+    struct str cache_control; /* JSON object of Anthropic's prompt caching; or empty */
+};
+
 struct chat_message {
     struct str role;                         /* system, developer, user, assistant, tool */
     struct str content;                      /* text parts joined by a newline; may be empty */
     struct str reasoning;                    /* of an assistant message; may be empty */
+    struct str reasoning_signature;          /* what a provider signed it with, to be given back */
+    struct str reasoning_redacted;           /* … or the reasoning itself, unreadable to us */
     struct str name;                         /* optional */
     struct str tool_call_id;                 /* of a tool message */
+    bool is_error;                           /* of a tool message: the call failed */
     const struct chat_tool_call *tool_calls; /* of an assistant message */
     size_t n_tool_calls;
     unsigned n_images; /* parts that are not text */
+    /* Where the client sent parts, or what the text alone does not say; n_parts 0: the content
+     * alone. They hold only while `content` is what was decoded (chat_is_as_sent). */
+    const struct chat_part *parts;
+    size_t n_parts;
+    /* The message as the client wrote it, in the request's wire; empty: it is not the client's. */
+    struct str source;
+    const char *source_content; /* content.p as it was decoded */
+};
+
+/* Whether nobody replaced the message's text since it was decoded: then parts and source hold. */
+static inline bool chat_is_as_sent(const struct chat_message *m)
+{
+    return m->content.p == m->source_content;
+}
+
+/* The wire API that a body is written in. */
+enum wire {
+    WIRE_none,
+    WIRE_openai_chat,
+    WIRE_openai_completions,
+    WIRE_openai_responses,
+    WIRE_anthropic_messages,
 };
 
 struct chat_tool {
     struct str name, description;
-    struct str parameters; /* JSON text of the schema; empty: none */
-    struct str json;       /* the whole tool object, as sent */
+    struct str parameters;    /* JSON text of the schema; empty: none */
+    struct str json;          /* the whole tool object, in OpenAI's chat form */
+    bool strict;              /* arguments must follow the schema */
+    struct str cache_control; /* as of a part */
 };
 
 struct chat_pair {
@@ -85,15 +130,18 @@ struct chat_request {
     size_t n_messages;
     const struct chat_tool *tools;
     size_t n_tools;
-    struct str tools_json; /* the array as sent; empty: none */
+    struct str tools_json; /* the array in OpenAI's chat form; empty: none */
     enum tool_choice tool_choice;
     struct str tool_choice_name;
     bool single_tool_call; /* parallel_tool_calls: false */
     enum chat_format format;
     struct str format_text;
-    bool format_strict;         /* of a schema: objects take only the members that it names */
-    const char *format_param;   /* static: the field that asked, for errors; NULL: none did */
-    struct str template_kwargs; /* JSON object for the chat template; empty: none */
+    bool format_strict;          /* of a schema: objects take only the members that it names */
+    const char *format_param;    /* static: the field that asked, for errors; NULL: none did */
+    struct str template_kwargs;  /* JSON object for the chat template; empty: none */
+    struct str reasoning_effort; /* none, minimal, low, medium, high, xhigh; empty: not given */
+    uint32_t thinking_budget;    /* tokens of reasoning, where has_thinking */
+    bool has_thinking;           /* the client switched it on (budget) or off (0) */
     struct sampling sampling;
     uint32_t max_tokens; /* 0: not given */
     uint32_t min_tokens; /* no end, stop string or stop token before */
@@ -113,4 +161,11 @@ struct chat_request {
     struct str user;
     const struct chat_pair *metadata;
     size_t n_metadata;
+    /*
+     * What the client sent: an engine behind that speaks the same wire gets these bytes with only
+     * what must differ replaced. Empty where there is none, or where they say no more than the
+     * fields above. Lives as long as the request.
+     */
+    enum wire wire;
+    struct str source;
 };

@@ -31,6 +31,22 @@ void engine_cancel(struct engine_job *job)
     job->ops->cancel(job);
 }
 
+void engine_pause(struct engine_job *job, bool paused)
+{
+    if (job->ops->pause)
+        job->ops->pause(job, paused);
+}
+
+bool engine_is_upstream(const struct engine *e)
+{
+    return e->ops->speaks;
+}
+
+bool engine_speaks(const struct engine *e, enum wire wire)
+{
+    return e->ops->speaks && e->ops->speaks(e, wire);
+}
+
 struct engine_job *engine_job_unref(struct engine_job *job)
 {
     if (job)

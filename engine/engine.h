@@ -3,7 +3,8 @@
  *
  * Submitting copies what it keeps, so the request may change afterwards; the lease is moved. Events
  * arrive on the engine's own thread, in order, and end with exactly one DONE or FAILED, also after
- * a cancel. A handler must not block and must not call back into the engine except engine_cancel.
+ * a cancel. A handler must not block and must not call back into the engine except engine_cancel
+ * and engine_pause.
  */
 #pragma once
 
@@ -48,6 +49,10 @@ enum engine_event_kind {
     ENGINE_EVENT_text,      /* whole UTF-8 characters, never part of a stop string */
     ENGINE_EVENT_reasoning, /* likewise, of the model's thinking, without the marks around it */
     ENGINE_EVENT_tool_call, /* `call`: a new call, or more of its arguments */
+    /* Where spec.verbatim: `text` is one event of the stream, or the whole answer, as the engine
+     * behind wrote it (JSON of the request's wire; `name` is the SSE event's), instead of the four
+     * above. The model's name in it is the engine's own. */
+    ENGINE_EVENT_verbatim,
     ENGINE_EVENT_done,
     ENGINE_EVENT_failed,
 };
@@ -61,6 +66,10 @@ struct engine_call {
 struct engine_event {
     enum engine_event_kind kind;
     struct str text;                   /* borrowed during the call */
+    struct str name;                   /* of verbatim: likewise; may be empty */
+    bool has_content;                  /* of verbatim: text, reasoning or a call is in it */
+    struct str signature;              /* of reasoning: to be given back with it; or empty */
+    struct str redacted;               /* of reasoning: itself, unreadable to us; or empty */
     const struct engine_token *tokens; /* those behind the text, when logprobs were asked for; else
                                           only their ids are valid when `want_tokens` was set */
     size_t n_tokens;
@@ -71,13 +80,25 @@ struct engine_event {
     enum finish_reason finish; /* of done */
     struct engine_usage usage; /* so far; final in done and failed */
     uint64_t queue_us;
+    /* Of admitted, from an engine behind: what of its answer's head is the client's to know. */
+    const struct chat_pair *headers;
+    size_t n_headers;
     struct fail fail; /* of failed */
+    unsigned status;  /* of failed: the engine behind refused with this status, and `text` is its
+                         error object in the request's wire; 0: `fail` says all */
 };
 
 typedef void (*engine_event_fn)(void *owner, const struct engine_event *event);
 
+/* A revision that an engine behind must answer with; it loads the files itself. */
+struct engine_adapter {
+    struct str name;      /* "tenant/adapter", for people */
+    struct sha256 digest; /* of the revision: what it is called over there */
+    uint32_t rank;
+};
+
 struct engine_spec {
-    const struct chat_request *request; /* borrowed during submit */
+    const struct chat_request *request; /* borrowed until the last event */
     uint32_t choice;                    /* 0 … n−1: gives each choice its own random stream */
     const struct lora
         *lora; /* NULL: the bare base. Must outlive the job: keep its lease until done */
@@ -88,6 +109,15 @@ struct engine_spec {
     uint32_t weight;                  /* of the tenant's share; 0: 1 */
     bool want_tokens;                 /* token ids with every text event */
     uint64_t deadline_ms;             /* monotonic; CLOCK_NEVER */
+    /* For an engine behind; all borrowed until the last event. A local one ignores them. */
+    bool verbatim; /* where it speaks the request's wire, its events come as they are, and one job
+                      answers all choices; else as ever. engine_speaks says which */
+    const struct engine_adapter *adapter; /* NULL: the base */
+    struct str tenant_name;               /* whose keys; empty: those of everybody */
+    struct str session;                   /* requests of one prefer one endpoint; empty: none */
+    struct str request_id;                /* told to the engine behind */
+    const struct chat_pair *headers;      /* of the client's request: what may be passed on is */
+    size_t n_headers;
     engine_event_fn on_event;
     void *owner; /* given to on_event */
 };
@@ -104,8 +134,16 @@ int engine_submit(struct engine *e, struct engine_job **ret, const struct engine
                   struct fail *reterr) MUST_USE;
 void engine_cancel(
     struct engine_job *job); /* any thread, any number of times; done/failed still comes */
+/* Any thread, also a handler: events stop soon, and nothing more is read from the engine behind
+ * until it is resumed. A local engine does not stop. */
+void engine_pause(struct engine_job *job, bool paused);
 struct engine_job *engine_job_unref(struct engine_job *job); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct engine_job *, engine_job_unref);
+
+/* Whether the engine is behind, over HTTP: it keeps no lora of ours in memory. */
+bool engine_is_upstream(const struct engine *e);
+/* Whether it can be given bodies of that wire as they are. */
+bool engine_speaks(const struct engine *e, enum wire wire);
 
 /*
  * Prompt ids of a request (template rendered, tokenised): for counting and for the context signal.
@@ -191,7 +229,10 @@ struct engine_ops {
     int (*submit)(struct engine *e, struct engine_job **ret, const struct engine_spec *spec,
                   struct fail *reterr);
     void (*cancel)(struct engine_job *job);
+    void (*pause)(struct engine_job *job, bool paused); /* may be NULL: it never stops */
     void (*unref)(struct engine_job *job);
+    /* NULL: a local engine. */
+    bool (*speaks)(const struct engine *e, enum wire wire);
     int (*tokenize)(struct engine *e, int32_t **ret_ids, size_t *ret_n,
                     const struct chat_request *request, struct fail *reterr);
     ptrdiff_t (*count_tokens)(struct engine *e, struct str text);

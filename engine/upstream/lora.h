@@ -1,0 +1,70 @@
+/*
+ * Adapters on engines behind: which revisions each endpoint holds by our own account, loading them
+ * before first use and unloading what must make room (vLLM, SGLang; llama-server's are fixed).
+ *
+ * The rules, each from a known fault of those engines, are in README.md. An adapter is called
+ * `<adapter>.<first 12 digits of its revision's digest>` over there: a name never means two things.
+ * All gateways of one catalog load a revision into an endpoint once: who loads holds a lock in
+ * Redis.
+ */
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/upstream/transport.h"
+
+struct config_upstream;
+struct credentials;
+struct lora_fleet;
+
+enum { LORA_PENDING = 2, LORA_NAME = 192 };
+
+/*
+ * A lock that all gateways of a fleet see, and what they tell one another. Calls may block: they
+ * come from a thread of the fleet's own. NULL functions: there is only this gateway.
+ */
+struct lora_shared {
+    void *ctx;
+    /* 0: held for ttl_ms; -EBUSY: another holds it; FAILED: the store cannot be asked, and each
+     * gateway acts by itself. `key` is short ASCII. */
+    int (*lock)(void *ctx, struct str key, uint64_t ttl_ms);
+    void (*unlock)(void *ctx, struct str key);
+};
+
+/* Everything is borrowed for the fleet's life. 0, negative errno. */
+int lora_fleet_new(struct lora_fleet **ret, const struct config_upstream *config,
+                   struct credentials *credentials, struct transport *transport,
+                   const struct lora_shared *shared) MUST_USE;
+struct lora_fleet *lora_fleet_free(struct lora_fleet *f); /* no use is held any more */
+DEFINE_CLEANUP(struct lora_fleet *, lora_fleet_free);
+
+/* Bit i: endpoint i has it, as far as we know. Any thread. */
+uint64_t lora_resident(struct lora_fleet *f, const struct sha256 *digest);
+/* Bit i: endpoint i could take it: its rank class, not known to be unservable there. */
+uint64_t lora_servable(struct lora_fleet *f, const struct engine_adapter *adapter);
+
+/* The right to use a revision at an endpoint: while it is held, it is not unloaded there. */
+struct lora_use {
+    unsigned endpoint;
+    char name[LORA_NAME];  /* what the model is called there, once held */
+    struct chat_pair body; /* llama-server: a member to add to the request; key.n 0: none */
+    /* internal */
+    struct lora_fleet *fleet;
+    struct lora_use *next;
+    void *entry;
+    struct transport_loop *loop;
+    /* Set by the caller: told once on its loop, where acquiring gave LORA_PENDING. fail NULL: held.
+     */
+    void (*ready)(struct lora_use *use, const struct fail *fail);
+};
+
+/*
+ * On loop `l`. 0: held now. LORA_PENDING: use->ready comes. FAILED: it cannot be had there (no room
+ * within bounds: overloaded with retry_after_s; unservable: unprocessable_adapter).
+ */
+int lora_acquire(struct lora_fleet *f, struct transport_loop *l, struct lora_use *use,
+                 const struct engine_adapter *adapter, uint64_t deadline_ms,
+                 struct fail *reterr) MUST_USE;
+/* Gives it back; of a pending one: `ready` will not come. On its loop. Again: nothing. */
+void lora_release(struct lora_use *use);
+/* The engine said that it does not have it, after all: the next acquire loads it again. */
+void lora_is_missing(struct lora_use *use);
