@@ -2,8 +2,8 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
-#include "gateway/api/error.h"
 #include "gateway/api/routed.h"
+#include "gateway/behind.h"
 #include "gateway/caller.h"
 #include "gateway/choices.h"
 #include "gateway/observe.h"
@@ -68,7 +68,7 @@ static void end_choice(struct choice *c, enum finish_reason finish)
         return;
     c->ended = true;
     c->finish = finish;
-    if (is_stream(a))
+    if (is_stream(a) && !a->is_verbatim)
         a->dialect->end(a, c, &a->out);
 }
 
@@ -129,6 +129,8 @@ static void begin_choice(struct choice *c)
     if (c->begun)
         return;
     c->begun = true;
+    if (a->is_verbatim)
+        return;
     if (is_stream(a))
         a->dialect->begin(a, c, &a->out);
     const struct chat_request *chat = &a->chats[c->chat];
@@ -144,7 +146,12 @@ static void take_event(struct answer *a, const struct flow_event *f)
     case ENGINE_EVENT_admitted:
         if (e->queue_us > a->queue_us)
             a->queue_us = e->queue_us;
+        behind_take_headers(a, e);
         begin_choice(c);
+        return;
+    case ENGINE_EVENT_verbatim:
+        begin_choice(c);
+        behind_take_verbatim(c, e);
         return;
     case ENGINE_EVENT_text:
         begin_choice(c);
@@ -176,8 +183,10 @@ static void take_event(struct answer *a, const struct flow_event *f)
         c->usage = e->usage;
         c->done = true;
         a->n_done++;
-        if (!c->ended) /* one that we stopped may end this way */
+        if (!c->ended) { /* one that we stopped may end this way */
+            behind_take_refusal(a, e);
             answer_fail(a, &e->fail);
+        }
     }
 }
 
@@ -200,9 +209,7 @@ static void finish_stream(struct answer *a)
     if (a->out_end)
         return;
     if (a->is_failed) {
-        buf_adds(&a->out, "data: ");
-        error_print(&a->out, &a->failed);
-        buf_adds(&a->out, "\n\n");
+        a->dialect->fail(a, &a->failed, &a->out);
         a->out_end = true;
         record_finish(a->request, /* gone= */ false);
         answer_cancel(a);
@@ -210,9 +217,7 @@ static void finish_stream(struct answer *a)
     }
     if (a->n_done < a->n_choices)
         return;
-    if (a->chats[0].include_usage)
-        a->dialect->usage(a, &a->out);
-    buf_adds(&a->out, "data: [DONE]\n\n");
+    a->dialect->finish(a, &a->out);
     a->out_end = true;
     record_finish(a->request, /* gone= */ false);
 }
@@ -253,8 +258,10 @@ static enum next reply_whole(struct answer *a)
 {
     struct request *r = a->request;
     uint64_t from = clock_us();
-    choices_rank(a);
-    a->dialect->whole(a, &r->reply.body);
+    if (!a->is_verbatim) {
+        choices_rank(a);
+        a->dialect->whole(a, &r->reply.body);
+    }
     a->overhead_us += clock_us() - from;
     head(a);
     return reply_json(r);
@@ -270,7 +277,7 @@ static enum next step_whole(struct request *r)
     take_events(a);
     if (a->is_failed) {
         answer_cancel(a);
-        return reply_fail(r, &a->failed);
+        return behind_reply_failed(a);
     }
     return a->n_done < a->n_choices ? NEXT_wait : reply_whole(a);
 }
@@ -292,13 +299,13 @@ static enum next step_head(struct request *r)
     take_events(a);
     if (a->is_failed && !any_begun(a)) {
         answer_cancel(a);
-        return reply_fail(r, &a->failed);
+        return behind_reply_failed(a);
     }
     if (any_begun(a))
         return reply_stream(a);
     if (!flow_take_beat(&r->flow))
         return NEXT_wait;
-    buf_adds(&a->out, ": keep-alive\n\n");
+    a->dialect->beat(a, &a->out);
     return reply_stream(a);
 }
 
@@ -311,10 +318,13 @@ ptrdiff_t answer_read(struct request *r, char *into, size_t max)
             return -2;
         if (a->is_leasing)
             (void)r->step(r); /* what fails is told by finish_stream */
-        take_events(a);
-        finish_stream(a);
+        if (a->out.n == 0) {  /* else the client reads slower than the engine writes */
+            take_events(a);
+            behind_resume(a);
+            finish_stream(a);
+        }
         if (flow_take_beat(&r->flow) && a->out.n == 0 && !a->out_end)
-            buf_adds(&a->out, ": keep-alive\n\n");
+            a->dialect->beat(a, &a->out);
         if (buf_err(&a->out) < 0) {
             request_cancel(r, FLOW_slow);
             return -2;
@@ -346,6 +356,8 @@ static void on_event(void *owner, const struct engine_event *e)
     observe_event(c, e);
     if (!flow_push(&r->flow, c->index, e, &last))
         request_cancel(r, FLOW_slow);
+    else if (is_stream(c->answer) && !last)
+        behind_pause(c);
     if (last)
         watch_settle(w, r);
 }
@@ -367,6 +379,13 @@ static int submit_choice(struct choice *c, const struct lease *lease, struct fai
     struct engine_spec spec = {
         .request = &a->chats[c->chat],
         .choice = c->index,
+        .verbatim = a->is_verbatim,
+        .adapter = a->remote.name.n ? &a->remote : NULL,
+        .tenant_name = r->caller.tenant,
+        .session = caller_session(r),
+        .request_id = str_of(r->id),
+        .headers = r->headers,
+        .n_headers = r->n_headers,
         .lora = lease ? lease_resident(lease) : NULL,
         .lora_digest = lease ? &a->revision.digest : NULL,
         .tenant = engine_tenant(r->caller.tenant),
@@ -412,6 +431,7 @@ static enum next submit(struct answer *a)
         return refuse(a, &fail);
     }
     beats_begin(a);
+    behind_choose_verbatim(a);
     a->submitted_us = clock_us();
     a->overhead_us = a->submitted_us - r->received_us - r->waited_us;
     flow_job_add(&r->flow);
@@ -513,7 +533,7 @@ static enum next step_lease(struct request *r)
             return NEXT_close;
         if (a->has_head || !flow_take_beat(&r->flow))
             return NEXT_wait;
-        buf_adds(&a->out, ": keep-alive\n\n");
+        a->dialect->beat(a, &a->out);
         a->overhead_us = a->lease_since_us - r->received_us;
         return reply_stream(a);
     }
@@ -523,6 +543,17 @@ static enum next step_lease(struct request *r)
     if (flow_ended(&r->flow))
         return NEXT_close;
     return a->lease ? with_lease(a) : without_lease(a, &fail);
+}
+
+static enum next acquire(struct answer *a);
+
+/* An engine behind loads the revision itself: nothing is leased here. */
+static enum next after_find(struct request *r)
+{
+    struct answer *a = r->answer;
+    if (a->is_failed)
+        return reply_fail(r, &a->failed);
+    return a->remote.name.n ? submit(a) : acquire(a);
 }
 
 static enum next acquire(struct answer *a)
@@ -535,6 +566,8 @@ static enum next acquire(struct answer *a)
     cold_hints(r, a->target.adapter.viewer);
     if (a->target.adapter.adapter.n == 0)
         return submit(a);
+    if (behind_may_have(a) && !a->has_revision)
+        return server_work(r, behind_find_revision, after_find);
     a->target.adapter.no_wait = a->cold.what != ON_COLD_wait;
     a->lease_since_us = clock_us();
     a->is_leasing = true;
@@ -652,6 +685,8 @@ static enum next reply_empty(struct request *r)
 
 static int refuse_images(const struct answer *a, struct fail *reterr)
 {
+    if (a->target.model && engine_is_upstream(a->target.model->engine))
+        return 0; /* it knows what it reads */
     for (size_t i = 0; i < a->chats[0].n_messages; i++)
         if (a->chats[0].messages[i].n_images)
             return fail_param(reterr, FAIL_unsupported_parameter, "messages",
@@ -673,7 +708,6 @@ static enum next prepare(struct request *r)
     int err = a->resolved;
     if (err == 0)
         err = record_request(r);
-    buf_done(&r->body);
     if (err == 0)
         err = prompt_guard(a, &fail);
     if (err == 0 && !a->is_canned)

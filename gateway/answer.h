@@ -18,6 +18,7 @@ struct shadow;
 
 struct dialect {
     const char *id_prefix; /* "chatcmpl-" */
+    enum wire wire;        /* an engine behind of this wire may answer verbatim */
     /* Body → answer->chats and the rest. 0 or FAILED. */
     int (*decode)(struct answer *a, struct str body, struct fail *reterr);
     /* Events of a stream, each a whole SSE event appended to `out`. */
@@ -27,7 +28,15 @@ struct dialect {
     /* A piece of reasoning, or of a tool call; NULL: the dialect has neither. */
     void (*part)(struct answer *a, struct choice *c, const struct engine_event *e, struct buf *out);
     void (*end)(struct answer *a, struct choice *c, struct buf *out);
-    void (*usage)(struct answer *a, struct buf *out);
+    /* After all choices have ended: usage, and whatever says that the stream is complete. */
+    void (*finish)(struct answer *a, struct buf *out);
+    /* Instead of it: the stream breaks off. Never looks like a complete one. */
+    void (*fail)(struct answer *a, const struct fail *fail, struct buf *out);
+    /* Silence is broken by it; may come before `begin`. */
+    void (*beat)(struct answer *a, struct buf *out);
+    /* A verbatim event: of a stream it is printed as a whole SSE event (or swallowed), else it is
+     * the whole answer. NULL: never asked for. */
+    void (*verbatim)(struct answer *a, const struct engine_event *e, struct buf *out);
     /* An answer that is sent as a whole: adds tokens of an event to the choice; prints all. */
     void (*collect)(struct answer *a, struct choice *c, struct str text,
                     const struct engine_event *e);
@@ -41,6 +50,7 @@ struct choice {
     struct engine_job *job; /* owned; published under flow.lock */
     struct chain_run *run;  /* owned; NULL: no stream stage */
     bool begun, ended;      /* rendered */
+    bool paused;            /* its engine, until the client has read; under flow.lock */
     bool is_shown;          /* among answer->shown */
     bool done;              /* the engine sent its last event */
     enum finish_reason finish;
@@ -68,6 +78,8 @@ struct answer {
     struct chat_request *chats; /* one a prompt; all share everything but the prompt */
     size_t n_chats;
     bool empty; /* max_tokens is 0: nothing to generate */
+
+    bool is_verbatim; /* the engine behind answers in the client's own wire */
 
     struct target target;
     int resolved; /* what resolving the model gave: 0, FAILED with `failed`, a negative errno */
@@ -114,6 +126,9 @@ struct answer {
     bool out_end;   /* nothing follows `out` */
     bool is_failed; /* by an engine job */
     struct fail failed;
+    unsigned refused_status;      /* the engine behind refused it so, and … */
+    struct str refused_body;      /* … said why, in the client's wire; in the arena */
+    struct engine_adapter remote; /* the revision that an engine behind answers with */
 };
 
 /* The step of an endpoint that generates: request->answer is made here. */

@@ -32,6 +32,12 @@ void caller_identify(const struct request *r, struct route_request *ret)
     ret->identified = ret->user_id.n > 0;
 }
 
+struct str caller_session(const struct request *r)
+{
+    struct str id = caller_header(r, STR("x-session-id"));
+    return id.n ? id : caller_header(r, STR("x-claude-code-session-id"));
+}
+
 static uint64_t number_of(const struct sha256 *d)
 {
     uint64_t x = 0;

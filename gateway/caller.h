@@ -17,5 +17,8 @@ struct str caller_header(const struct request *r, struct str name);
  */
 uint64_t caller_sticky(const struct request *r, const struct chat_request *chat);
 
+/* The session as a proxy or client names it (x-session-id, x-claude-code-session-id); or empty. */
+struct str caller_session(const struct request *r);
+
 /* Fills identified, user_id, user_groups. Names are those of global.services.authz.identity. */
 void caller_identify(const struct request *r, struct route_request *ret);

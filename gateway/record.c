@@ -54,11 +54,17 @@ int record_request(struct request *r)
     return a->asked.p ? 0 : -ENOMEM;
 }
 
+bool record_wants_text(const struct request *r)
+{
+    const struct router_replay *s = settings_of(r);
+    return s && s->capture_response;
+}
+
 void record_text(struct request *r, struct str text)
 {
     const struct router_replay *s = settings_of(r);
     struct answer *a = r->answer;
-    if (!s || !s->capture_response || text.n == 0)
+    if (text.n == 0 || !record_wants_text(r))
         return;
     a->answered.max = REPLAY_BODY_MAX;
     size_t room = a->answered.n < s->max_body_bytes ? s->max_body_bytes - a->answered.n : 0;

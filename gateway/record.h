@@ -13,6 +13,8 @@ bool record_id(const struct request *r, char ret[static RECORD_ID]);
 
 /* Keeps the start of the body as it came; before it is freed. 0 or -ENOMEM. */
 int record_request(struct request *r) MUST_USE;
+/* Whether the text of the answer is kept. */
+bool record_wants_text(const struct request *r);
 /* Text that leaves to the client. */
 void record_text(struct request *r, struct str text);
 

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "gateway/answer.h"
+#include "gateway/api/api.h"
 #include "gateway/api/error.h"
 #include "gateway/server.h"
 
@@ -118,10 +119,12 @@ enum next reply_json(struct request *r)
 
 enum next reply_fail(struct request *r, const struct fail *fail)
 {
-    r->reply.status = fail_status(fail->code);
+    const struct error_dialect *d =
+        r->endpoint && r->endpoint->errors ? r->endpoint->errors : &error_openai;
+    r->reply.status = d->status(fail);
     r->reply.type = "application/json";
     buf_clear(&r->reply.body);
-    error_print(&r->reply.body, fail);
+    d->print(&r->reply.body, fail, r->id);
     if (fail->retry_after_s)
         reply_headerf(r, "Retry-After", "%u", fail->retry_after_s);
     if (fail->code == FAIL_invalid_api_key)

@@ -105,6 +105,14 @@ static size_t tokens_size(const struct engine_event *e)
     return n;
 }
 
+static size_t headers_size(const struct engine_event *e)
+{
+    size_t n = e->n_headers * sizeof(struct chat_pair);
+    for (size_t i = 0; i < e->n_headers; i++)
+        n += e->headers[i].key.n + e->headers[i].value.n;
+    return n;
+}
+
 /* One block: the event, its tokens, their alternatives, then all bytes. */
 static struct flow_event *event_copy(const struct engine_event *e, size_t *ret_size)
 {
@@ -113,14 +121,16 @@ static struct flow_event *event_copy(const struct engine_event *e, size_t *ret_s
         n_top += e->tokens[i].n_top;
     const struct engine_call *call = &e->call;
     size_t size = sizeof(struct flow_event) + tokens_size(e) + e->text.n + call->id.n +
-                  call->name.n + call->arguments.n;
+                  call->name.n + call->arguments.n + e->name.n + e->signature.n + e->redacted.n +
+                  headers_size(e);
     struct flow_event *c = malloc(size);
     if (!c)
         return NULL;
     *c = (struct flow_event){ .event = *e };
     struct engine_token *tokens = (struct engine_token *)(c + 1);
     struct token_logprob *top = (struct token_logprob *)(tokens + e->n_tokens);
-    char *bytes = (char *)(top + n_top);
+    struct chat_pair *headers = (struct chat_pair *)(top + n_top);
+    char *bytes = (char *)(headers + e->n_headers);
     for (size_t i = 0; i < e->n_tokens; i++) {
         tokens[i] = e->tokens[i];
         tokens[i].chosen.bytes.p = put(&bytes, e->tokens[i].chosen.bytes);
@@ -132,6 +142,15 @@ static struct flow_event *event_copy(const struct engine_event *e, size_t *ret_s
     }
     c->event.tokens = e->n_tokens ? tokens : NULL;
     c->event.text.p = put(&bytes, e->text);
+    c->event.name.p = put(&bytes, e->name);
+    c->event.signature.p = put(&bytes, e->signature);
+    c->event.redacted.p = put(&bytes, e->redacted);
+    for (size_t i = 0; i < e->n_headers; i++) {
+        headers[i] = e->headers[i];
+        headers[i].key.p = put(&bytes, e->headers[i].key);
+        headers[i].value.p = put(&bytes, e->headers[i].value);
+    }
+    c->event.headers = e->n_headers ? headers : NULL;
     c->event.call.id.p = put(&bytes, call->id);
     c->event.call.name.p = put(&bytes, call->name);
     c->event.call.arguments.p = put(&bytes, call->arguments);

@@ -13,6 +13,7 @@ struct splice {
     const char *key;
     struct str json; /* its new value; p NULL: it goes */
     bool keep;       /* only where the client has none */
+    bool only_there; /* only where there is one to replace */
 };
 
 /* Appends `object` with the splices applied; those that replace nothing come first of all members.

@@ -16,7 +16,8 @@ struct endpoint {
     bool works;    /* refused while draining, counted against gateway.limits.streams */
     bool cors;     /* pages of other origins may call it */
     bool operates; /* for keys without a tenant */
-    bool uploads;  /* files may be sent: multipart/form-data, up to gateway.limits.upload */
+    const struct error_dialect *errors; /* how it says what went wrong; NULL: as OpenAI does */
+    bool uploads; /* files may be sent: multipart/form-data, up to gateway.limits.upload */
 };
 
 struct api_match {

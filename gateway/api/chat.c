@@ -209,7 +209,7 @@ static void chat_end(struct answer *a, struct choice *c, struct buf *b)
     chunk_end(a, b);
 }
 
-static void chat_usage(struct answer *a, struct buf *b)
+static void add_usage(struct answer *a, struct buf *b)
 {
     struct engine_usage u = answer_usage(a);
     buf_adds(b, "data: ");
@@ -278,14 +278,24 @@ static void chat_whole(struct answer *a, struct buf *b)
     render_whole(b, a, "chat.completion", add_choice);
 }
 
+static void chat_finish(struct answer *a, struct buf *b)
+{
+    if (a->chats[0].include_usage && !a->is_verbatim)
+        add_usage(a, b);
+    render_done(b);
+}
+
 const struct dialect chat_dialect = {
     .id_prefix = "chatcmpl-",
+    .wire = WIRE_openai_chat,
     .decode = chat_decode_answer,
     .begin = chat_begin,
     .text = chat_text,
     .part = chat_part,
     .end = chat_end,
-    .usage = chat_usage,
+    .finish = chat_finish,
+    .fail = render_broken,
+    .beat = render_keep_alive,
     .collect = chat_collect,
     .whole = chat_whole,
 };

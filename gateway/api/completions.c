@@ -285,7 +285,7 @@ static void completions_end(struct answer *a, struct choice *c, struct buf *b)
     chunk(a, c, STR_NULL, /* logprobs= */ NULL, /* ended= */ true, b);
 }
 
-static void completions_usage(struct answer *a, struct buf *b)
+static void add_usage(struct answer *a, struct buf *b)
 {
     struct engine_usage u = answer_usage(a);
     buf_adds(b, "data: ");
@@ -324,13 +324,23 @@ static void completions_whole(struct answer *a, struct buf *b)
     render_whole(b, a, "text_completion", add_choice);
 }
 
+static void completions_finish(struct answer *a, struct buf *b)
+{
+    if (a->chats[0].include_usage && !a->is_verbatim)
+        add_usage(a, b);
+    render_done(b);
+}
+
 const struct dialect completions_dialect = {
     .id_prefix = "cmpl-",
+    .wire = WIRE_openai_completions,
     .decode = completions_decode_answer,
     .begin = completions_begin,
     .text = completions_text,
     .end = completions_end,
-    .usage = completions_usage,
+    .finish = completions_finish,
+    .fail = render_broken,
+    .beat = render_keep_alive,
     .collect = completions_collect,
     .whole = completions_whole,
 };

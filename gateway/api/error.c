@@ -22,3 +22,16 @@ void error_print(struct buf *b, const struct fail *fail)
     print_or_null(b, code);
     buf_adds(b, "}}");
 }
+
+static unsigned openai_status(const struct fail *fail)
+{
+    return fail_status(fail->code);
+}
+
+static void openai_print(struct buf *b, const struct fail *fail, const char *request_id)
+{
+    (void)request_id; /* a header says it */
+    error_print(b, fail);
+}
+
+const struct error_dialect error_openai = { openai_status, openai_print };

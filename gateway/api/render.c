@@ -1,5 +1,7 @@
 #include "gateway/api/render.h"
 
+#include "gateway/api/error.h"
+
 void render_usage(struct buf *b, const struct engine_usage *u)
 {
     buf_addf(b,
@@ -53,4 +55,23 @@ void render_whole(struct buf *b, struct answer *a, const char *object,
     buf_adds(b, "],\"usage\":");
     render_usage(b, &u);
     buf_adds(b, ",\"system_fingerprint\":\"rootstock-" ROOTSTOCK_VERSION "\"}");
+}
+
+void render_done(struct buf *b)
+{
+    buf_adds(b, "data: [DONE]\n\n");
+}
+
+void render_broken(struct answer *a, const struct fail *fail, struct buf *b)
+{
+    (void)a;
+    buf_adds(b, "data: ");
+    error_print(b, fail);
+    buf_adds(b, "\n\n");
+}
+
+void render_keep_alive(struct answer *a, struct buf *b)
+{
+    (void)a;
+    buf_adds(b, ": keep-alive\n\n");
 }

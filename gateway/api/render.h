@@ -15,6 +15,10 @@ void render_logprob(struct buf *b, float logprob); /* JSON has no infinity: at l
 void render_finish(struct buf *b, enum finish_reason finish);
 /* {"id":…,"object":…,"created":…,"model":… — without the closing brace. */
 void render_start(struct buf *b, const struct answer *a, const char *object);
+/* Of a stream as OpenAI has it: "[DONE]" at the end, an error event that ends it, a comment. */
+void render_done(struct buf *b);
+void render_broken(struct answer *a, const struct fail *fail, struct buf *b);
+void render_keep_alive(struct answer *a, struct buf *b);
 /* A whole answer of that object type; add_choice prints one of the choices, with its comma. */
 void render_whole(struct buf *b, struct answer *a, const char *object,
                   void (*add_choice)(struct answer *a, struct choice *c, struct buf *b));
