@@ -40,6 +40,14 @@ enum upstream_affinity {
     AFFINITY_auto,    /* by session where it is known, else by prefix */
 };
 
+enum upstream_retry {
+    RETRY_connect = 1, /* it could not be reached, or refused the connection */
+    RETRY_broken = 2,  /* the connection broke, or timed out, before an answer came */
+    RETRY_busy = 4,    /* 429, 503 and the like: it said "later" */
+    RETRY_server = 8,  /* any other 5xx */
+    RETRY_all = 15,
+};
+
 struct config_pair {
     struct str key, value;
 };
@@ -47,18 +55,30 @@ struct config_pair {
 struct config_endpoint {
     struct str name;   /* for logs and metrics; default: host:port */
     unsigned provider; /* enum upstream_provider */
-    struct str url;    /* "https://host[:port][/path]" without a slash at its end */
-    struct str model;  /* its name there; never empty */
-    struct str path;   /* of chat requests, instead of the provider's own; or empty */
-    double weight;     /* more: more requests; 0: none but the last resort */
+    /*
+     * "https://host[:port][/path]" without a slash at its end; never empty. Of openai, vllm, sglang
+     * and llama_server it ends in the version (".../v1": "/chat/completions" follows); of all
+     * others it does not ("/v1/messages", "/openai/...", "/v1beta/...", "/v1/projects/...",
+     * "/model/...", "/api/..." follow). The loader adds and cuts, whatever was written.
+     */
+    struct str url;
+    struct str model; /* its name there; never empty */
+    struct str path;  /* of chat requests, after the url, instead of the provider's own; or empty */
+    double weight;    /* more: more requests; 0: none but the last resort */
     uint64_t priority; /* lower ones first; the next where none of these can be asked */
-    /* Credentials; the first that is set counts. All empty: the provider's usual variable. */
-    struct str key_env, key_file;
+    /* Credentials; the first that is set counts. `key` comes from policies only, which may hold
+     * one: it is never printed. */
+    struct str key_env, key_file, key;
+    /* Counts where none of these is set: a variable that may be unset; empty: none. The provider's
+     * usual one, at the provider's own host only: nobody else is sent its key. */
+    struct str usual_env;
     struct str tenant_keys_env;  /* variable with tenant=key,…: what tenants bring themselves */
     struct str tenant_keys_file; /* file with a line tenant=key each */
     bool client_key;             /* pass the client's own authorisation on */
-    struct str auth_header, auth_prefix; /* instead of the provider's own; or empty */
-    const struct config_pair *headers;   /* added to every call */
+    /* Instead of the provider's own; or empty. A blank stands between prefix and key; a header
+     * without a prefix has the key alone. */
+    struct str auth_header, auth_prefix;
+    const struct config_pair *headers; /* added to every call */
     size_t n_headers;
     struct str api_version;       /* of azure; of anthropic: anthropic-version */
     struct str region, project;   /* of bedrock and vertex */
@@ -103,11 +123,9 @@ struct config_upstream {
     bool drop_params;           /* what a provider cannot do is left out instead of refused */
     /* Deadlines, in ms; 0: none. */
     uint64_t connect_ms, first_byte_ms, idle_ms, total_ms;
-    uint64_t max_connections; /* to one endpoint; 0: any */
-    uint64_t max_idle_s;      /* a pooled connection lives as long unused */
-    uint64_t max_age_s;       /* … and as long in all */
     /* Retries: only where nothing of an answer came and the request may be sent again. */
     uint64_t retries;    /* further attempts of one request, over all endpoints */
+    unsigned retry_on;   /* bits of enum upstream_retry: what is tried again */
     double retry_budget; /* of the requests of the last seconds, plus retry_min a second */
     uint64_t retry_min;
     uint64_t max_retry_after_s; /* a longer Retry-After is told to the client at once */
@@ -141,8 +159,18 @@ struct config_model {
     uint64_t batch;      /* rows of one step, at most: bounds how long a prefill delays decoding */
 };
 
+/* Of all calls to engines behind (engine/upstream/transport.h). */
+struct config_transport {
+    uint64_t threads;         /* 0: one for each two cores, at most 4 */
+    uint64_t max_connections; /* to one host, each thread; 0: any */
+    uint64_t max_idle_s;      /* a pooled connection lives as long unused */
+    uint64_t max_age_s;       /* ... and as long in all */
+};
+
 struct config_engine {
-    struct item_list models; /* struct config_model */
+    struct item_list models; /* struct config_model; those of providers.models come last */
+    size_t n_own;            /* how many are this file's engine.models */
+    struct config_transport transport;
     /* Of engine.embedding: path empty without one. Slots and cache do not matter to it. */
     struct config_model embedding;
     struct str knowledge_bases; /* folder of their manifests; resolved; empty: none is named */
