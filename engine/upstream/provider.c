@@ -1,0 +1,357 @@
+#include "engine/upstream/provider.h"
+
+#include "base/limits.h"
+#include "base/sha256.h"
+#include "engine/upstream/provider_table.h"
+
+#include <errno.h>
+
+const char *provider_word(unsigned provider)
+{
+    static const char *const words[] = {
+        [UPSTREAM_openai] = "openai", [UPSTREAM_vllm] = "vllm",
+        [UPSTREAM_sglang] = "sglang", [UPSTREAM_llama_server] = "llama_server",
+        [UPSTREAM_ollama] = "ollama", [UPSTREAM_anthropic] = "anthropic",
+        [UPSTREAM_azure] = "azure",   [UPSTREAM_gemini] = "gemini",
+        [UPSTREAM_vertex] = "vertex", [UPSTREAM_bedrock] = "bedrock",
+    };
+    return provider < ARRAY_LEN(words) ? words[provider] : "upstream";
+}
+
+/* ---- a call ---- */
+
+void provider_call_done(struct provider_call *call)
+{
+    buf_done(&call->url);
+    buf_done(&call->body);
+    call->arena = arena_free(call->arena);
+    call->n_headers = 0;
+}
+
+static bool is_header_safe(struct str value)
+{
+    for (size_t i = 0; i < value.n; i++)
+        if (((unsigned char)value.p[i] < ' ' && value.p[i] != '\t') || value.p[i] == '\x7f')
+            return false;
+    return true;
+}
+
+int provider_call_header(struct provider_call *call, const char *name, struct str value)
+{
+    struct str key = str_of(name);
+    if (!is_header_safe(value) || !is_header_safe(key) || key.n == 0 || memchr(name, ':', key.n))
+        return -EINVAL;
+    size_t at = 0;
+    while (at < call->n_headers && !str_eq_nocase(call->headers[at].key, key))
+        at++;
+    if (at == ARRAY_LEN(call->headers))
+        return -E2BIG;
+    struct chat_pair pair = { arena_str(call->arena, key), arena_str(call->arena, value) };
+    if (!pair.key.p || !pair.value.p)
+        return -ENOMEM;
+    call->headers[at] = pair;
+    if (at == call->n_headers)
+        call->n_headers++;
+    return 0;
+}
+
+int provider_cannot(const struct provider_job *job, struct fail *reterr, const char *param,
+                    const char *what)
+{
+    if (job->upstream->drop_params)
+        return 0;
+    return fail_param(reterr, FAIL_unsupported_parameter, param, "'%s' is not served by %s: %s",
+                      param, provider_word(job->endpoint->provider), what);
+}
+
+int provider_written(const struct provider_call *call, struct fail *reterr)
+{
+    int r = buf_err(&call->body);
+    if (r == -EMSGSIZE)
+        return fail_set(reterr, FAIL_request_too_large,
+                        "the request is larger than %lu MiB in the words of the engine behind",
+                        LIMIT_UPSTREAM_BODY / MIB);
+    return r != 0 ? r : buf_err(&call->url);
+}
+
+void provider_add_escaped(struct buf *url, struct str text)
+{
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                        (c >= '0' && c <= '9') || (c && strchr("-._~", c));
+        if (is_plain)
+            buf_addc(url, (char)c);
+        else
+            buf_addf(url, "%%%02X", c);
+    }
+}
+
+/* ---- headers ---- */
+
+static struct str find_header(const struct chat_pair *headers, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq_nocase(headers[i].key, str_of(name)))
+            return headers[i].value;
+    return STR_NULL;
+}
+
+/* The key of a header that holds it after a scheme, "Bearer KEY", or alone. */
+static struct str bare_key(struct str value)
+{
+    struct str scheme = str_head(value, STR("bearer ").n);
+    return str_trim(str_eq_nocase(scheme, STR("bearer ")) ? str_sub(value, scheme.n) : value);
+}
+
+struct str provider_secret(const struct provider_job *job)
+{
+    static const char *const names[] = { "authorization", "x-api-key", "api-key",
+                                         "x-goog-api-key" };
+    for (size_t i = 0; job->endpoint->client_key && i < ARRAY_LEN(names); i++) {
+        struct str value = find_header(job->headers, job->n_headers, names[i]);
+        if (value.n)
+            return bare_key(value);
+    }
+    return job->secret;
+}
+
+static int add_credential(struct provider_call *call, const struct provider_job *job,
+                          const char *header, const char *prefix)
+{
+    const struct config_endpoint *e = job->endpoint;
+    struct str secret = provider_secret(job);
+    if (secret.n == 0)
+        return 0;
+    CLEANUP(buf_done) struct buf value = BUF_INIT(LIMIT_HEADER);
+    /* Where only the header is configured, the key stands bare in it. */
+    buf_add(&value, e->auth_header.n || e->auth_prefix.n ? e->auth_prefix : str_of(prefix));
+    buf_add(&value, secret);
+    int r = buf_err(&value);
+    const char *name = e->auth_header.n ? arena_cstr(call->arena, e->auth_header) : header;
+    if (!name)
+        r = -ENOMEM;
+    return r != 0 ? r : provider_call_header(call, name, buf_str(&value));
+}
+
+int provider_headers(struct provider_call *call, const struct provider_job *job,
+                     const char *auth_header, const char *auth_prefix)
+{
+    const struct config_endpoint *e = job->endpoint;
+    int r = provider_call_header(call, "content-type", STR("application/json"));
+    if (r == 0 && job->verbatim)
+        r = passing_request_headers(call, job);
+    if (r == 0 && job->request_id && job->request_id[0])
+        r = provider_call_header(call, "x-request-id", str_of(job->request_id));
+    if (r == 0 && auth_header)
+        r = add_credential(call, job, auth_header, auth_prefix ? auth_prefix : "");
+    for (size_t i = 0; r == 0 && i < e->n_headers; i++) {
+        const char *name = arena_cstr(call->arena, e->headers[i].key);
+        r = name ? provider_call_header(call, name, e->headers[i].value) : -ENOMEM;
+    }
+    return r;
+}
+
+/* A name that is one of the list; one that ends in '-' stands for all that begin so. */
+static bool is_listed(struct str name, const char *const *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct str item = str_of(list[i]);
+        bool is_prefix = item.p[item.n - 1] == '-';
+        if (str_eq_nocase(is_prefix ? str_head(name, item.n) : name, item))
+            return true;
+    }
+    return false;
+}
+
+int passing_request_headers(struct provider_call *call, const struct provider_job *job)
+{
+    static const char *const passing[] = { "anthropic-",   "openai-",           "x-claude-code-",
+                                           "traceparent",  "tracestate",        "idempotency-key",
+                                           "x-session-id", "x-session-affinity" };
+    /* Whose account it is goes with whose key it is. */
+    static const char *const accounts[] = { "openai-organization", "openai-project" };
+    static const char *const never[] = { "anthropic-dangerous-direct-browser-access" };
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < job->n_headers; i++) {
+        struct str name = job->headers[i].key;
+        if (!is_listed(name, passing, ARRAY_LEN(passing)) ||
+            is_listed(name, never, ARRAY_LEN(never)) ||
+            (is_listed(name, accounts, ARRAY_LEN(accounts)) && !job->endpoint->client_key))
+            continue;
+        const char *key = arena_cstr(call->arena, name);
+        r = key ? provider_call_header(call, key, job->headers[i].value) : -ENOMEM;
+        if (r == -EINVAL || r == -E2BIG)
+            r = 0; /* what cannot stand in a header, or is one too many, stays here */
+    }
+    return r;
+}
+
+size_t passing_response_headers(const struct call_head *head, struct chat_pair *out, size_t max)
+{
+    static const char *const passing[] = {
+        "x-ratelimit-", "anthropic-", "openai-",          "request-id",
+        "x-ms-region",  "azureml-",   "x-amzn-requestid", "apim-request-id",
+    };
+    size_t n = 0;
+    for (size_t i = 0; i < head->n && n < max; i++)
+        if (is_listed(head->headers[i].key, passing, ARRAY_LEN(passing)))
+            out[n++] = head->headers[i];
+    return n;
+}
+
+/* ---- tools ---- */
+
+static bool is_tool_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
+}
+
+enum { TOOL_HASH_DIGITS = 8 };
+
+struct str provider_tool_name(struct str name, size_t max, char into[static TOOL_NAME_SENT + 1])
+{
+    bool fits = name.n > 0 && name.n <= max;
+    for (size_t i = 0; fits && i < name.n; i++)
+        fits = is_tool_letter(name.p[i]);
+    if (fits)
+        return name;
+    size_t limit = max < TOOL_NAME_SENT ? max : TOOL_NAME_SENT;
+    size_t n = 0;
+    for (size_t i = 0; i < name.n && n + 1 + TOOL_HASH_DIGITS < limit; i++)
+        into[n++] = is_tool_letter(name.p[i]) ? name.p[i] : '_';
+    char hex[SHA256_HEX + 1];
+    struct sha256 digest = sha256_of(name);
+    sha256_hex(hex, &digest);
+    into[n++] = '_';
+    memcpy(into + n, hex, TOOL_HASH_DIGITS);
+    n += TOOL_HASH_DIGITS;
+    into[n] = '\0';
+    return (struct str){ into, n };
+}
+
+struct str provider_tool_original(const struct chat_request *c, struct str sent, size_t max)
+{
+    char name[TOOL_NAME_SENT + 1];
+    for (size_t i = 0; i < c->n_tools; i++)
+        if (str_eq(provider_tool_name(c->tools[i].name, max, name), sent))
+            return c->tools[i].name;
+    return sent;
+}
+
+struct str provider_arguments(struct str arguments)
+{
+    size_t at = 0;
+    bool is_object = json_view_kind(str_trim(arguments)) == JSON_VIEW_object &&
+                     json_view_check(arguments, LIMIT_JSON_DEPTH, &at) != JSON_VIEW_syntax;
+    return is_object ? str_trim(arguments) : STR("{}");
+}
+
+/* ---- a reader ---- */
+
+void reader_event(struct provider_reader *r, struct engine_event *event)
+{
+    if (r->ended)
+        return;
+    r->ended = event->kind == ENGINE_EVENT_done || event->kind == ENGINE_EVENT_failed;
+    event->usage = r->usage;
+    r->out.event(r->out.owner, event);
+}
+
+void reader_text(struct provider_reader *r, struct str text)
+{
+    struct engine_event e = { .kind = ENGINE_EVENT_text, .text = text };
+    if (text.n)
+        reader_event(r, &e);
+}
+
+void reader_reasoning(struct provider_reader *r, struct str text)
+{
+    struct engine_event e = { .kind = ENGINE_EVENT_reasoning, .text = text };
+    if (text.n)
+        reader_event(r, &e);
+}
+
+void reader_verbatim(struct provider_reader *r, struct str name, struct str json, bool has_content)
+{
+    struct engine_event e = {
+        .kind = ENGINE_EVENT_verbatim, .text = json, .name = name, .has_content = has_content
+    };
+    reader_event(r, &e);
+}
+
+void reader_done(struct provider_reader *r, enum finish_reason finish)
+{
+    struct engine_event e = { .kind = ENGINE_EVENT_done, .finish = finish };
+    reader_event(r, &e);
+}
+
+void reader_fail(struct provider_reader *r, enum fail_code code, const char *fmt, ...)
+{
+    char text[sizeof(((struct fail *)NULL)->message)];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    struct engine_event e = { .kind = ENGINE_EVENT_failed };
+    (void)fail_set(&e.fail, code, "%s: %s", provider_word(r->job->endpoint->provider), text);
+    reader_event(r, &e);
+}
+
+void reader_error(struct provider_reader *r, struct str type, struct str code, struct str message)
+{
+    struct provider_refusal refusal = { 0 };
+    struct engine_event e = { .kind = ENGINE_EVENT_failed };
+    refusal_by_error(&refusal, r->job, 0, &(struct provider_error){ type, code, message });
+    e.fail = refusal.fail;
+    reader_event(r, &e);
+}
+
+void reader_call_id(const struct provider_reader *r, uint32_t index,
+                    char into[static READER_CALL_ID])
+{
+    char key[160], hex[SHA256_HEX + 1];
+    (void)snprintf(key, sizeof(key), "%s/%u/%u", r->job->request_id ? r->job->request_id : "",
+                   r->job->choice, index);
+    struct sha256 digest = sha256_of(str_of(key));
+    sha256_hex(hex, &digest);
+    (void)snprintf(into, READER_CALL_ID, "call_%.24s", hex);
+}
+
+/* ---- its bytes ---- */
+
+void reader_body_init(struct reader_body *b)
+{
+    *b = (struct reader_body){ .sse = SSE_INIT(LIMIT_UPSTREAM_EVENT),
+                               .whole = BUF_INIT(LIMIT_UPSTREAM_ANSWER) };
+}
+
+void reader_body_done(struct reader_body *b)
+{
+    sse_done(&b->sse);
+    buf_done(&b->whole);
+}
+
+/* A stream's first line begins with a letter, a colon or a byte-order mark; a document, and a page
+ * of HTML, with none of these. */
+static bool begins_document(char c)
+{
+    return c == '{' || c == '[' || c == '<' || c == '"';
+}
+
+int reader_body_push(struct reader_body *b, struct str bytes, sse_fn event, void *ctx)
+{
+    if (!b->is_known) {
+        while (bytes.n && memchr(" \t\r\n", bytes.p[0], 4))
+            bytes = str_sub(bytes, 1);
+        if (bytes.n == 0)
+            return 0;
+        b->is_known = true;
+        b->is_stream = !begins_document(bytes.p[0]);
+    }
+    if (b->is_stream)
+        return sse_push(&b->sse, bytes, event, ctx);
+    buf_add(&b->whole, bytes);
+    return buf_err(&b->whole);
+}

@@ -1,0 +1,91 @@
+/*
+ * For those who write a provider: who there is, and what they share beyond provider.h.
+ */
+#pragma once
+
+#include "base/json_view.h"
+#include "engine/upstream/provider.h"
+#include "engine/upstream/sse.h"
+
+extern const struct provider openai_provider, vllm_provider, sglang_provider, llama_server_provider,
+    ollama_provider, azure_provider, anthropic_provider, gemini_provider, vertex_provider,
+    bedrock_provider;
+
+/* "vllm": what the provider is called in configuration, logs and messages. */
+const char *provider_word(unsigned provider);
+
+/* ---- writing ---- */
+
+/*
+ * What this provider cannot do: 0 where upstream.drop_params leaves it out, else FAILED with
+ * unsupported_parameter naming the field. `what` completes the sentence "… is not served by X: ".
+ */
+int provider_cannot(const struct provider_job *job, struct fail *reterr, const char *param,
+                    const char *what) MUST_USE;
+/*
+ * Every header of a call but what is the provider's own alone: JSON's content type, the client's
+ * passing ones where job->verbatim, the request id, the credential in `auth_header` after
+ * `auth_prefix` (the endpoint may say otherwise, or take the client's own; either NULL: the caller
+ * signs it), and the endpoint's own, which go before all others. 0, or as provider_call_header.
+ */
+int provider_headers(struct provider_call *call, const struct provider_job *job,
+                     const char *auth_header, const char *auth_prefix) MUST_USE;
+/* The key to use: job->secret, or the client's own where the endpoint passes that on. */
+struct str provider_secret(const struct provider_job *job);
+/* 0, -ENOMEM, or FAILED (request_too_large): the buffers' errors, once at the end. */
+int provider_written(const struct provider_call *call, struct fail *reterr) MUST_USE;
+/* Percent-encodes all but letters, digits and "-._~". */
+void provider_add_escaped(struct buf *url, struct str text);
+
+/*
+ * Tool names, for providers that take only letters, digits, '_' and '-', and at most `max` bytes
+ * (up to TOOL_NAME_SENT): what does not fit is respelt and gets digits of its hash, so that two
+ * names never become one.
+ */
+enum { TOOL_NAME_SENT = 128 };
+struct str provider_tool_name(struct str name, size_t max, char into[static TOOL_NAME_SENT + 1]);
+/* The request's own name for one that was sent; `sent` itself where none is. */
+struct str provider_tool_original(const struct chat_request *c, struct str sent, size_t max);
+/* The text of a tool's arguments as a JSON object: `{}` where they are none. */
+struct str provider_arguments(struct str arguments);
+
+/* ---- reading ---- */
+
+enum { READER_CALL_ID = 40 };
+/* An id for a call that came without: the same for the same request, choice and index only. */
+void reader_call_id(const struct provider_reader *r, uint32_t index,
+                    char into[static READER_CALL_ID]);
+void reader_verbatim(struct provider_reader *r, struct str name, struct str json, bool has_content);
+/* Fails as an error object in the midst of an answer says. */
+void reader_error(struct provider_reader *r, struct str type, struct str code, struct str message);
+
+/*
+ * A body that is one JSON document or a stream of events, whichever comes: told apart by its first
+ * byte. `whole` gets the document at its end, `event` each event of a stream.
+ */
+struct reader_body {
+    struct sse sse;
+    struct buf whole;
+    bool is_known, is_stream;
+};
+void reader_body_init(struct reader_body *b);
+void reader_body_done(struct reader_body *b);
+/* 0, -ENOMEM, -EMSGSIZE, or what `event` returned. */
+int reader_body_push(struct reader_body *b, struct str bytes, sse_fn event, void *ctx) MUST_USE;
+
+/* ---- refusals ---- */
+
+/* What an error says, in the words of whoever said it; all may be empty. */
+struct provider_error {
+    struct str type, code, message;
+};
+/* Of a body of any of the usual shapes: {"error":{…}}, {"error":"…"}, {"message":…}, {"detail":…},
+ * an array around them. Texts are decoded into the arena or views of the body. */
+void provider_error_read(struct provider_error *ret, struct str body, struct arena *arena);
+/* What it means, by status (0: in the midst of an answer), type, code and message. */
+void refusal_by_error(struct provider_refusal *ret, const struct provider_job *job, unsigned status,
+                      const struct provider_error *e);
+/* What provider.refusal is for a provider whose errors have the usual shapes: `wire` is its own,
+ * in which the body may be passed on. */
+void refusal_usual(const struct provider_job *job, const struct call_head *head, struct str body,
+                   enum wire wire, struct provider_refusal *ret);
