@@ -1,0 +1,270 @@
+#include "base/json_scan.h"
+
+#include "base/cpu.h"
+
+/* ---- runs ---- */
+
+enum stop { STOP_special, STOP_quote, STOP_bracket };
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* Comparing whole vectors: a byte that stops is all ones in the result. Signed: what is not ASCII
+ * is below every control character. */
+typedef signed char wide __attribute__((vector_size(32)));
+
+/* In place: a vector is no argument, which would be passed differently for each processor. */
+INLINE void wide_hits(wide *c, enum stop stop)
+{
+    wide hits = *c == '"';
+    wide folded = *c | ('a' - 'A'); /* [ and { are a case apart, as are ] and } */
+    if (stop == STOP_bracket)
+        hits |= (folded == '{') | (folded == '}');
+    else
+        hits |= *c == '\\';
+    if (stop == STOP_special)
+        hits |= *c < ' ';
+    *c = hits;
+}
+
+#define EVERY_BYTE UINT64_C(0x0101010101010101)
+
+/* The high bit of each byte of v that is 0. */
+INLINE uint64_t zero_bytes(uint64_t v)
+{
+    return ~(((v & 0x7f * EVERY_BYTE) + 0x7f * EVERY_BYTE) | v | 0x7f * EVERY_BYTE);
+}
+
+INLINE uint64_t word_hits(uint64_t v, enum stop stop)
+{
+    uint64_t hits = zero_bytes(v ^ '"' * EVERY_BYTE);
+    if (stop == STOP_special) /* below ' ': the upper three bits are 0 */
+        return hits | zero_bytes(v ^ '\\' * EVERY_BYTE) | zero_bytes(v & 0xe0 * EVERY_BYTE) |
+               (v & 0x80 * EVERY_BYTE);
+    if (stop == STOP_quote)
+        return hits | zero_bytes(v ^ '\\' * EVERY_BYTE);
+    uint64_t folded = v | ('a' - 'A') * EVERY_BYTE;
+    return hits | zero_bytes(folded ^ '{' * EVERY_BYTE) | zero_bytes(folded ^ '}' * EVERY_BYTE);
+}
+
+/* Of the first byte in memory whose bits are set; word is not 0. */
+INLINE size_t first_byte(uint64_t word)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return (size_t)__builtin_ctzll(word) / 8;
+#else
+    return (size_t)__builtin_clzll(word) / 8;
+#endif
+}
+
+INLINE bool byte_hits(char c, enum stop stop)
+{
+    if (stop == STOP_special)
+        return c == '"' || c == '\\' || (signed char)c < ' ';
+    if (stop == STOP_quote)
+        return c == '"' || c == '\\';
+    return c == '"' || (c | ('a' - 'A')) == '{' || (c | ('a' - 'A')) == '}';
+}
+
+INLINE const char *find_wide(const char *p, const char *end, enum stop stop)
+{
+    while ((size_t)(end - p) >= 2 * sizeof(wide)) {
+        wide a, b;
+        memcpy(&a, p, sizeof(a));
+        memcpy(&b, p + sizeof(a), sizeof(b));
+        wide_hits(&a, stop);
+        wide_hits(&b, stop);
+        a |= b;
+        uint64_t words[sizeof(wide) / sizeof(uint64_t)];
+        memcpy(words, &a, sizeof(a));
+        if (words[0] | words[1] | words[2] | words[3])
+            break; /* the words find where */
+        p += 2 * sizeof(wide);
+    }
+    for (uint64_t word; (size_t)(end - p) >= sizeof(word); p += sizeof(word)) {
+        memcpy(&word, p, sizeof(word));
+        word = word_hits(word, stop);
+        if (word)
+            return p + first_byte(word);
+    }
+    while (p < end && !byte_hits(*p, stop))
+        p++;
+    return p;
+}
+
+EACH_CPU static const char *wide_special(const char *p, const char *end)
+{
+    return find_wide(p, end, STOP_special);
+}
+
+EACH_CPU static const char *wide_quote(const char *p, const char *end)
+{
+    return find_wide(p, end, STOP_quote);
+}
+
+EACH_CPU static const char *wide_bracket(const char *p, const char *end)
+{
+    return find_wide(p, end, STOP_bracket);
+}
+
+/* Most runs are short: a word or two, before anything that must be called. */
+INLINE const char *find_near(const char *p, const char *end, enum stop stop, bool *ret_found)
+{
+    uint64_t word;
+    for (int i = 0; i < 2 && (size_t)(end - p) >= sizeof(word); i++, p += sizeof(word)) {
+        memcpy(&word, p, sizeof(word));
+        word = word_hits(word, stop);
+        if (word) {
+            *ret_found = true;
+            return p + first_byte(word);
+        }
+    }
+    *ret_found = false;
+    return p;
+}
+
+const char *json_find_special(const char *p, const char *end)
+{
+    bool found;
+    p = find_near(p, end, STOP_special, &found);
+    return found ? p : wide_special(p, end);
+}
+
+const char *json_find_quote(const char *p, const char *end)
+{
+    bool found;
+    p = find_near(p, end, STOP_quote, &found);
+    return found ? p : wide_quote(p, end);
+}
+
+const char *json_find_bracket(const char *p, const char *end)
+{
+    bool found;
+    p = find_near(p, end, STOP_bracket, &found);
+    return found ? p : wide_bracket(p, end);
+}
+
+/* ---- tokens ---- */
+
+const char *json_past_string(const char *p, const char *end)
+{
+    p++;
+    for (;;) {
+        p = json_find_quote(p, end);
+        if (p == end)
+            return NULL;
+        if (*p == '"')
+            return p + 1;
+        if (end - p < 2)
+            return NULL;
+        p += 2;
+    }
+}
+
+static const char *past_digits(const char *p, const char *end)
+{
+    const char *from = p;
+    while (p < end && *p >= '0' && *p <= '9')
+        p++;
+    return p == from ? NULL : p;
+}
+
+const char *json_past_number(const char *p, const char *end)
+{
+    if (p < end && *p == '-')
+        p++;
+    bool leading_zero = p < end && *p == '0';
+    const char *past = past_digits(p, end);
+    if (!past || (leading_zero && past - p > 1))
+        return NULL;
+    p = past;
+    if (p < end && *p == '.') {
+        p = past_digits(p + 1, end);
+        if (!p)
+            return NULL;
+    }
+    if (p < end && (*p == 'e' || *p == 'E')) {
+        p++;
+        if (p < end && (*p == '+' || *p == '-'))
+            p++;
+        p = past_digits(p, end);
+    }
+    return p;
+}
+
+int json_hex4(const char *p, const char *end)
+{
+    int v = 0;
+    if (end - p < 4)
+        return -1;
+    for (int i = 0; i < 4; i++) {
+        int c = p[i], low = c | ('a' - 'A');
+        if (c >= '0' && c <= '9')
+            v = v * 16 + (c - '0');
+        else if (low >= 'a' && low <= 'f')
+            v = v * 16 + (low - 'a' + 10);
+        else
+            return -1;
+    }
+    return v;
+}
+
+/* ---- escapes ---- */
+
+enum { REPLACEMENT = 0xfffd, HEX4 = 4 };
+
+static bool is_high(int unit)
+{
+    return unit >= 0xd800 && unit <= 0xdbff;
+}
+
+static bool is_low(int unit)
+{
+    return unit >= 0xdc00 && unit <= 0xdfff;
+}
+
+/* \uXXXX whose digits are at *p, with a second half where it has one. */
+static unsigned unescape_unit(const char **p, const char *end)
+{
+    int unit = json_hex4(*p, end);
+    if (unit < 0)
+        return REPLACEMENT;
+    *p += HEX4;
+    if (!is_high(unit))
+        return is_low(unit) ? REPLACEMENT : (unsigned)unit;
+    if (end - *p < 2 || (*p)[0] != '\\' || (*p)[1] != 'u')
+        return REPLACEMENT;
+    int low = json_hex4(*p + 2, end);
+    if (!is_low(low))
+        return REPLACEMENT;
+    *p += 2 + HEX4;
+    return 0x10000 + (((unsigned)unit & 0x3ff) << 10 | ((unsigned)low & 0x3ff));
+}
+
+size_t json_unescape(const char **p, const char *end, char ret[static 4])
+{
+    static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
+    (*p)++;
+    if (*p == end)
+        return str_utf8_put(ret, REPLACEMENT);
+    char letter = *(*p)++;
+    if (letter == 'u')
+        return str_utf8_put(ret, unescape_unit(p, end));
+    const char *at = letter ? strchr(letters, letter) : NULL;
+    if (!at)
+        return str_utf8_put(ret, REPLACEMENT);
+    ret[0] = meanings[at - letters];
+    return 1;
+}
+
+int json_bytes_next(struct json_bytes *b)
+{
+    if (b->at < b->n)
+        return (unsigned char)b->held[b->at++];
+    if (b->p == b->end)
+        return -1;
+    if (*b->p != '\\')
+        return (unsigned char)*b->p++;
+    b->n = json_unescape(&b->p, b->end, b->held);
+    b->at = 1;
+    return (unsigned char)b->held[0];
+}
