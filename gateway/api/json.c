@@ -1,70 +1,25 @@
 #include "gateway/api/json.h"
 
 #include "base/limits.h"
+#include "gateway/api/body.h"
 
-#include <errno.h>
 #include <math.h>
-
-/* Nesting is bounded before parsing: the parser recurses. */
-static bool depth_ok(struct str s)
-{
-    unsigned depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > LIMIT_JSON_DEPTH)
-                return false;
-        } else if ((c == '}' || c == ']') && depth > 0) {
-            depth--;
-        }
-    }
-    return true;
-}
 
 int json_body(json_t **ret, struct str text, struct fail *reterr)
 {
-    if (str_trim(text).n == 0)
-        return fail_set(reterr, FAIL_invalid_request, "the body is empty; send a JSON object");
-    if (!depth_ok(text))
-        return fail_set(reterr, FAIL_invalid_request,
-                        "the body nests deeper than %d levels of JSON", LIMIT_JSON_DEPTH);
-    if (!str_utf8_valid(text))
-        return fail_set(reterr, FAIL_invalid_request, "the body is not valid UTF-8");
+    int r = body_check(text, reterr);
+    if (r != 0)
+        return r;
     json_error_t e;
-    size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
-    json_t *v = json_loadb(text.p, text.n, flags, &e);
+    json_t *v = json_loadb(text.p, text.n, JSON_DECODE_ANY, &e);
     if (!v && json_error_code(&e) == json_error_numeric_overflow)
         /* An integer past 64 bits is no mistake where nobody reads it, and out of range where
          * somebody does. */
-        v = json_loadb(text.p, text.n, flags | JSON_DECODE_INT_AS_REAL, &e);
-    if (!v && json_error_code(&e) == json_error_duplicate_key)
-        return fail_set(reterr, FAIL_invalid_request,
-                        "the body holds a key twice in one object (line %d, column %d): which of "
-                        "them counts would be a guess",
-                        e.line, e.column);
-    if (!v && json_error_code(&e) == json_error_null_character)
-        return fail_set(reterr, FAIL_invalid_request,
-                        "the body holds a text with a NUL (\\u0000), which is not served (line %d, "
-                        "column %d)",
-                        e.line, e.column);
+        v = json_loadb(text.p, text.n, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &e);
     if (!v)
         return fail_set(reterr, FAIL_invalid_request,
                         "the body is not valid JSON: %s (line %d, column %d)", e.text, e.line,
                         e.column);
-    if (!json_is_object(v)) {
-        int r = fail_set(reterr, FAIL_invalid_request, "the body must be a JSON object, not %s",
-                         json_kind(v));
-        json_decref(v);
-        return r;
-    }
     *ret = v;
     return 0;
 }
@@ -117,7 +72,7 @@ struct str json_text(struct arena *arena, const json_t *v)
 
 int json_no_memory(struct fail *reterr)
 {
-    return fail_errno(reterr, -ENOMEM, "decoding the request");
+    return body_no_memory(reterr);
 }
 
 /* ---- fields ---- */

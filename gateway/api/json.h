@@ -1,5 +1,6 @@
 /*
- * Request bodies: size-checked bytes → JSON without duplicate keys → plain fields by a table.
+ * Small request bodies as a tree: size-checked bytes → JSON without duplicate keys → plain fields
+ * by a table. What may be large is read by views (body.h).
  *
  * Messages name the field and what would be right. jansson stays inside gateway/api.
  */
@@ -8,6 +9,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/fail.h"
+#include "gateway/api/fields.h"
 
 #include <jansson.h>
 #include <stdint.h>
@@ -18,17 +20,6 @@
  */
 int json_body(json_t **ret, struct str text, struct fail *reterr) MUST_USE;
 
-enum field_kind { FIELD_bool, FIELD_int, FIELD_float, FIELD_text };
-
-/* A field that is null counts as absent. Members: bool, int64_t, double, struct str (borrowed). */
-struct field {
-    const char *name; /* NULL ends a table */
-    enum field_kind kind;
-    size_t offset;
-    double min, max; /* of numbers */
-    int has_offset;  /* of a bool member set when present; -1: none */
-};
-
 int json_fields(void *into, const struct field *table, const json_t *object,
                 struct fail *reterr) MUST_USE;
 
@@ -37,12 +28,6 @@ int json_fields(void *into, const struct field *table, const json_t *object,
 int json_only(const struct field *table, const char *also, json_t *object,
               struct fail *reterr) MUST_USE;
 
-/* What would change the answer but is not served: refused by name rather than ignored. */
-enum unless { UNLESS_null, UNLESS_empty, UNLESS_false, UNLESS_true, UNLESS_zero, UNLESS_choice };
-struct refused {
-    const char *name;   /* NULL ends a table */
-    enum unless unless; /* harmless then; choice: the words "none" and "auto" */
-};
 int json_refuse(const struct refused *table, const json_t *object, struct fail *reterr) MUST_USE;
 
 const char *json_kind(const json_t *v); /* "a string", "an array", … */
