@@ -28,7 +28,8 @@ const char *finish_reason_word(enum finish_reason r); /* "stop", "length", …; 
 
 struct engine_usage {
     uint32_t prompt_tokens, cached_tokens, completion_tokens;
-    uint32_t reasoning_tokens; /* of completion_tokens */
+    uint32_t reasoning_tokens;   /* of completion_tokens */
+    uint32_t cache_write_tokens; /* of prompt_tokens: put into the cache of an engine behind */
 };
 
 struct token_logprob {
@@ -78,6 +79,7 @@ struct engine_event {
     float mean_logprob;        /* of done: of what was chosen, where best_of > n needs it */
     struct engine_call call;   /* borrowed during the call */
     enum finish_reason finish; /* of done */
+    struct str stop;           /* of done: the stop string that ended it; empty: none, or unknown */
     struct engine_usage usage; /* so far; final in done and failed */
     uint64_t queue_us;
     /* Of admitted, from an engine behind: what of its answer's head is the client's to know. */

@@ -146,6 +146,7 @@ static void take_event(struct answer *a, const struct flow_event *f)
     case ENGINE_EVENT_admitted:
         if (e->queue_us > a->queue_us)
             a->queue_us = e->queue_us;
+        c->usage = e->usage;
         behind_take_headers(a, e);
         begin_choice(c);
         return;
@@ -171,6 +172,7 @@ static void take_event(struct answer *a, const struct flow_event *f)
     case ENGINE_EVENT_done:
         c->usage = e->usage;
         c->mean_logprob = e->mean_logprob;
+        c->stop = arena_str(a->request->arena, e->stop);
         c->done = true;
         a->n_done++;
         observe_shadow(c, e->text);

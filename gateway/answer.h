@@ -54,14 +54,17 @@ struct choice {
     bool is_shown;          /* among answer->shown */
     bool done;              /* the engine sent its last event */
     enum finish_reason finish;
-    struct engine_usage usage;
-    float mean_logprob; /* of its tokens, where best_of chooses */
+    struct str stop;           /* the stop string that ended it; empty: none; in the arena */
+    struct engine_usage usage; /* so far; final once it is done */
+    float mean_logprob;        /* of its tokens, where best_of chooses */
     uint64_t first_us,
         done_us;            /* its first token and its end, by the engine's thread; 0: not yet */
     struct buf content;     /* of a whole answer; ceiling LIMIT_REQUEST_ARENA */
     struct buf logprobs[4]; /* of a whole answer, as the dialect likes */
     size_t n_logprobs;
     struct buf reasoning;        /* of a whole answer; like content */
+    struct str signature;        /* … and what it was signed with, in the arena; or empty */
+    struct str redacted;         /* of a whole answer: reasoning unreadable to us; likewise */
     struct choice_call *calls;   /* of a whole answer (gateway/parts.h) */
     struct chain_run *part_run;  /* owned: guards the stretch of reasoning or arguments under way */
     enum engine_event_kind part; /* … which is this */
@@ -72,6 +75,7 @@ struct choice {
 struct answer {
     struct request *request; /* borrowed: its owner */
     const struct dialect *dialect;
+    void *own; /* what the dialect remembers, in the arena; may be NULL */
     char id[48];
     struct str model; /* as the response names it */
 

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "gateway/api/api.h"
+#include "gateway/api/error.h"
 #include "gateway/server.h"
 
 #include <ctype.h>
@@ -14,7 +15,7 @@ struct seen {
     unsigned lengths, codings; /* Content-Length and Transfer-Encoding headers */
     bool bad_name;             /* of a header: "Content-Length " is read in two ways */
     struct str length, coding, type, encoding, expect, authorization, api_key, request_id,
-        asked_headers, min_epoch;
+        asked_headers, min_epoch, anthropic;
     struct chat_pair *headers;
     size_t n;
     struct arena *arena;
@@ -47,6 +48,8 @@ static void note(struct seen *s, const char *key, struct str value)
         s->request_id = value;
     } else if (is(key, "x-min-epoch")) {
         s->min_epoch = value;
+    } else if (is(key, "anthropic-version")) {
+        s->anthropic = value;
     } else if (is(key, "Access-Control-Request-Headers")) {
         s->asked_headers = value;
     }
@@ -243,6 +246,16 @@ static void preflight(struct request *r, const struct seen *s)
     reply_header(r, "Access-Control-Max-Age", STR("86400"));
 }
 
+/* The route's own way; of what several APIs have in common, or nobody, that of the API which the
+ * client speaks. */
+static void set_errors(struct request *r, const struct seen *s, const struct endpoint *e)
+{
+    bool is_common = !e || e->common;
+    r->errors = is_common && s->anthropic.p ? &error_anthropic : &error_openai;
+    if (e && e->errors)
+        r->errors = e->errors;
+}
+
 static int check_all(struct request *r, const struct seen *s, const struct framing *f,
                      const char *url, const char *method, struct fail *reterr)
 {
@@ -251,6 +264,7 @@ static int check_all(struct request *r, const struct seen *s, const struct frami
     if (err == 0)
         err = api_find(&found, str_of(url), method, r->arena, reterr);
     r->endpoint = found.endpoint;
+    set_errors(r, s, found.endpoint ? found.endpoint : found.other);
     memcpy(r->params, found.params, sizeof(r->params));
     r->rest = found.rest;
     if (found.allow)
@@ -281,6 +295,7 @@ bool head_accept(struct request *r, const char *url, const char *method, struct 
     r->query_limit = head_query(r, "limit");
     take_id(r, s.request_id);
     *f = (struct framing){ 0 };
+    set_errors(r, &s, /* e= */ NULL);
     struct fail fail = { 0 };
     int err = check_framing(r, &s, f, &fail);
     if (err != 0)

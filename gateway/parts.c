@@ -37,7 +37,12 @@ static struct choice_call *add_call(struct choice *c, const struct engine_call *
 static void collect(struct choice *c, const struct engine_event *e)
 {
     if (e->kind == ENGINE_EVENT_reasoning) {
+        struct arena *arena = c->answer->request->arena;
         buf_add(&c->reasoning, e->text);
+        if (e->signature.n)
+            c->signature = arena_str(arena, e->signature);
+        if (e->redacted.n)
+            c->redacted = arena_str(arena, e->redacted);
         return;
     }
     struct choice_call *last = c->calls;
@@ -57,7 +62,7 @@ static void emit(struct choice *c, const struct engine_event *e)
 {
     struct answer *a = c->answer;
     bool empty = e->kind == ENGINE_EVENT_reasoning
-                     ? e->text.n == 0
+                     ? e->text.n == 0 && e->signature.n == 0 && e->redacted.n == 0
                      : e->call.arguments.n == 0 && e->call.name.n == 0;
     if (empty || c->ended)
         return;
@@ -94,6 +99,16 @@ void parts_leave(struct choice *c)
     c->part_run = chain_run_free(c->part_run);
 }
 
+static void take(struct choice *c, const struct engine_event *e)
+{
+    struct answer *a = c->answer;
+    if (!c->part_run && chain_has_stream(a->chain) && chain_run_new(&c->part_run, a->chain) < 0) {
+        no_memory(c);
+        return;
+    }
+    guard(c, e, /* end= */ false);
+}
+
 void parts_take(struct choice *c, const struct engine_event *e)
 {
     struct answer *a = c->answer;
@@ -104,11 +119,16 @@ void parts_take(struct choice *c, const struct engine_event *e)
         parts_leave(c);
     c->part = e->kind;
     c->part_index = e->call.index;
-    if (!c->part_run && chain_has_stream(a->chain) && chain_run_new(&c->part_run, a->chain) < 0) {
-        no_memory(c);
+    if (e->signature.n || e->redacted.n) { /* nobody can read it; it stands behind the text */
+        struct engine_event text = *e, seal = *e;
+        text.signature = text.redacted = STR_NULL;
+        seal.text = STR_NULL;
+        take(c, &text);
+        parts_leave(c);
+        emit(c, &seal);
         return;
     }
-    guard(c, e, /* end= */ false);
+    take(c, e);
 }
 
 void parts_done(struct choice *c)

@@ -43,6 +43,7 @@ struct request *request_new(struct server *server, struct state *state)
     r->accepted_us = r->received_us = clock_us();
     r->created_s = clock_wall_s();
     r->deadline_ms = CLOCK_NEVER;
+    r->errors = &error_openai;
     r->reply.body = BUF_INIT(LIMIT_REQUEST_ARENA);
     make_id(r->made);
     memcpy(r->id, r->made, sizeof(r->made));
@@ -119,8 +120,7 @@ enum next reply_json(struct request *r)
 
 enum next reply_fail(struct request *r, const struct fail *fail)
 {
-    const struct error_dialect *d =
-        r->endpoint && r->endpoint->errors ? r->endpoint->errors : &error_openai;
+    const struct error_dialect *d = r->errors;
     r->reply.status = d->status(fail);
     r->reply.type = "application/json";
     buf_clear(&r->reply.body);

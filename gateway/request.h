@@ -63,7 +63,8 @@ struct request {
     uint64_t waited_us;                /* spent waiting for an adapter */
     uint64_t deadline_ms;
 
-    const struct endpoint *endpoint; /* NULL: refused at its head */
+    const struct endpoint *endpoint;    /* NULL: refused at its head */
+    const struct error_dialect *errors; /* how it is told what went wrong; never NULL */
     struct str params[REQUEST_PARAMS];
     struct path_rest rest;
     struct auth_caller caller;

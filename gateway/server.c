@@ -5,6 +5,7 @@
 #include "base/metrics.h"
 #include "gateway/answer.h"
 #include "gateway/api/api.h"
+#include "gateway/api/error.h"
 #include "gateway/canary.h"
 #include "gateway/head.h"
 #include "gateway/listen.h"
@@ -174,10 +175,20 @@ enum next server_compute(struct request *r, void (*fn)(struct request *r),
 
 /* ---- replies ---- */
 
+static bool has_header(const struct reply *p, const char *name)
+{
+    for (size_t i = 0; i < p->n_headers; i++)
+        if (str_eq_nocase(p->headers[i].key, str_of(name)))
+            return true;
+    return false;
+}
+
 static void add_headers(struct request *r, struct MHD_Response *m)
 {
     const struct reply *p = &r->reply;
     (void)MHD_add_response_header(m, "x-request-id", r->id);
+    if (r->errors->id_header && !has_header(p, r->errors->id_header))
+        (void)MHD_add_response_header(m, r->errors->id_header, r->id);
     if (p->type)
         (void)MHD_add_response_header(m, "Content-Type", p->type);
     if (p->close)

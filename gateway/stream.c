@@ -122,7 +122,7 @@ static struct flow_event *event_copy(const struct engine_event *e, size_t *ret_s
     const struct engine_call *call = &e->call;
     size_t size = sizeof(struct flow_event) + tokens_size(e) + e->text.n + call->id.n +
                   call->name.n + call->arguments.n + e->name.n + e->signature.n + e->redacted.n +
-                  headers_size(e);
+                  e->stop.n + headers_size(e);
     struct flow_event *c = malloc(size);
     if (!c)
         return NULL;
@@ -145,6 +145,7 @@ static struct flow_event *event_copy(const struct engine_event *e, size_t *ret_s
     c->event.name.p = put(&bytes, e->name);
     c->event.signature.p = put(&bytes, e->signature);
     c->event.redacted.p = put(&bytes, e->redacted);
+    c->event.stop.p = put(&bytes, e->stop);
     for (size_t i = 0; i < e->n_headers; i++) {
         headers[i] = e->headers[i];
         headers[i].key.p = put(&bytes, e->headers[i].key);

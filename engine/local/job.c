@@ -392,6 +392,7 @@ void job_done(struct job *j, enum finish_reason finish)
             (void)fail_errno(&event.fail, r, "ending the text");
         } else {
             send_text(j);
+            event.stop = stream_stop(j->stream);
             if (finish == FINISH_stop && stream_calls(j->stream) && !j->names_call)
                 event.finish = FINISH_tool_calls;
         }

@@ -29,6 +29,7 @@ struct stream {
     const struct tool_format *format; /* borrowed; NULL: all is text */
     char *stop_bytes;                 /* owned: all stop strings, one after another */
     struct str *stops;                /* owned array of views into stop_bytes */
+    struct str stop;                  /* one of them: it ended the text */
     size_t n_stops;
     bool keep_tokens, keep_stop, keep_special, stopped, ended;
     uint32_t n_pushed, min_tokens;
@@ -298,9 +299,9 @@ static int keep(struct stream *s, const struct engine_token *token, bool with_by
 
 /* ---- stop strings ---- */
 
-/* Where the first complete stop string begins, or -1; *ret_n: its bytes. All before the window
- * left, so no stop began there. */
-static ptrdiff_t find_stop(const struct stream *s, struct str window, size_t *ret_n)
+/* Where the first complete stop string begins, or -1; *ret: which. All before the window left, so
+ * no stop began there. */
+static ptrdiff_t find_stop(const struct stream *s, struct str window, struct str *ret)
 {
     ptrdiff_t first = -1;
     for (size_t i = 0; i < s->n_stops; i++) {
@@ -309,7 +310,7 @@ static ptrdiff_t find_stop(const struct stream *s, struct str window, size_t *re
         if (at < 0 || (first >= 0 && at >= first))
             continue;
         first = at;
-        *ret_n = s->stops[i].n;
+        *ret = s->stops[i];
     }
     return first;
 }
@@ -333,12 +334,13 @@ static size_t stop_prefix(const struct stream *s, struct str text)
 static void cut_at_stop(struct stream *s)
 {
     struct item *last = &s->items[s->n_items - 1];
-    size_t n_stop = 0;
+    struct str stop = STR_NULL;
     ptrdiff_t at =
-        s->n_pushed < s->min_tokens ? -1 : find_stop(s, item_text(s, s->n_items - 1), &n_stop);
+        s->n_pushed < s->min_tokens ? -1 : find_stop(s, item_text(s, s->n_items - 1), &stop);
     if (at < 0)
         return;
-    size_t lost = last->n - (size_t)at - (s->keep_stop ? n_stop : 0);
+    size_t lost = last->n - (size_t)at - (s->keep_stop ? stop.n : 0);
+    s->stop = stop;
     last->n -= lost;
     last->end -= lost;
     s->text.n -= lost;
@@ -509,6 +511,11 @@ bool stream_take(struct stream *s, struct engine_event *ret)
         return true;
     }
     return take_rest(s, ret);
+}
+
+struct str stream_stop(const struct stream *s)
+{
+    return s->stop;
 }
 
 size_t stream_calls(const struct stream *s)

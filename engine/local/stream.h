@@ -49,5 +49,6 @@ int stream_end(struct stream *s, bool cut) MUST_USE;
  * the next call. False: nothing. Tokens of marks come with a reasoning event that has no text.
  */
 bool stream_take(struct stream *s, struct engine_event *ret);
-size_t stream_calls(const struct stream *s);       /* begun so far */
+size_t stream_calls(const struct stream *s);    /* begun so far */
+struct str stream_stop(const struct stream *s); /* the stop string that ended it, its; or empty */
 uint32_t stream_reasoning(const struct stream *s); /* tokens of reasoning so far */

@@ -9,8 +9,8 @@ static const struct endpoint endpoints[] = {
     { "GET", "/health", api_health, .open = true, .cors = true },
     { "GET", "/ready", api_ready, .open = true, .cors = true },
     { "GET", "/metrics", api_metrics, .open = true },
-    { "GET", "/v1/models", api_models, .cors = true },
-    { "GET", "/v1/models/{*}", api_model, .cors = true },
+    { "GET", "/v1/models", api_models, .cors = true, .common = true },
+    { "GET", "/v1/models/{*}", api_model, .cors = true, .common = true },
     { "POST", "/v1/chat/completions", api_chat, .works = true, .cors = true },
     { "POST", "/v1/completions", api_completions, .works = true, .cors = true },
     { "POST", "/v1/embeddings", api_embeddings, .works = true, .cors = true },
@@ -181,23 +181,22 @@ int api_find(struct api_match *ret, struct str url, const char *method, struct a
         return fail_set(reterr, FAIL_invalid_request, "the path is not well percent-encoded UTF-8");
     if (r == -ENOMEM)
         return fail_errno(reterr, r, "reading the path");
-    const struct endpoint *other = NULL;
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(endpoints) && !ret->endpoint; i++) {
         if (!matches(&endpoints[i], &p, arena, ret))
             continue;
         if (serves(&endpoints[i], method))
             ret->endpoint = &endpoints[i];
-        other = &endpoints[i];
+        ret->other = &endpoints[i];
     }
     if (ret->endpoint && strcmp(method, "OPTIONS") != 0)
         return 0;
-    if (other)
+    if (ret->other)
         ret->allow = allowed(&p, arena);
     if (ret->endpoint)
         return 0;
-    if (!other)
+    if (!ret->other)
         return fail_set(reterr, FAIL_not_found, "Invalid URL (%.8s " STR_FMT ")", method,
                         STR_ARG(str_head(url, 200)));
     return fail_set(reterr, FAIL_method_not_allowed, "Not allowed to %.16s on " STR_FMT "; use %s",
-                    method, STR_ARG(str_head(url, 200)), other->method);
+                    method, STR_ARG(str_head(url, 200)), ret->other->method);
 }

@@ -16,12 +16,15 @@ struct endpoint {
     bool works;    /* refused while draining, counted against gateway.limits.streams */
     bool cors;     /* pages of other origins may call it */
     bool operates; /* for keys without a tenant */
-    const struct error_dialect *errors; /* how it says what went wrong; NULL: as OpenAI does */
+    /* How it says what went wrong; NULL: as OpenAI does, or as the head asks (`common`). */
+    const struct error_dialect *errors;
+    bool common;  /* other APIs have it too: `anthropic-version` in the head says whose is meant */
     bool uploads; /* files may be sent: multipart/form-data, up to gateway.limits.upload */
 };
 
 struct api_match {
     const struct endpoint *endpoint;
+    const struct endpoint *other; /* of the same path, where the method is not served; or NULL */
     struct str params[REQUEST_PARAMS]; /* decoded, in the arena */
     struct path_rest rest;
     const char *allow; /* in the arena; set for OPTIONS and with method_not_allowed */

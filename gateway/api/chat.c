@@ -178,6 +178,8 @@ static void chat_part(struct answer *a, struct choice *c, const struct engine_ev
                       struct buf *b)
 {
     const struct engine_call *call = &e->call;
+    if (e->kind == ENGINE_EVENT_reasoning && e->text.n == 0)
+        return; /* a signature: OpenAI has none */
     chunk_start(a, c, b);
     if (e->kind == ENGINE_EVENT_reasoning) {
         buf_adds(b, "{\"reasoning_content\":");

@@ -11,8 +11,11 @@ struct error_dialect {
     unsigned (*status)(const struct fail *fail);
     /* The whole body, or what an error event of a stream holds. */
     void (*print)(struct buf *b, const struct fail *fail, const char *request_id);
+    const char *id_header; /* has the request's id beside x-request-id; NULL: none */
 };
 extern const struct error_dialect error_openai;
+/* {"type":"error","error":{"type":…,"message":…},"request_id":…}; 503 is 529 there. */
+extern const struct error_dialect error_anthropic;
 
 /* {"error":{"message":…,"type":…,"param":…,"code":…}}, OpenAI's error object. */
 void error_print(struct buf *b, const struct fail *fail);
