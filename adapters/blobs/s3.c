@@ -9,13 +9,13 @@
  * own digest.
  */
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "adapters/blobs/http_call.h"
 #include "adapters/blobs/s3_list.h"
 #include "base/file.h"
+#include "config/aws_profile.h"
 
 #define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 #define MAX_PUT (5 * GIB) /* of one request, by the API */
@@ -29,7 +29,7 @@ struct s3_store {
     char base[HTTP_TEXT];   /* URL of the bucket */
     char prefix[HTTP_TEXT]; /* of keys, canonical: "" or "a/b/" */
     char sigv4[128];
-    char credentials[PATH_MAX], profile[128]; /* file and its section; "": the environment */
+    struct aws_place place; /* of keys */
 };
 
 struct s3_login {
@@ -44,48 +44,18 @@ static struct s3_store *of(struct blob_store *s)
 
 /* ---- credentials ---- */
 
-static int set_login(struct s3_login *l, struct str id, struct str secret, struct str token,
-                     struct fail *reterr)
+static int set_login(struct s3_login *l, struct aws_keys k, struct fail *reterr)
 {
-    if (id.n == 0 || secret.n == 0 || id.n > KEY_MAX || secret.n > KEY_MAX || token.n > TOKEN_MAX)
+    if (k.id.n == 0 || k.secret.n == 0 || k.id.n > KEY_MAX || k.secret.n > KEY_MAX ||
+        k.token.n > TOKEN_MAX)
         return fail_set(reterr, FAIL_permission_denied,
                         "there are no credentials for s3: set AWS_ACCESS_KEY_ID and "
                         "AWS_SECRET_ACCESS_KEY, or adapters.blobs.s3.credentials");
-    (void)snprintf(l->keys, sizeof(l->keys), "%.*s:%.*s", STR_ARG(id), STR_ARG(secret));
+    (void)snprintf(l->keys, sizeof(l->keys), "%.*s:%.*s", STR_ARG(k.id), STR_ARG(k.secret));
     l->token[0] = '\0';
-    if (token.n)
-        (void)snprintf(l->token, sizeof(l->token), "x-amz-security-token: %.*s", STR_ARG(token));
+    if (k.token.n)
+        (void)snprintf(l->token, sizeof(l->token), "x-amz-security-token: %.*s", STR_ARG(k.token));
     return 0;
-}
-
-/* The section "[profile]" of the shared credentials file. */
-static int parse_credentials(struct str text, const char *profile, struct s3_login *l,
-                             struct fail *reterr)
-{
-    struct str line, id = STR(""), secret = STR(""), token = STR(""), key, value;
-    bool here = false;
-    while (text.n) {
-        if (!str_cut(text, '\n', &line, &text)) {
-            line = text;
-            text = STR("");
-        }
-        line = str_trim(line);
-        if (line.n && line.p[0] == '[') {
-            struct str name = str_head(str_sub(line, 1), line.n >= 2 ? line.n - 2 : 0);
-            here = str_is(str_trim(name), profile);
-        }
-        if (!here || !str_cut(line, '=', &key, &value))
-            continue;
-        key = str_trim(key);
-        value = str_trim(value);
-        if (str_is(key, "aws_access_key_id"))
-            id = value;
-        else if (str_is(key, "aws_secret_access_key"))
-            secret = value;
-        else if (str_is(key, "aws_session_token"))
-            token = value;
-    }
-    return set_login(l, id, secret, token, reterr);
 }
 
 /* Read at each call: whoever rotates them replaces the file. */
@@ -93,15 +63,13 @@ static int get_login(const struct s3_store *s, struct s3_login *l, struct fail *
 {
     CLEANUP(own_free) char *text = NULL;
     size_t n;
-    if (!s->credentials[0])
-        return set_login(l, str_of(getenv("AWS_ACCESS_KEY_ID")),
-                         str_of(getenv("AWS_SECRET_ACCESS_KEY")),
-                         str_of(getenv("AWS_SESSION_TOKEN")), reterr);
-    int r = file_read(&text, &n, s->credentials, MAX_CREDENTIALS);
+    if (!s->place.file[0])
+        return set_login(l, aws_keys_of_environment(), reterr);
+    int r = file_read(&text, &n, s->place.file, MAX_CREDENTIALS);
     if (r < 0)
         return fail_set(reterr, FAIL_permission_denied, "the credentials for s3 in %.150s: %s",
-                        s->credentials, strerror(-r));
-    return parse_credentials((struct str){ text, n }, s->profile, l, reterr);
+                        s->place.file, strerror(-r));
+    return set_login(l, aws_keys_of_profile((struct str){ text, n }, s->place.profile), reterr);
 }
 
 /* ---- requests ---- */
@@ -292,21 +260,6 @@ static struct str choose(struct str configured, const char *const *names, size_t
     choose(configured, (const char *const[]){ __VA_ARGS__ },                                       \
            sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(char *))
 
-static void choose_credentials(struct s3_store *s, const struct config_blobs *c)
-{
-    struct str file = c->s3_credentials, home = str_of(getenv("HOME"));
-    struct str profile = CHOOSE(c->s3_profile, "AWS_PROFILE");
-    bool keys = getenv("AWS_ACCESS_KEY_ID") && getenv("AWS_SECRET_ACCESS_KEY");
-    if (file.n == 0 && !keys)
-        file = CHOOSE(STR(""), "AWS_SHARED_CREDENTIALS_FILE");
-    (void)snprintf(s->credentials, sizeof(s->credentials), "%.*s", STR_ARG(file));
-    if (file.n == 0 && !keys && home.n)
-        (void)snprintf(s->credentials, sizeof(s->credentials), "%.*s/.aws/credentials",
-                       STR_ARG(home));
-    (void)snprintf(s->profile, sizeof(s->profile), "%.*s",
-                   STR_ARG(profile.n ? profile : STR("default")));
-}
-
 /* A host that is an address, or that has no certificate for names below it. */
 static bool needs_path_style(struct str host, struct str bucket)
 {
@@ -364,7 +317,7 @@ static int configure(struct s3_store *s, struct str url, const struct config_blo
     (void)snprintf(s->sigv4, sizeof(s->sigv4), "aws:amz:%.*s:s3", STR_ARG(region));
     (void)snprintf(s->store.name, sizeof(s->store.name), "s3://%.*s/%.*s", STR_ARG(bucket),
                    STR_ARG(str_head(prefix, 100)));
-    choose_credentials(s, c);
+    aws_place_choose(&s->place, c->s3_credentials, c->s3_profile);
     return make_base(s, c, region, bucket, reterr);
 }
 
