@@ -21,6 +21,7 @@ struct sse {         /* zero: at the beginning; SSE_INIT */
     struct buf data;
     struct buf name;
     bool has_data, begun, after_cr, data_is_view;
+    struct str view; /* the data so far, where data_is_view: of `bytes` or `line`, within a push */
 };
 #define SSE_INIT(max_event_bytes)                                                                  \
     ((struct sse){ .line = BUF_INIT(max_event_bytes),                                              \
@@ -31,5 +32,6 @@ void sse_done(struct sse *s);
 /* 0; what fn returned; -EMSGSIZE: an event is larger than the bound; -ENOMEM. Where an event lies
  * whole in `bytes`, its data is a view of them: nothing is copied. */
 int sse_push(struct sse *s, struct str bytes, sse_fn fn, void *ctx) MUST_USE;
-/* At the end of the stream. true: something stood there that no blank line finished (truncated). */
+/* At the end of the stream. true: something stood there that no blank line finished (truncated);
+ * a comment or a field that is passed over does not count. */
 bool sse_is_open(const struct sse *s);

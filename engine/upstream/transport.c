@@ -1,0 +1,424 @@
+#include "engine/upstream/transport_inner.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/thread.h"
+
+#define MAX_LOOPS 64
+#define MAX_LOOPS_DEFAULT 4
+#define MAX_POOLED 4096l /* connections kept of a loop */
+#define EVENTS 64        /* taken of epoll at once */
+
+/* ---- descriptors ---- */
+
+enum { WATCH_in = CURL_POLL_IN, WATCH_out = CURL_POLL_OUT };
+
+static struct watch *watch_of(struct transport_loop *l, int fd)
+{
+    enum { FIRST = 256 };
+    size_t at = (size_t)fd;
+    if (at < l->n_watches)
+        return &l->watches[at];
+    size_t n = l->n_watches ? l->n_watches : FIRST;
+    while (n <= at)
+        n *= 2;
+    struct watch *watches = reallocarray(l->watches, n, sizeof(*watches));
+    if (!watches)
+        return NULL;
+    memset(watches + l->n_watches, 0, (n - l->n_watches) * sizeof(*watches));
+    l->watches = watches;
+    l->n_watches = n;
+    return &watches[at];
+}
+
+static void control(struct transport_loop *l, int fd, struct watch *w, uint8_t wanted)
+{
+    if (!wanted && !w->watched)
+        return;
+    struct epoll_event event = { .data.fd = fd };
+    event.events =
+        (wanted & WATCH_in ? EPOLLIN | EPOLLRDHUP : 0u) | (wanted & WATCH_out ? EPOLLOUT : 0u);
+    int how = EPOLL_CTL_MOD;
+    if (!wanted)
+        how = EPOLL_CTL_DEL;
+    else if (!w->watched)
+        how = EPOLL_CTL_ADD;
+    int r = epoll_ctl(l->epoll, how, fd, &event);
+    if (r < 0 && wanted && errno == EEXIST)
+        r = epoll_ctl(l->epoll, EPOLL_CTL_MOD, fd, &event);
+    else if (r < 0 && wanted && errno == ENOENT)
+        r = epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &event);
+    w->watched = r < 0 ? 0 : wanted;
+}
+
+/*
+ * A connection that goes back to the pool stays watched for reading, although nobody wants that:
+ * the next call wants it again, and two system calls are saved. An event that nobody wants ends it
+ * (on_event).
+ */
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *owner, void *socket_owner)
+{
+    struct transport_loop *l = owner;
+    struct watch *w = watch_of(l, fd);
+    if (!w)
+        return 0; /* the call's deadlines end it */
+    w->wanted = what == CURL_POLL_REMOVE ? 0 : (uint8_t)what;
+    bool may_stay = w->ours && w->watched == WATCH_in && !w->wanted;
+    if (w->wanted != w->watched && !may_stay)
+        control(l, fd, w, w->wanted);
+    return 0;
+}
+
+curl_socket_t loop_open_socket(void *loop, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct transport_loop *l = loop;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd < 0) {
+        l->open_error = errno;
+        return CURL_SOCKET_BAD;
+    }
+    struct watch *w = watch_of(l, fd);
+    if (!w) {
+        l->open_error = ENOMEM;
+        (void)close(fd);
+        return CURL_SOCKET_BAD;
+    }
+    *w = (struct watch){ .ours = true };
+    return fd;
+}
+
+int loop_close_socket(void *loop, curl_socket_t fd)
+{
+    struct transport_loop *l = loop;
+    if ((size_t)fd < l->n_watches)
+        l->watches[fd] = (struct watch){ 0 }; /* epoll forgets it by itself */
+    return close(fd);
+}
+
+static void on_event(struct transport_loop *l, const struct epoll_event *event)
+{
+    int fd = event->data.fd, running = 0;
+    if (fd == l->wake || (size_t)fd >= l->n_watches)
+        return;
+    struct watch *w = &l->watches[fd];
+    int mask = (event->events & (EPOLLIN | EPOLLRDHUP) ? CURL_CSELECT_IN : 0) |
+               (event->events & EPOLLOUT ? CURL_CSELECT_OUT : 0);
+    if (event->events & (EPOLLERR | EPOLLHUP)) /* curl learns what it is from reading or writing */
+        mask |= (w->wanted & WATCH_in ? CURL_CSELECT_IN : 0) |
+                (w->wanted & WATCH_out ? CURL_CSELECT_OUT : 0);
+    mask &= (w->wanted & WATCH_in ? CURL_CSELECT_IN : 0) |
+            (w->wanted & WATCH_out ? CURL_CSELECT_OUT : 0);
+    if (!mask) {
+        /* Pooled or paused; curl finds one that the other side has closed before it is used. */
+        control(l, fd, w, w->wanted);
+        return;
+    }
+    (void)curl_multi_socket_action(l->multi, fd, mask, &running);
+}
+
+static int on_curl_timer(CURLM *multi, long ms, void *owner)
+{
+    struct transport_loop *l = owner;
+    l->curl_at = ms < 0 ? CLOCK_NEVER : clock_ms() + (uint64_t)ms;
+    return 0;
+}
+
+/* ---- tasks ---- */
+
+void transport_post(struct transport_loop *l, struct transport_task *task)
+{
+    (void)atomic_fetch_add(&l->posters, 1);
+    task->next = atomic_load(&l->posted);
+    while (!atomic_compare_exchange_weak(&l->posted, &task->next, task))
+        ;
+    uint64_t one = 1;
+    if (atomic_exchange(&l->asleep, false))
+        (void)!write(l->wake, &one, sizeof(one)); /* full: it is awake already */
+    (void)atomic_fetch_sub(&l->posters, 1);
+}
+
+/* Returns whether there were any. */
+static bool run_tasks(struct transport_loop *l)
+{
+    if (!atomic_load_explicit(&l->posted, memory_order_relaxed))
+        return false;
+    struct transport_task *newest = atomic_exchange(&l->posted, NULL), *oldest = NULL;
+    while (newest) {
+        struct transport_task *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest) {
+        struct transport_task *next = oldest->next; /* it may be gone or posted again after it */
+        oldest->run(oldest);
+        oldest = next;
+    }
+    return true;
+}
+
+/* ---- the loop ---- */
+
+static void run_timers(struct transport_loop *l)
+{
+    l->now_ms = clock_ms();
+    /* one that sets itself again at once waits for the next turn */
+    for (size_t n = l->timers.n; n && timer_heap_next(&l->timers) <= l->now_ms; n--) {
+        struct transport_timer *timer = l->timers.at[0];
+        transport_timer_clear(l, timer);
+        timer->fire(timer);
+    }
+}
+
+static bool run_calls(struct transport_loop *l)
+{
+    struct call *c = l->todo;
+    if (!c)
+        return false;
+    l->todo = NULL;
+    l->todo_end = &l->todo;
+    while (c) {
+        struct call *next = c->todo_next; /* it may end and start anew */
+        call_work(c);
+        c = next;
+    }
+    return true;
+}
+
+static void run_curl(struct transport_loop *l)
+{
+    if (l->curl_at > clock_ms())
+        return;
+    int running = 0;
+    l->curl_at = CLOCK_NEVER;
+    (void)curl_multi_socket_action(l->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+}
+
+static bool run_ends(struct transport_loop *l)
+{
+    int left = 0;
+    CURLMsg *m = curl_multi_info_read(l->multi, &left);
+    if (!m)
+        return false;
+    do {
+        struct call *c = NULL;
+        if (m->msg == CURLMSG_DONE &&
+            !curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&c))
+            call_finished(c, m->data.result);
+        m = curl_multi_info_read(l->multi, &left);
+    } while (m);
+    return true;
+}
+
+/* What is to be done before the loop may sleep. Tasks that tasks post wait for the next turn, so
+ * that the sockets have theirs. Returns whether anything was done. */
+static bool run_all(struct transport_loop *l)
+{
+    run_timers(l);
+    bool any = run_tasks(l), more;
+    do {
+        more = run_calls(l);
+        run_curl(l);
+        more = run_calls(l) || more;
+        more = run_ends(l) || more;
+        any = any || more;
+    } while (more || l->todo);
+    return any;
+}
+
+static int sleep_ms(const struct transport_loop *l)
+{
+    enum { LONGEST = 60000 };
+    uint64_t at = timer_heap_next(&l->timers);
+    at = l->curl_at < at ? l->curl_at : at;
+    if (at == CLOCK_NEVER)
+        return -1;
+    uint64_t now = clock_us();
+    if (at > now / 1000 + LONGEST)
+        return LONGEST;
+    return at * 1000 <= now ? 0 : (int)((at * 1000 - now + 999) / 1000);
+}
+
+static void turn(struct transport_loop *l)
+{
+    struct epoll_event events[EVENTS];
+    run_all(l);
+    atomic_store(&l->asleep, true);
+    int wait = atomic_load(&l->posted) ? 0 : sleep_ms(l);
+    int n = epoll_wait(l->epoll, events, EVENTS, wait);
+    atomic_store_explicit(&l->asleep, false, memory_order_relaxed);
+    l->now_ms = clock_ms();
+    for (int i = 0; i < n; i++)
+        on_event(l, &events[i]);
+}
+
+static void end_all(struct transport_loop *l)
+{
+    l->closed = true;
+    for (struct call *c = l->active; c; c = c->next)
+        call_stop(c, CALL_cancelled);
+}
+
+static void *run_loop(void *arg)
+{
+    struct transport_loop *l = arg;
+    while (!atomic_load_explicit(&l->stopping, memory_order_acquire))
+        turn(l);
+    end_all(l);
+    while (run_all(l))
+        ;
+    return NULL;
+}
+
+/* ---- the transport ---- */
+
+static void free_calls(struct call *c)
+{
+    while (c) {
+        struct call *next = c->next;
+        call_destroy(c);
+        c = next;
+    }
+}
+
+static void loop_done(struct transport_loop *l)
+{
+    for (struct call *c = l->held; c; c = c->next) { /* whoever holds it frees it */
+        c->loop = NULL;
+        curl_easy_cleanup(c->easy);
+        c->easy = NULL;
+    }
+    free_calls(l->idle);
+    if (l->multi)
+        (void)curl_multi_cleanup(l->multi);
+    if (l->share)
+        (void)curl_share_cleanup(l->share);
+    tls_kinds_free(l);
+    free(l->watches);
+    free(l->timers.at);
+    own_close(&l->epoll);
+    own_close(&l->wake);
+}
+
+static int loop_init(struct transport_loop *l, struct transport *t)
+{
+    l->owner = t;
+    l->curl_at = CLOCK_NEVER;
+    l->todo_end = &l->todo;
+    l->now_ms = clock_ms();
+    l->epoll = epoll_create1(EPOLL_CLOEXEC);
+    l->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (l->epoll < 0 || l->wake < 0)
+        return -errno;
+    /* by its edge: it is never read, each write wakes */
+    struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.fd = l->wake };
+    if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->wake, &event) < 0)
+        return -errno;
+    l->multi = curl_multi_init();
+    l->share = curl_share_init();
+    if (!l->multi || !l->share)
+        return -ENOMEM;
+    (void)curl_share_setopt(l->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+    (void)curl_multi_setopt(l->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    (void)curl_multi_setopt(l->multi, CURLMOPT_SOCKETDATA, l);
+    (void)curl_multi_setopt(l->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
+    (void)curl_multi_setopt(l->multi, CURLMOPT_TIMERDATA, l);
+    (void)curl_multi_setopt(l->multi, CURLMOPT_MAXCONNECTS, MAX_POOLED);
+    (void)curl_multi_setopt(l->multi, CURLMOPT_MAX_HOST_CONNECTIONS,
+                            (long)t->config.max_connections);
+    return 0;
+}
+
+static unsigned loops_of(const struct transport_config *config)
+{
+    if (config->loops)
+        return config->loops < MAX_LOOPS ? config->loops : MAX_LOOPS;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned n = cores > 1 ? (unsigned)cores / 2 : 1;
+    return n < MAX_LOOPS_DEFAULT ? n : MAX_LOOPS_DEFAULT;
+}
+
+int transport_new(struct transport **ret, const struct transport_config *config)
+{
+    if (curl_global_init(CURL_GLOBAL_DEFAULT)) /* counted, and safe beside others */
+        return -ENOMEM;
+    CLEANUP(transport_freep) struct transport *t = calloc(1, sizeof(*t));
+    unsigned n = loops_of(config);
+    struct transport_loop *loops = calloc(n, sizeof(*loops));
+    if (!t || !loops) {
+        free(loops);
+        if (!t)
+            curl_global_cleanup();
+        return -ENOMEM;
+    }
+    t->config = *config;
+    t->loops = loops;
+    for (; t->n < n; t->n++) {
+        struct transport_loop *l = &t->loops[t->n];
+        int r = loop_init(l, t);
+        if (!r)
+            r = thread_start(&l->thread, THREAD_upstream, run_loop, l);
+        if (r < 0) {
+            loop_done(l);
+            return r;
+        }
+    }
+    *ret = TAKE(t);
+    return 0;
+}
+
+static void nothing(struct transport_task *task) {}
+
+/* Tasks that were posted while the loops ended, and whoever is still posting. */
+static void drain(struct transport *t)
+{
+    bool more;
+    do {
+        more = false;
+        for (unsigned i = 0; i < t->n; i++) {
+            more = run_tasks(&t->loops[i]) || more;
+            if (atomic_load(&t->loops[i].posters)) {
+                more = true;
+                (void)sched_yield();
+            }
+        }
+    } while (more);
+}
+
+struct transport *transport_free(struct transport *t)
+{
+    if (!t)
+        return NULL;
+    struct transport_task wakers[MAX_LOOPS];
+    for (unsigned i = 0; i < t->n; i++) {
+        atomic_store_explicit(&t->loops[i].stopping, true, memory_order_release);
+        wakers[i].run = nothing;
+        transport_post(&t->loops[i], &wakers[i]);
+    }
+    for (unsigned i = 0; i < t->n; i++)
+        (void)pthread_join(t->loops[i].thread, NULL);
+    drain(t);
+    for (unsigned i = 0; i < t->n; i++)
+        loop_done(&t->loops[i]);
+    free(t->loops);
+    free(t);
+    curl_global_cleanup();
+    return NULL;
+}
+
+unsigned transport_loops(const struct transport *t)
+{
+    return t->n;
+}
+
+struct transport_loop *transport_loop(struct transport *t, unsigned i)
+{
+    return &t->loops[i % t->n];
+}
