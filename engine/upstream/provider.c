@@ -1,6 +1,7 @@
 #include "engine/upstream/provider.h"
 
 #include "base/limits.h"
+#include "base/num.h"
 #include "base/sha256.h"
 #include "engine/upstream/provider_table.h"
 
@@ -125,7 +126,10 @@ static int add_credential(struct provider_call *call, const struct provider_job 
         return 0;
     CLEANUP(buf_done) struct buf value = BUF_INIT(LIMIT_HEADER);
     /* Where only the header is configured, the key stands bare in it. */
-    buf_add(&value, e->auth_header.n || e->auth_prefix.n ? e->auth_prefix : str_of(prefix));
+    struct str scheme = e->auth_header.n || e->auth_prefix.n ? e->auth_prefix : str_of(prefix);
+    buf_add(&value, scheme);
+    if (scheme.n)
+        buf_addc(&value, ' ');
     buf_add(&value, secret);
     int r = buf_err(&value);
     const char *name = e->auth_header.n ? arena_cstr(call->arena, e->auth_header) : header;
@@ -200,54 +204,6 @@ size_t passing_response_headers(const struct call_head *head, struct chat_pair *
     return n;
 }
 
-/* ---- tools ---- */
-
-static bool is_tool_letter(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-';
-}
-
-enum { TOOL_HASH_DIGITS = 8 };
-
-struct str provider_tool_name(struct str name, size_t max, char into[static TOOL_NAME_SENT + 1])
-{
-    bool fits = name.n > 0 && name.n <= max;
-    for (size_t i = 0; fits && i < name.n; i++)
-        fits = is_tool_letter(name.p[i]);
-    if (fits)
-        return name;
-    size_t limit = max < TOOL_NAME_SENT ? max : TOOL_NAME_SENT;
-    size_t n = 0;
-    for (size_t i = 0; i < name.n && n + 1 + TOOL_HASH_DIGITS < limit; i++)
-        into[n++] = is_tool_letter(name.p[i]) ? name.p[i] : '_';
-    char hex[SHA256_HEX + 1];
-    struct sha256 digest = sha256_of(name);
-    sha256_hex(hex, &digest);
-    into[n++] = '_';
-    memcpy(into + n, hex, TOOL_HASH_DIGITS);
-    n += TOOL_HASH_DIGITS;
-    into[n] = '\0';
-    return (struct str){ into, n };
-}
-
-struct str provider_tool_original(const struct chat_request *c, struct str sent, size_t max)
-{
-    char name[TOOL_NAME_SENT + 1];
-    for (size_t i = 0; i < c->n_tools; i++)
-        if (str_eq(provider_tool_name(c->tools[i].name, max, name), sent))
-            return c->tools[i].name;
-    return sent;
-}
-
-struct str provider_arguments(struct str arguments)
-{
-    size_t at = 0;
-    bool is_object = json_view_kind(str_trim(arguments)) == JSON_VIEW_object &&
-                     json_view_check(arguments, LIMIT_JSON_DEPTH, &at) != JSON_VIEW_syntax;
-    return is_object ? str_trim(arguments) : STR("{}");
-}
-
 /* ---- a reader ---- */
 
 void reader_event(struct provider_reader *r, struct engine_event *event)
@@ -303,7 +259,11 @@ void reader_error(struct provider_reader *r, struct str type, struct str code, s
 {
     struct provider_refusal refusal = { 0 };
     struct engine_event e = { .kind = ENGINE_EVENT_failed };
-    refusal_by_error(&refusal, r->job, 0, &(struct provider_error){ type, code, message });
+    uint64_t status = 0; /* engines say it as the code */
+    if (num_parse_u64(&status, code, 400, 599) < 0)
+        status = 0;
+    refusal_by_error(&refusal, r->job, (unsigned)status,
+                     &(struct provider_error){ type, code, message });
     e.fail = refusal.fail;
     reader_event(r, &e);
 }
@@ -338,6 +298,80 @@ void reader_body_done(struct reader_body *b)
 static bool begins_document(char c)
 {
     return c == '{' || c == '[' || c == '<' || c == '"';
+}
+
+struct str reader_body_whole(struct reader_body *b)
+{
+    struct str text = buf_str(&b->whole);
+    if (str_utf8_valid(text))
+        return text;
+    struct buf clean = BUF_INIT(3 * LIMIT_UPSTREAM_ANSWER); /* U+FFFD has three bytes */
+    for (size_t at = 0; at < text.n;) {
+        char one[4];
+        size_t from = at;
+        int cp = str_utf8_next(text, &at);
+        if (cp == 0xfffd)
+            buf_add(&clean, (struct str){ one, str_utf8_put(one, 0xfffd) });
+        else
+            buf_add(&clean, (struct str){ text.p + from, at - from });
+    }
+    if (buf_err(&clean) < 0) {
+        buf_done(&clean);
+        return STR_NULL;
+    }
+    buf_done(&b->whole);
+    b->whole = clean;
+    return buf_str(&b->whole);
+}
+
+struct str reader_string(struct str value, struct buf *scratch)
+{
+    struct str text = STR_NULL;
+    if (json_view_plain(value, &text))
+        return text;
+    buf_clear(scratch);
+    json_view_add_text(scratch, value);
+    return buf_err(scratch) == 0 ? buf_str(scratch) : STR_NULL;
+}
+
+bool reader_finish(struct str word, enum finish_reason *ret)
+{
+    static const struct {
+        const char *word;
+        enum finish_reason finish;
+    } words[] = {
+        { "stop", FINISH_stop },
+        { "length", FINISH_length },
+        { "tool_calls", FINISH_tool_calls },
+        { "content_filter", FINISH_content_filter },
+        { "max_tokens", FINISH_length },
+        { "model_length", FINISH_length },
+        { "max_output_tokens", FINISH_length },
+        { "model_context_window_exceeded", FINISH_length },
+        { "context_length", FINISH_length },
+        { "tool_use", FINISH_tool_calls },
+        { "function_call", FINISH_tool_calls },
+        { "refusal", FINISH_content_filter },
+        { "safety", FINISH_content_filter },
+        { "recitation", FINISH_content_filter },
+        { "blocklist", FINISH_content_filter },
+        { "prohibited_content", FINISH_content_filter },
+        { "spii", FINISH_content_filter },
+        { "sensitive", FINISH_content_filter },
+        { "content_filtered", FINISH_content_filter },
+        { "guardrail_intervened", FINISH_content_filter },
+    };
+    static const char *const broken[] = { "error",         "abort",
+                                          "aborted",       "cancelled",
+                                          "network_error", "insufficient_system_resource" };
+    *ret = FINISH_stop;
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (str_eq_nocase(word, str_of(words[i].word)))
+            *ret = words[i].finish;
+    for (size_t i = 0; i < ARRAY_LEN(broken); i++)
+        if (str_eq_nocase(word, str_of(broken[i])))
+            return false;
+    return true;
 }
 
 int reader_body_push(struct reader_body *b, struct str bytes, sse_fn event, void *ctx)

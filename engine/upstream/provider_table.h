@@ -49,6 +49,51 @@ struct str provider_tool_original(const struct chat_request *c, struct str sent,
 /* The text of a tool's arguments as a JSON object: `{}` where they are none. */
 struct str provider_arguments(struct str arguments);
 
+/* The parts of a message's content as they are to be sent: those of the client; where a plugin
+ * replaced the text, the new text before what is no text. */
+struct part_walk {
+    const struct chat_message *message;
+    size_t next;
+    bool is_replaced, has_text;
+};
+struct part_walk provider_parts(const struct chat_message *m);
+bool provider_next_part(struct part_walk *w, struct chat_part *ret);
+bool provider_has_media(const struct chat_message *m); /* parts that are no text */
+
+/* The shortest decimal that reads back as the same float. */
+void provider_add_float(struct buf *b, float value);
+/* `,"key":` — bodies begin with the model, so that every other member has a comma before it. */
+void provider_add_key(struct buf *b, const char *key);
+/* How much thinking the request asks for, as a word of reasoning_effort: its own, or by its budget;
+ * empty: it does not say. */
+struct str provider_effort(const struct chat_request *c);
+/* Field names of what is asked for and only some engines do: for provider_cannot. */
+enum knob {
+    KNOB_top_k = 1 << 0,
+    KNOB_min_p = 1 << 1,
+    KNOB_typical_p = 1 << 2,
+    KNOB_repetition = 1 << 3,
+    KNOB_presence = 1 << 4,
+    KNOB_frequency = 1 << 5,
+    KNOB_seed = 1 << 6,
+    KNOB_bias = 1 << 7,
+    KNOB_min_tokens = 1 << 8,
+    KNOB_stop_ids = 1 << 9,
+    KNOB_ignore_eos = 1 << 10,
+    KNOB_keep_stop = 1 << 11,
+    KNOB_keep_special = 1 << 12,
+    KNOB_logprobs = 1 << 13,
+    KNOB_prompt_logprobs = 1 << 14,
+    KNOB_grammar = 1 << 15,
+    KNOB_regex = 1 << 16,
+    KNOB_choice = 1 << 17,
+    KNOB_kwargs = 1 << 18,
+};
+/* 0, or FAILED for the first that the request uses and `served` (a set of them) lacks; those that
+ * drop_params leaves out are not in *ret_use. */
+int provider_knobs(const struct provider_job *job, unsigned served, unsigned *ret_use,
+                   struct fail *reterr) MUST_USE;
+
 /* ---- reading ---- */
 
 enum { READER_CALL_ID = 40 };
@@ -70,6 +115,13 @@ struct reader_body {
 };
 void reader_body_init(struct reader_body *b);
 void reader_body_done(struct reader_body *b);
+/* The document, malformed UTF-8 made U+FFFD; borrowed. p NULL: no memory. */
+struct str reader_body_whole(struct reader_body *b);
+/* The text of a JSON string; in `scratch` (emptied) where it has escapes. */
+struct str reader_string(struct str value, struct buf *scratch);
+/* A finish reason of any engine as ours; false: it means that the answer broke off. Unknown ones
+ * are a stop. */
+bool reader_finish(struct str word, enum finish_reason *ret);
 /* 0, -ENOMEM, -EMSGSIZE, or what `event` returned. */
 int reader_body_push(struct reader_body *b, struct str bytes, sse_fn event, void *ctx) MUST_USE;
 

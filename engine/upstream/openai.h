@@ -1,0 +1,50 @@
+/*
+ * OpenAI's chat and completions wire, and what each engine that speaks it has of its own.
+ */
+#pragma once
+
+#include "engine/upstream/provider_table.h"
+
+/* A row an engine; what is not said is as OpenAI has it. */
+struct openai_quirks {
+    unsigned knobs;            /* enum knob: what it takes beside OpenAI's own */
+    bool max_completion;       /* max_completion_tokens is the field's name */
+    bool strict_names;         /* tools are named with at most OPENAI_TOOL_NAME letters */
+    bool no_developer;         /* the role developer is system there */
+    bool no_effort;            /* reasoning_effort is unknown */
+    bool one_choice;           /* n is passed over */
+    bool slots;                /* llama-server: cache_prompt, lora */
+    const char *reasoning;     /* member of assistant messages; NULL: it takes none */
+    const char *repetition;    /* its name of repetition_penalty */
+    const char *grammar;       /* its member for a grammar, … */
+    const char *regex;         /* … an expression; NULL: within structured_outputs */
+    const char *auth, *prefix; /* header of the key */
+};
+enum { OPENAI_TOOL_NAME = 64 };
+
+const struct openai_quirks *openai_quirks_of(const struct provider_job *job);
+
+/* The chat or completions body, appended to call->body. 0, negative errno, FAILED. */
+int openai_write_body(struct provider_call *call, const struct provider_job *job,
+                      struct fail *reterr) MUST_USE;
+/* The name that a tool has over there; `into` may hold it. */
+struct str openai_tool_name(const struct openai_quirks *q, struct str name,
+                            char into[static TOOL_NAME_SENT + 1]);
+
+/* provider.h's, of this wire. */
+struct provider_reader *openai_reader_new(const struct provider_job *job,
+                                          const struct call_head *head, struct reader_out out);
+int openai_read(struct provider_reader *r, struct str bytes);
+void openai_end(struct provider_reader *r);
+void openai_reader_free(struct provider_reader *r);
+
+/* Of a "usage" object, in any of its dialects; numbers that are missing stay. */
+void openai_usage(struct engine_usage *u, struct str usage);
+
+/* Embeddings: body and answer, floats or base64. */
+int openai_write_embed(struct provider_call *ret, const struct provider_job *job,
+                       const struct embed_input *inputs, size_t n, struct fail *reterr);
+int openai_read_embed(const struct provider_job *job, struct str body, size_t n,
+                      struct embed_result *ret, struct fail *reterr);
+/* The address of one of its services: "/chat/completions", "/completions", "/embeddings". */
+int openai_url(struct provider_call *call, const struct provider_job *job, const char *service);

@@ -1,0 +1,785 @@
+/*
+ * Answers of the OpenAI wire. Verbatim ones are looked at for no more than what must be known of
+ * them: whether something was said, usage, errors, the end.
+ */
+#include "engine/upstream/openai.h"
+
+#include "base/limits.h"
+
+#include <errno.h>
+#include <math.h>
+
+enum {
+    CALLS_MAX = 256,        /* tool calls of one answer: more are an attack */
+    TOKENS_MAX = 4096,      /* of one chunk, with log-probabilities */
+    SCRATCH_MAX = 64 * MIB, /* a decoded text: no longer than the answer it is of */
+};
+
+/* A tool call under way. */
+struct open_call {
+    uint64_t index; /* over there */
+    char id[128];   /* as it came; cut: only to tell calls apart */
+    bool begun;     /* its name was told */
+    bool has_arguments;
+};
+
+struct reader {
+    struct provider_reader base;
+    struct reader_body body;
+    const struct openai_quirks *quirks;
+    struct buf text, id, name, arguments, rewritten; /* scratch */
+    struct buf stop;                                 /* the stop string that ended it */
+    enum finish_reason finish;
+    uint64_t seen[LIMIT_CHOICES / 64], finished[LIMIT_CHOICES / 64]; /* choices, as bits */
+    bool has_choice, is_refusing;
+    struct open_call *calls;
+    size_t n_calls;
+    struct arena *arena; /* of one event's log-probabilities */
+    double logprob_sum;
+    uint64_t n_logprobs;
+    int err;
+};
+
+struct provider_reader *openai_reader_new(const struct provider_job *job,
+                                          const struct call_head *head, struct reader_out out)
+{
+    struct reader *r = calloc(1, sizeof(*r));
+    if (!r)
+        return NULL;
+    r->base = (struct provider_reader){ .job = job, .out = out };
+    r->quirks = openai_quirks_of(job);
+    struct buf *const scratch[] = { &r->text,      &r->id,        &r->name,
+                                    &r->arguments, &r->rewritten, &r->stop };
+    for (size_t i = 0; i < ARRAY_LEN(scratch); i++)
+        *scratch[i] = BUF_INIT(SCRATCH_MAX);
+    reader_body_init(&r->body);
+    return &r->base;
+}
+
+void openai_reader_free(struct provider_reader *base)
+{
+    struct reader *r = (struct reader *)base;
+    if (!r)
+        return;
+    struct buf *const scratch[] = { &r->text,      &r->id,        &r->name,
+                                    &r->arguments, &r->rewritten, &r->stop };
+    for (size_t i = 0; i < ARRAY_LEN(scratch); i++)
+        buf_done(scratch[i]);
+    reader_body_done(&r->body);
+    r->arena = arena_free(r->arena);
+    free(r->calls);
+    free(r);
+}
+
+/* ---- usage ---- */
+
+static void take_count(uint32_t *n, struct str value)
+{
+    uint64_t v = 0;
+    if (value.p && json_view_u64(value, &v) == 0)
+        *n = v < UINT32_MAX ? (uint32_t)v : UINT32_MAX;
+}
+
+void openai_usage(struct engine_usage *u, struct str usage)
+{
+    if (json_view_kind(usage) != JSON_VIEW_object)
+        return;
+    struct json_view_walk w = json_view_walk(usage);
+    for (struct str key, value; json_view_next(&w, &key, &value);) {
+        if (str_is(key, "prompt_tokens"))
+            take_count(&u->prompt_tokens, value);
+        else if (str_is(key, "completion_tokens"))
+            take_count(&u->completion_tokens, value);
+        else if (str_is(key, "prompt_tokens_details"))
+            take_count(&u->cached_tokens, json_view_get(value, "cached_tokens"));
+        else if (str_is(key, "prompt_cache_hit_tokens") || str_is(key, "cached_tokens"))
+            take_count(&u->cached_tokens, value); /* DeepSeek, Moonshot */
+        else if (str_is(key, "completion_tokens_details"))
+            take_count(&u->reasoning_tokens, json_view_get(value, "reasoning_tokens"));
+        else if (str_is(key, "reasoning_tokens")) /* SGLang */
+            take_count(&u->reasoning_tokens, value);
+    }
+}
+
+/* ---- choices ---- */
+
+/* What one walk over a chunk, or a whole answer, finds. */
+struct chunk {
+    struct str choices, usage, error, object, extra_usage;
+    bool has_choices;
+};
+
+static void look(struct chunk *ret, struct str json)
+{
+    *ret = (struct chunk){ 0 };
+    struct json_view_walk w = json_view_walk(json);
+    for (struct str key, value; json_view_next(&w, &key, &value);) {
+        if (str_is(key, "choices")) {
+            ret->choices = value;
+            ret->has_choices = json_view_kind(value) == JSON_VIEW_array;
+        } else if (str_is(key, "usage")) {
+            ret->usage = value;
+        } else if (str_is(key, "error")) {
+            ret->error = value;
+        } else if (str_is(key, "object")) {
+            ret->object = value;
+        } else if (str_is(key, "x_groq")) {
+            ret->extra_usage = json_view_get(value, "usage");
+        }
+    }
+}
+
+/* Whether a member stands for something: not null, false, "", {} or 0. */
+static bool is_truthy(struct str value)
+{
+    switch (json_view_kind(value)) {
+    case JSON_VIEW_none:
+    case JSON_VIEW_null:
+    case JSON_VIEW_false:
+        return false;
+    case JSON_VIEW_string:
+        return value.n > 2;
+    case JSON_VIEW_object:
+    case JSON_VIEW_array:
+        return json_view_count(value) > 0;
+    default:
+        return !str_is(value, "0");
+    }
+}
+
+static bool is_error(const struct chunk *c)
+{
+    return is_truthy(c->error) || (!c->has_choices && json_view_is(c->object, "error"));
+}
+
+static void tell_error(struct reader *r, struct str json)
+{
+    CLEANUP(arena_freep) struct arena *arena = arena_new(LIMIT_UPSTREAM_EVENT);
+    struct provider_error e = { 0 };
+    if (arena)
+        provider_error_read(&e, json, arena);
+    reader_error(&r->base, e.type, e.code, e.message);
+}
+
+/* A choice's own members. */
+struct piece {
+    uint32_t index;
+    struct str delta; /* or message */
+    struct str text;  /* of a completion */
+    struct str finish, stop, logprobs, usage;
+};
+
+static void look_at_choice(struct piece *ret, struct str choice)
+{
+    uint64_t index = 0;
+    *ret = (struct piece){ 0 };
+    struct json_view_walk w = json_view_walk(choice);
+    for (struct str key, value; json_view_next(&w, &key, &value);) {
+        if (str_is(key, "delta") || str_is(key, "message"))
+            ret->delta = value;
+        else if (str_is(key, "text"))
+            ret->text = value;
+        else if (str_is(key, "finish_reason"))
+            ret->finish = value;
+        else if (str_is(key, "stop_reason")) /* vLLM: the stop string, or a token */
+            ret->stop = value;
+        else if (str_is(key, "logprobs"))
+            ret->logprobs = value;
+        else if (str_is(key, "usage"))
+            ret->usage = value;
+        else if (str_is(key, "index") && json_view_u64(value, &index) == 0)
+            ret->index = (uint32_t)(index < LIMIT_CHOICES ? index : LIMIT_CHOICES - 1);
+    }
+}
+
+static void mark(uint64_t *bits, uint32_t i)
+{
+    bits[i / 64] |= (uint64_t)1 << (i % 64);
+}
+
+static bool is_marked(const uint64_t *bits, uint32_t i)
+{
+    return bits[i / 64] >> (i % 64) & 1;
+}
+
+/* Notes that the choice is there, and its end where this is it. false: it broke off, and that was
+ * told. */
+static bool note_choice(struct reader *r, const struct piece *p)
+{
+    struct str word = STR_NULL;
+    enum finish_reason finish;
+    r->has_choice = true;
+    mark(r->seen, p->index);
+    openai_usage(&r->base.usage, p->usage); /* Moonshot */
+    if (json_view_kind(p->finish) != JSON_VIEW_string || p->finish.n == 2)
+        return true;
+    word = reader_string(p->finish, &r->name);
+    if (!reader_finish(word, &finish)) {
+        reader_fail(&r->base, FAIL_upstream_error, "the answer broke off (finish_reason %.*s)",
+                    (int)str_head(word, 64).n, word.p);
+        return false;
+    }
+    if (!is_marked(r->finished, p->index)) {
+        r->finish = finish;
+        buf_clear(&r->stop);
+        json_view_add_text(&r->stop, p->stop);
+    }
+    mark(r->finished, p->index);
+    return true;
+}
+
+static bool is_finished(const struct reader *r)
+{
+    for (size_t i = 0; i < ARRAY_LEN(r->seen); i++)
+        if (r->seen[i] & ~r->finished[i])
+            return false;
+    return r->has_choice;
+}
+
+/* ---- verbatim ---- */
+
+static bool says_something(const struct piece *p)
+{
+    static const char *const quiet[] = { "role", "name", "id", "index", "type" };
+    if (p->text.n > 2)
+        return true;
+    struct json_view_walk w = json_view_walk(p->delta);
+    for (struct str key, value; json_view_next(&w, &key, &value);) {
+        if (value.n < 3 || value.p[0] == 'n') /* "", {}, [], null: by far the most */
+            continue;
+        bool is_quiet = false;
+        for (size_t i = 0; i < ARRAY_LEN(quiet) && !is_quiet; i++)
+            is_quiet = str_is(key, quiet[i]);
+        if (!is_quiet && is_truthy(value))
+            return true;
+    }
+    return false;
+}
+
+/* A finish reason that no client knows → the one it stands for. */
+static bool is_standard(struct str word)
+{
+    static const char *const words[] = { "\"stop\"", "\"length\"", "\"tool_calls\"",
+                                         "\"content_filter\"", "\"function_call\"" };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (str_is(word, words[i]))
+            return true;
+    return false;
+}
+
+static struct str with_finish(struct reader *r, struct str json, struct str was,
+                              enum finish_reason finish)
+{
+    size_t at = (size_t)(was.p - json.p);
+    struct buf b = BUF_INIT(SCRATCH_MAX);
+    buf_add(&b, str_head(json, at));
+    buf_add_json(&b, str_of(finish_reason_word(finish)));
+    buf_add(&b, str_sub(json, at + was.n));
+    buf_done(&r->rewritten); /* `json` may be a view of it: only now */
+    r->rewritten = b;
+    if (buf_err(&b) < 0)
+        r->err = buf_err(&b);
+    return buf_err(&b) == 0 ? buf_str(&b) : json;
+}
+
+/* Goes over the choices of a chunk: *ret_content, *ret_news whether any is not yet finished, *json
+ * with finish reasons that clients know. false: it broke off. */
+static bool over_choices(struct reader *r, struct str *json, struct str choices, bool *ret_content,
+                         bool *ret_news)
+{
+    size_t n = 0;
+    struct json_view_walk w = json_view_walk(choices);
+    for (struct str choice; json_view_next(&w, NULL, &choice); n++) {
+        struct piece p;
+        look_at_choice(&p, choice);
+        *ret_content = *ret_content || says_something(&p);
+        *ret_news = *ret_news || !is_marked(r->finished, p.index);
+        if (!note_choice(r, &p))
+            return false;
+        bool is_odd = json_view_kind(p.finish) == JSON_VIEW_string && !is_standard(p.finish);
+        if (!is_odd)
+            continue;
+        enum finish_reason finish = FINISH_stop;
+        size_t at = json->n - (size_t)(p.finish.p - json->p);
+        (void)reader_finish(reader_string(p.finish, &r->name), &finish);
+        if (p.finish.n == 2) /* "": not finished yet, as null says */
+            continue;
+        struct str was = { json->p + json->n - at, p.finish.n };
+        *json = with_finish(r, *json, was, finish);
+        /* The walk goes on where it was, in the rewritten text. */
+        choices = json_view_get(*json, "choices");
+        w = json_view_walk(choices);
+        for (size_t i = 0; i <= n; i++)
+            (void)json_view_next(&w, NULL, &choice);
+    }
+    return true;
+}
+
+static void pass_chunk(struct reader *r, struct str name, struct str json, const struct chunk *c)
+{
+    bool has_content = false, has_news = false;
+    struct str choices = c->choices;
+    if (c->has_choices && !over_choices(r, &json, choices, &has_content, &has_news))
+        return;
+    bool has_usage = json_view_kind(c->usage) == JSON_VIEW_object;
+    bool is_empty = c->has_choices && json_view_count(choices) == 0;
+    if (!c->has_choices) {
+        if (!has_usage)
+            return; /* no chunk of an answer: clients would stumble over it */
+        buf_clear(&r->rewritten);
+        buf_adds(&r->rewritten, "{\"choices\":[],");
+        buf_add(&r->rewritten, str_sub(json, 1));
+        json = buf_str(&r->rewritten);
+    } else if (!has_content && !has_news && !has_usage && !is_empty) {
+        return; /* the end once more */
+    }
+    reader_verbatim(&r->base, name, json, has_content);
+}
+
+/* ---- translated: tool calls ---- */
+
+static struct open_call *new_call(struct reader *r, uint64_t index, struct str id)
+{
+    if (!r->calls)
+        r->calls = calloc(CALLS_MAX, sizeof(*r->calls));
+    if (!r->calls)
+        r->err = -ENOMEM;
+    if (!r->calls || r->n_calls == CALLS_MAX) {
+        if (r->calls)
+            reader_fail(&r->base, FAIL_upstream_error, "the answer calls too many tools");
+        return NULL;
+    }
+    struct open_call *call = &r->calls[r->n_calls++];
+    call->index = index;
+    (void)snprintf(call->id, sizeof(call->id), "%.*s", (int)str_head(id, sizeof(call->id) - 1).n,
+                   id.p ? id.p : "");
+    return call;
+}
+
+/* The call that a delta is of. Indices are missing, or all 0, at some; ids come once at most, with
+ * every piece at some. */
+static struct open_call *call_of(struct reader *r, struct str item, struct str id, struct str name)
+{
+    uint64_t index = UINT64_MAX;
+    struct open_call *call = NULL;
+    bool has_index = json_view_u64(json_view_get(item, "index"), &index) == 0;
+    struct str known = str_head(id, sizeof(call->id) - 1);
+    for (size_t i = 0; i < r->n_calls; i++) {
+        struct open_call *at = &r->calls[i];
+        bool same_id = id.n && str_is(known, at->id);
+        if (id.n && at->id[0] ? same_id : has_index && at->index == index)
+            call = at;
+    }
+    if (!call && !has_index && !id.n && !name.n && r->n_calls)
+        call = &r->calls[r->n_calls - 1];
+    if (!call && !has_index)
+        index = r->n_calls;
+    return call ? call : new_call(r, index, id);
+}
+
+static void begin_call(struct reader *r, struct open_call *call, struct str id, struct str name)
+{
+    char made[READER_CALL_ID];
+    uint32_t at = (uint32_t)(call - r->calls);
+    size_t max = r->quirks->strict_names ? OPENAI_TOOL_NAME : SIZE_MAX;
+    if (!id.n) {
+        reader_call_id(&r->base, at, made);
+        id = str_of(made);
+    }
+    call->begun = true;
+    struct engine_event e = {
+        .kind = ENGINE_EVENT_tool_call,
+        .call = { .index = at,
+                  .id = id,
+                  .name = provider_tool_original(r->base.job->request, name, max) },
+    };
+    reader_event(&r->base, &e);
+}
+
+static void add_arguments(struct reader *r, struct open_call *call, struct str arguments)
+{
+    struct engine_event e = {
+        .kind = ENGINE_EVENT_tool_call,
+        .call = { .index = (uint32_t)(call - r->calls), .arguments = arguments },
+    };
+    call->has_arguments = true;
+    reader_event(&r->base, &e);
+}
+
+static void read_call(struct reader *r, struct str item)
+{
+    struct str function = json_view_get(item, "function");
+    struct str id = reader_string(json_view_get(item, "id"), &r->id);
+    struct str name = reader_string(json_view_get(function, "name"), &r->name);
+    struct str v = json_view_get(function, "arguments");
+    struct open_call *call = call_of(r, item, id, name);
+    if (!call)
+        return;
+    if (!call->begun && name.n)
+        begin_call(r, call, id.n ? id : str_of(call->id), name);
+    if (!call->begun)
+        return; /* nobody could say whose arguments they are */
+    struct str arguments = json_view_kind(v) == JSON_VIEW_object /* Ollama's own form */
+                               ? v
+                               : reader_string(v, &r->arguments);
+    if (arguments.n)
+        add_arguments(r, call, arguments);
+}
+
+/* A call whose arguments never came has none: an object without members. */
+static void end_calls(struct reader *r)
+{
+    for (size_t i = 0; i < r->n_calls; i++)
+        if (r->calls[i].begun && !r->calls[i].has_arguments)
+            add_arguments(r, &r->calls[i], STR("{}"));
+}
+
+/* ---- translated: log-probabilities ---- */
+
+static struct str token_bytes(struct reader *r, struct str entry)
+{
+    struct str bytes = json_view_get(entry, "bytes");
+    size_t n = json_view_kind(bytes) == JSON_VIEW_array ? json_view_count(bytes) : 0;
+    char *out = n ? arena_alloc(r->arena, n) : NULL;
+    uint64_t byte = 0;
+    size_t at = 0;
+    if (!out)
+        return json_view_text(json_view_get(entry, "token"), r->arena);
+    struct json_view_walk w = json_view_walk(bytes);
+    for (struct str value; at < n && json_view_next(&w, NULL, &value);)
+        if (json_view_u64(value, &byte) == 0)
+            out[at++] = (char)byte;
+    return (struct str){ out, at };
+}
+
+static float logprob_of(struct str value)
+{
+    double v = 0;
+    return json_view_double(value, &v) == 0 ? (float)v : NAN;
+}
+
+static struct token_logprob read_logprob(struct reader *r, struct str entry)
+{
+    return (struct token_logprob){ .id = -1,
+                                   .logprob = logprob_of(json_view_get(entry, "logprob")),
+                                   .bytes = token_bytes(r, entry) };
+}
+
+static void read_tops(struct reader *r, struct engine_token *token, struct str tops)
+{
+    size_t n = json_view_count(tops), at = 0;
+    n = n < LIMIT_TOP_LOGPROBS ? n : LIMIT_TOP_LOGPROBS;
+    struct token_logprob *top = n ? arena_array(r->arena, n, sizeof(*top)) : NULL;
+    struct json_view_walk w = json_view_walk(tops);
+    for (struct str key, value; top && at < n && json_view_next(&w, &key, &value); at++) {
+        if (w.is_object) { /* of a completion: {"token": logprob} */
+            struct str quoted = { key.p - 1, key.n + 2 };
+            top[at] = (struct token_logprob){ .id = -1,
+                                              .logprob = logprob_of(value),
+                                              .bytes = json_view_text(quoted, r->arena) };
+        } else {
+            top[at] = read_logprob(r, value);
+        }
+    }
+    token->top = top;
+    token->n_top = at;
+}
+
+static size_t chat_tokens(struct reader *r, struct engine_token *tokens, size_t n, struct str list)
+{
+    size_t at = 0;
+    struct json_view_walk w = json_view_walk(list);
+    for (struct str entry; at < n && json_view_next(&w, NULL, &entry); at++) {
+        tokens[at].chosen = read_logprob(r, entry);
+        read_tops(r, &tokens[at], json_view_get(entry, "top_logprobs"));
+    }
+    return at;
+}
+
+static size_t completion_tokens(struct reader *r, struct engine_token *tokens, size_t n,
+                                struct str logprobs)
+{
+    size_t at = 0;
+    struct json_view_walk texts = json_view_walk(json_view_get(logprobs, "tokens"));
+    struct json_view_walk values = json_view_walk(json_view_get(logprobs, "token_logprobs"));
+    struct json_view_walk tops = json_view_walk(json_view_get(logprobs, "top_logprobs"));
+    for (struct str text, value; at < n && json_view_next(&texts, NULL, &text); at++) {
+        bool has_value = json_view_next(&values, NULL, &value);
+        tokens[at].chosen = (struct token_logprob){ .id = -1,
+                                                    .logprob = has_value ? logprob_of(value) : NAN,
+                                                    .bytes = json_view_text(text, r->arena) };
+        if (json_view_next(&tops, NULL, &value))
+            read_tops(r, &tokens[at], value);
+    }
+    return at;
+}
+
+/* *ret_n of them, in the reader's arena, until the next event. */
+static const struct engine_token *read_tokens(struct reader *r, struct str logprobs, size_t *ret_n)
+{
+    const struct chat_request *c = r->base.job->request;
+    *ret_n = 0;
+    if (json_view_kind(logprobs) != JSON_VIEW_object || (!c->logprobs && c->best_of <= c->n))
+        return NULL;
+    struct str list = json_view_get(logprobs, c->is_completion ? "tokens" : "content");
+    size_t n = json_view_count(list);
+    n = n < TOKENS_MAX || !r->body.is_stream ? n : TOKENS_MAX;
+    r->arena = arena_free(r->arena);
+    r->arena = n ? arena_new(SCRATCH_MAX) : NULL;
+    struct engine_token *tokens = r->arena ? arena_array(r->arena, n, sizeof(*tokens)) : NULL;
+    if (!tokens)
+        return NULL;
+    n = c->is_completion ? completion_tokens(r, tokens, n, logprobs)
+                         : chat_tokens(r, tokens, n, list);
+    for (size_t i = 0; i < n; i++) {
+        if (isnan(tokens[i].chosen.logprob))
+            continue;
+        r->logprob_sum += (double)tokens[i].chosen.logprob;
+        r->n_logprobs++;
+    }
+    *ret_n = c->logprobs ? n : 0;
+    return tokens;
+}
+
+/* ---- translated: text ---- */
+
+static void tell_text(struct reader *r, struct str text, struct str logprobs)
+{
+    struct engine_event e = { .kind = ENGINE_EVENT_text, .text = text };
+    if (logprobs.p)
+        e.tokens = read_tokens(r, logprobs, &e.n_tokens);
+    if (text.n || e.n_tokens)
+        reader_event(&r->base, &e);
+}
+
+/* Content as parts: [{"type":"text","text":…},{"type":"thinking","thinking":[…]}]. */
+static void read_parts(struct reader *r, struct str parts, bool is_thinking)
+{
+    struct json_view_walk w = json_view_walk(parts);
+    for (struct str part; json_view_next(&w, NULL, &part);) {
+        struct str thinking = json_view_get(part, "thinking");
+        struct str text =
+            json_view_kind(part) == JSON_VIEW_string ? part : json_view_get(part, "text");
+        if (json_view_kind(thinking) == JSON_VIEW_array && !is_thinking) {
+            read_parts(r, thinking, true);
+            continue;
+        }
+        if (json_view_kind(thinking) == JSON_VIEW_string)
+            reader_reasoning(&r->base, reader_string(thinking, &r->text));
+        else if (is_thinking)
+            reader_reasoning(&r->base, reader_string(text, &r->text));
+        else
+            reader_text(&r->base, reader_string(text, &r->text));
+    }
+}
+
+/* Whoever shows it spells it in one of these ways, some in two at once. */
+static void read_reasoning(struct reader *r, struct str delta)
+{
+    static const char *const keys[] = { "reasoning_content", "reasoning", "reasoning_text",
+                                        "thinking" };
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        struct str v = json_view_get(delta, keys[i]);
+        if (json_view_kind(v) != JSON_VIEW_string || v.n == 2)
+            continue;
+        reader_reasoning(&r->base, reader_string(v, &r->text));
+        return;
+    }
+}
+
+static void read_refusal(struct reader *r, struct str value)
+{
+    struct str text = reader_string(value, &r->text);
+    if (!text.n)
+        return;
+    r->is_refusing = true;
+    reader_text(&r->base, text);
+}
+
+static void read_calls(struct reader *r, struct str delta)
+{
+    struct json_view_walk w = json_view_walk(json_view_get(delta, "tool_calls"));
+    for (struct str item; json_view_next(&w, NULL, &item);)
+        read_call(r, item);
+    struct str old = json_view_get(delta, "function_call");
+    if (json_view_kind(old) != JSON_VIEW_object)
+        return;
+    buf_clear(&r->rewritten); /* the older form, as the one call that it is */
+    buf_adds(&r->rewritten, "{\"index\":0,\"function\":");
+    buf_add(&r->rewritten, old);
+    buf_addc(&r->rewritten, '}');
+    if (buf_err(&r->rewritten) == 0)
+        read_call(r, buf_str(&r->rewritten));
+}
+
+/* One job is one choice: the first is read, others are not asked for. */
+static void read_choice(struct reader *r, struct str choice)
+{
+    struct piece p;
+    look_at_choice(&p, choice);
+    if (p.index != 0)
+        return;
+    bool is_over = is_marked(r->finished, 0); /* a second end, and what hangs on it */
+    if (p.delta.p && !is_over) {
+        struct str content = json_view_get(p.delta, "content");
+        read_reasoning(r, p.delta);
+        if (json_view_kind(content) == JSON_VIEW_array)
+            read_parts(r, content, false);
+        else
+            tell_text(r, reader_string(content, &r->text), p.logprobs);
+        read_refusal(r, json_view_get(p.delta, "refusal"));
+        read_calls(r, p.delta);
+    } else if (p.text.p && !is_over) {
+        tell_text(r, reader_string(p.text, &r->text), p.logprobs);
+    }
+    (void)note_choice(r, &p);
+}
+
+/* ---- the end ---- */
+
+static void tell_done(struct reader *r)
+{
+    enum finish_reason finish = r->finish;
+    if (r->base.job->verbatim) {
+        reader_done(&r->base, finish);
+        return;
+    }
+    end_calls(r);
+    if (finish == FINISH_stop && r->n_calls)
+        finish = FINISH_tool_calls;
+    if (finish == FINISH_stop && r->is_refusing)
+        finish = FINISH_content_filter;
+    struct engine_event e = { .kind = ENGINE_EVENT_done,
+                              .finish = finish,
+                              .stop = buf_str(&r->stop) };
+    if (r->n_logprobs)
+        e.mean_logprob = (float)(r->logprob_sum / (double)r->n_logprobs);
+    reader_event(&r->base, &e);
+}
+
+/* ---- a stream ---- */
+
+static int on_chunk(struct reader *r, struct str name, struct str json)
+{
+    struct chunk c;
+    look(&c, json);
+    if (is_error(&c) || str_is(name, "error")) {
+        tell_error(r, json);
+        return 0;
+    }
+    openai_usage(&r->base.usage, c.usage.p && c.usage.p[0] == '{' ? c.usage : c.extra_usage);
+    if (r->base.job->verbatim) {
+        pass_chunk(r, name, json, &c);
+        return r->err;
+    }
+    struct json_view_walk w = json_view_walk(c.choices);
+    for (struct str choice; json_view_next(&w, NULL, &choice);)
+        read_choice(r, choice);
+    return r->err;
+}
+
+static int on_event(void *ctx, const struct sse_event *event)
+{
+    struct reader *r = ctx;
+    struct str data = str_trim(event->data);
+    if (r->base.ended)
+        return 0;
+    if (str_starts(data, STR("[DONE]"))) {
+        if (r->has_choice)
+            tell_done(r);
+        else
+            reader_fail(&r->base, FAIL_upstream_error, "the stream ended without an answer");
+        return 0;
+    }
+    if (data.n == 0)
+        return 0;
+    struct str json = json_view_value(data);
+    if (json_view_kind(json) != JSON_VIEW_object || json.n != data.n) {
+        reader_fail(&r->base, FAIL_upstream_error, "the stream holds an event that is no JSON");
+        return 0;
+    }
+    return on_chunk(r, event->name, json);
+}
+
+int openai_read(struct provider_reader *base, struct str bytes)
+{
+    struct reader *r = (struct reader *)base;
+    if (base->ended)
+        return 0;
+    int err = reader_body_push(&r->body, bytes, on_event, r);
+    if (err == -EMSGSIZE) {
+        reader_fail(base, FAIL_upstream_error, "the answer, or an event of it, is too large");
+        err = 0;
+    }
+    return err;
+}
+
+/* ---- a whole answer ---- */
+
+static void read_whole(struct reader *r, struct str json)
+{
+    struct chunk c;
+    look(&c, json);
+    if (is_error(&c)) {
+        tell_error(r, json);
+        return;
+    }
+    openai_usage(&r->base.usage, c.usage);
+    bool has_content = false, has_news = false;
+    if (json_view_count(c.choices) == 0) {
+        reader_fail(&r->base, FAIL_upstream_error, "the answer holds no choices");
+        return;
+    }
+    if (r->base.job->verbatim) {
+        if (!over_choices(r, &json, c.choices, &has_content, &has_news))
+            return;
+        reader_verbatim(&r->base, STR_NULL, json, has_content);
+    } else {
+        struct json_view_walk w = json_view_walk(c.choices);
+        for (struct str choice; json_view_next(&w, NULL, &choice);)
+            read_choice(r, choice);
+    }
+    if (r->err == 0)
+        tell_done(r);
+}
+
+static void end_whole(struct reader *r)
+{
+    size_t at = 0;
+    struct str text = reader_body_whole(&r->body);
+    enum json_view_fault fault = json_view_check(text, LIMIT_JSON_DEPTH * 2, &at);
+    struct str json = json_view_value(text);
+    bool is_broken = fault == JSON_VIEW_syntax || fault == JSON_VIEW_depth ||
+                     json_view_kind(json) == JSON_VIEW_none;
+    bool is_error_list = json_view_kind(json) == JSON_VIEW_array; /* Gemini's door of this wire */
+    struct chunk c = { 0 };
+    if (!is_broken)
+        look(&c, json);
+    if (is_broken) {
+        reader_fail(&r->base, FAIL_upstream_error, "the answer is no JSON, or breaks off");
+    } else if (is_error_list) {
+        tell_error(r, json);
+    } else if (r->base.job->verbatim && r->base.job->request->stream && !is_error(&c)) {
+        reader_fail(&r->base, FAIL_upstream_error,
+                    "the answer came as a whole where a stream was asked for");
+    } else {
+        read_whole(r, json);
+    }
+}
+
+void openai_end(struct provider_reader *base)
+{
+    struct reader *r = (struct reader *)base;
+    if (base->ended)
+        return;
+    if (!r->body.is_known)
+        reader_fail(base, FAIL_upstream_error, "the answer is empty");
+    else if (!r->body.is_stream)
+        end_whole(r);
+    else if (is_finished(r))
+        tell_done(r);
+    else
+        reader_fail(base, FAIL_upstream_error, "the stream ended without finish_reason and [DONE]");
+    if (!base->ended) /* no memory on the way */
+        reader_fail(base, FAIL_overloaded, "no memory for the answer");
+}
