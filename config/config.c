@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "config/upstream.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -42,13 +43,15 @@ struct raw_model {
     struct config_model m;
     struct raw_kv_cache kv_cache;
     struct str threads;
+    struct raw_upstream upstream;
+    struct raw_pricing pricing;
 };
 
 static const struct option model_options[] = {
     OPT_TEXT(struct raw_model, m.name, "name", OPTION_REQUIRED,
              "name of the base model on the wire"),
-    OPT_TEXT(struct raw_model, m.path, "path", OPTION_REQUIRED,
-             "GGUF file; relative to this configuration file"),
+    OPT_TEXT(struct raw_model, m.path, "path", NULL,
+             "GGUF file; relative to this configuration file; or `upstream`"),
     OPT_UINT(struct raw_model, m.slots, "slots", 1, LIMIT_SLOTS, "16",
              "sequences decoded together"),
     OPT_UINT(struct raw_model, m.context, "context", 0, LIMIT_CONTEXT, "0",
@@ -62,6 +65,9 @@ static const struct option model_options[] = {
     OPT_IGNORED("idle_unload",
                 "the model stays mapped; the system drops clean pages under pressure"),
     OPT_IGNORED("draft", "speculative decoding is not served by this version"),
+    OPT_SECTION(struct raw_model, upstream, "upstream", upstream_options,
+                "instead of a path: the model is behind, at one or several endpoints"),
+    OPT_SECTION(struct raw_model, pricing, "pricing", pricing_options, "what its tokens cost"),
     OPT_END,
 };
 
@@ -81,11 +87,14 @@ struct raw_engine {
     struct item_list models;
     struct raw_embedding embedding;
     struct str knowledge_bases;
+    struct config_transport transport;
 };
 
 static const struct option engine_options[] = {
-    OPT_LIST(struct raw_engine, models, "models", 16, model_options, struct raw_model,
-             "resident base models"),
+    OPT_LIST(struct raw_engine, models, "models", 256, model_options, struct raw_model,
+             "base models: resident ones, and those behind"),
+    OPT_SECTION(struct raw_engine, transport, "upstream", transport_options,
+                "calls to models behind"),
     OPT_SECTION(struct raw_engine, embedding, "embedding", embedding_options,
                 "a model of its own for /v1/embeddings"),
     OPT_TEXT(struct raw_engine, knowledge_bases, "knowledge_bases", NULL,
@@ -369,6 +378,34 @@ static int worse(int a, int b)
     return a == 0 || (b < 0 && b != -EINVAL) ? b : a;
 }
 
+/* A model is here or behind: by its path, or its upstream. */
+static int check_place(struct raw_model *from, const struct upstream_place *at)
+{
+    static const char *const local[] = { "slots", "context", "kv_cache",    "threads",
+                                         "queue", "batch",   "idle_unload", "draft" };
+    struct config_model *m = &from->m;
+    const struct node *upstream = node_get(at->at, "upstream");
+    const char *path = arena_printf(at->c->arena, "%s.upstream", at->path);
+    if (!path)
+        return -ENOMEM;
+    if (m->path.n && upstream)
+        return node_problem(at->p, PROBLEM_error, upstream, path,
+                            "a model has a path or an upstream, not both");
+    if (m->path.n)
+        return 0;
+    if (!upstream)
+        return node_problem(at->p, PROBLEM_error, at->at, at->path,
+                            "'path' or 'upstream' is missing: a GGUF file, or where the model is");
+    for (size_t i = 0; i < ARRAY_LEN(local); i++)
+        if (node_get(at->at, local[i]))
+            (void)node_problem(at->p, PROBLEM_warning, node_get(at->at, local[i]), at->path,
+                               "%s has no effect: the model is behind%s", local[i],
+                               strcmp(local[i], "context") == 0 ? "; upstream.context is its own"
+                                                                : "");
+    const struct upstream_place here = { at->c, at->p, upstream, path, NULL };
+    return upstream_finish(&from->upstream, m->name, &here, &m->upstream);
+}
+
 /* What the table cannot say of engine.models[i]. */
 static int check_model(struct raw_model *from, size_t i, const struct node *at, struct config *c,
                        struct problems *p)
@@ -387,6 +424,8 @@ static int check_model(struct raw_model *from, size_t i, const struct node *at, 
             r = node_problem(p, PROBLEM_error, at, path,
                              "the name '%.*s' is taken by engine.models[%zu]", STR_ARG(m->name), j);
     r = worse(r, read_threads(&m->threads, from[i].threads, at, path, p));
+    m->pricing = pricing_finish(&from[i].pricing, node_get(at, "pricing"));
+    r = worse(r, check_place(&from[i], &(struct upstream_place){ c, p, at, path, NULL }));
     return worse(r, resolve(&m->path, c));
 }
 
@@ -449,6 +488,10 @@ static int read_engine(struct config *c, const struct node *n, struct problems *
         to[i] = from[i].m;
     }
     c->engine.models = (struct item_list){ to, raw.models.n };
+    c->engine.n_own = raw.models.n;
+    c->engine.transport = raw.transport;
+    c->engine.transport.max_idle_s /= 1000; /* read in ms */
+    c->engine.transport.max_age_s /= 1000;
     c->engine.knowledge_bases = raw.knowledge_bases;
     if (raw.knowledge_bases.n)
         r = worse(r, resolve(&c->engine.knowledge_bases, c));
@@ -590,6 +633,7 @@ static int read_root(struct snapshot *s, struct problems *p)
     c->recipes = raw.recipes;
     c->global = raw.global;
     r = worse(r, read_engine(c, raw.engine, p));
+    r = worse(r, backends_read(c, p));
     r = worse(r, read_adapters(c, raw.adapters, p));
     return worse(r, read_gateway(c, raw.gateway, p));
 }

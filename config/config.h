@@ -278,5 +278,9 @@ DEFINE_CLEANUP(struct config *, config_unref);
 
 const struct config_model *config_model(const struct config *c,
                                         struct str name); /* NULL: unknown */
+/* Of one request, in the prices' currency; `cached` are among `prompt`. 0 where no price is known.
+ */
+double config_cost(const struct config_pricing *p, uint64_t prompt, uint64_t cached,
+                   uint64_t completion);
 void config_print_reference(
     struct buf *b); /* every option of ours, with default and help, as YAML */

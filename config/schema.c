@@ -397,7 +397,7 @@ int schema_read(void *into, const struct option *table, const struct node *map, 
 
 static void print_row(const struct option *o, unsigned indent, struct buf *b)
 {
-    buf_addf(b, "%*s# %s", (int)indent, "", o->help ? o->help : "");
+    buf_addf(b, "%*s# %s", (int)indent, "", o->help);
     if (o->kind == OPTION_uint || o->kind == OPTION_int || o->kind == OPTION_float)
         buf_addf(b, " (%.15g … %.15g)", o->min, o->max);
     for (size_t i = 0; o->kind == OPTION_word && o->words[i]; i++)
@@ -416,7 +416,7 @@ static void print_row(const struct option *o, unsigned indent, struct buf *b)
 void schema_print(const struct option *table, unsigned indent, struct buf *b)
 {
     for (const struct option *o = table; o->key; o++) {
-        if (o->kind == OPTION_ignored || o->kind == OPTION_unserved)
+        if (o->kind == OPTION_ignored || o->kind == OPTION_unserved || !o->help)
             continue;
         print_row(o, indent, b);
         if (o->kind == OPTION_section)

@@ -60,7 +60,7 @@ struct option {
      * or a list of them), by a table of OPT_KNOWN_ rows; NULL: anything. */
     const struct option *sub;
     size_t item_size; /* of a list or named */
-    const char *help;
+    const char *help; /* NULL: the manual does not say it */
 };
 
 extern const char option_required[];

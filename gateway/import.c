@@ -58,7 +58,7 @@ int import_check(const struct config *c, struct str base, const char *path, bool
 {
     const struct config_model *m = config_model(c, base);
     uint64_t base_id = 0;
-    *ret_checked = m && access(m->path.p, R_OK) == 0;
+    *ret_checked = m && m->path.n && access(m->path.p, R_OK) == 0;
     return *ret_checked ? engine_local_lora_check(m->path.p, path, /* to= */ NULL, &base_id, reterr)
                         : 0;
 }

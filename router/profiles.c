@@ -188,12 +188,11 @@ static int collect_models(struct load *l)
     const struct model_card *cards = l->lists.cards.items;
     const struct node *upstream =
         r->config->providers ? node_get(r->config->providers, "models") : NULL;
-    size_t n = 0,
-           most = r->config->engine.models.n + l->lists.cards.n + (upstream ? upstream->n : 0);
+    size_t n = 0, most = r->config->engine.n_own + l->lists.cards.n + (upstream ? upstream->n : 0);
     const char **names = arena_array(r->arena, most + 1, sizeof(*names));
     if (!names)
         return -ENOMEM;
-    for (size_t i = 0; i < r->config->engine.models.n; i++)
+    for (size_t i = 0; i < r->config->engine.n_own; i++)
         names[n++] = engine[i].name.p;
     for (size_t i = 0; i < l->lists.cards.n; i++)
         names[n++] = cards[i].name.p;
@@ -229,7 +228,7 @@ static int read_providers(struct load *l)
                             "the model '%.*s' is not known; models are those of engine.models, "
                             "providers.models and routing.modelCards",
                             STR_ARG(r->providers.default_model));
-    if (r->default_model.n == 0 && r->config->engine.models.n)
+    if (r->default_model.n == 0 && r->config->engine.n_own)
         r->default_model = ((const struct config_model *)r->config->engine.models.items)->name;
     if (r->default_model.n == 0 && r->config->routing)
         (void)node_problem(l->p, PROBLEM_warning, r->config->routing, "routing",

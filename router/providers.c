@@ -3,12 +3,10 @@
 #include <errno.h>
 #include <stdio.h>
 
-enum { MAX_MODELS = 10000, MAX_FAMILIES = 1000, MAX_BACKENDS = 1000 };
-#define MANY 1e15
+enum { MAX_MODELS = 10000, MAX_FAMILIES = 1000 };
 
 static const char *const types[] = { "chat_template_kwargs", "reasoning_effort",
                                      "top_level_reasoning_effort", NULL };
-static const char *const api_formats[] = { "openai", "anthropic", NULL };
 
 /* ---- tables ---- */
 
@@ -28,57 +26,23 @@ static const struct option defaults_options[] = {
     OPT_END,
 };
 
-static const struct option reliability_options[] = {
-    OPT_KNOWN_TEXT("lb_policy"),
-    OPT_KNOWN_NUMBER("retry_count", MANY),
-    OPT_KNOWN_TEXT("retry_on"),
-    OPT_KNOWN_NUMBER("consecutive_5xx", MANY),
-    OPT_KNOWN_TEXT("base_ejection_time"),
-    OPT_KNOWN_NUMBER("max_ejection_percent", 100),
-    OPT_KNOWN_TEXT("health_check_path"),
-    OPT_KNOWN_TEXT("health_check_interval"),
-    OPT_KNOWN_TEXT("health_check_timeout"),
-    OPT_END,
-};
-
-static const struct option backend_options[] = {
-    OPT_KNOWN_TEXT("name"),
-    OPT_KNOWN_TEXT("endpoint"),
-    OPT_KNOWN_TEXT("base_url"),
-    OPT_KNOWN_TEXT("protocol"),
-    OPT_KNOWN_REAL("weight", 0, MANY),
-    OPT_KNOWN_TEXT("type"),
-    OPT_KNOWN_TEXT("provider"),
-    OPT_KNOWN_TEXT("auth_header"),
-    OPT_KNOWN_TEXT("auth_prefix"),
-    OPT_KNOWN_ANY("extra_headers"),
-    OPT_KNOWN_TEXT("api_version"),
-    OPT_KNOWN_TEXT("chat_path"),
-    OPT_KNOWN_TEXT("api_key"),
-    OPT_KNOWN_TEXT("api_key_env"),
-    OPT_END,
-};
-
 struct model_row {
     struct provider_model m;
     union discarded nobody;
 };
 
-#define NOBODY(key, kind, table)                                                                   \
-    {                                                                                              \
-        key, kind, offsetof(struct model_row, nobody), 0, MAX_BACKENDS, NULL, NULL, table,         \
-            sizeof(union discarded), "of models behind, which are not served yet"                  \
-    }
+/* What config reads, for the calls to models behind, and selection, for its prices. */
+#define ELSEWHERE(key) OPT_NODE(struct model_row, nobody.node, key, "read elsewhere")
 
 static const struct option model_options[] = {
     OPT_TEXT(struct model_row, m.name, "name", OPTION_REQUIRED, "by which decisions refer to it"),
     OPT_TEXT(struct model_row, m.family, "reasoning_family", NULL, "how it is told to reason"),
-    OPT_TEXT(struct model_row, m.provider_model_id, "provider_model_id", NULL, "its name there"),
-    OPT_WORD(struct model_row, m.api_format, "api_format", api_formats, "openai", "its dialect"),
-    NOBODY("reliability", OPTION_section, reliability_options),
-    NOBODY("external_model_ids", OPTION_node, NULL),
-    NOBODY("backend_refs", OPTION_list, backend_options),
-    NOBODY("pricing", OPTION_node, NULL), /* read by selection */
+    ELSEWHERE("provider_model_id"),
+    ELSEWHERE("api_format"),
+    ELSEWHERE("reliability"),
+    ELSEWHERE("external_model_ids"),
+    ELSEWHERE("backend_refs"),
+    ELSEWHERE("pricing"),
     OPT_END,
 };
 
@@ -105,27 +69,16 @@ static const struct reasoning_family *find_family(const struct providers *p, str
     return NULL;
 }
 
-static bool served_here(const struct config *c, struct str name)
-{
-    const struct config_model *models = c->engine.models.items;
-    for (size_t i = 0; i < c->engine.models.n; i++)
-        if (str_eq(models[i].name, name))
-            return true;
-    return false;
-}
-
 static int load_models(struct providers *ret, const struct rows *rows,
                        const struct providers_source *s, const struct node *list)
 {
     const struct model_row *from = rows->models.items;
     struct provider_model *to = arena_array(s->arena, rows->models.n + 1, sizeof(*to));
-    size_t behind = 0;
     if (!to)
         return -ENOMEM;
     for (size_t i = 0; i < rows->models.n; i++) {
         to[i] = from[i].m;
         to[i].reasoning = find_family(ret, to[i].family);
-        behind += node_get(node_at(list, i), "backend_refs") && !served_here(s->config, to[i].name);
         if (to[i].family.n == 0 || to[i].reasoning)
             continue;
         char path[64];
@@ -135,12 +88,6 @@ static int load_models(struct providers *ret, const struct rows *rows,
                            STR_ARG(to[i].family));
     }
     ret->models = (struct item_list){ to, rows->models.n };
-    if (behind)
-        (void)node_problem(s->p, PROBLEM_warning, list, "providers.models",
-                           "%zu of %zu are models behind, which are not served yet (backend_refs, "
-                           "provider_model_id, api_format, external_model_ids, reliability): "
-                           "requests reach those that engine.models names",
-                           behind, rows->models.n);
     return 0;
 }
 

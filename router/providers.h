@@ -1,5 +1,6 @@
 /*
- * `providers`: the default model, how models are told to reason, and what is said of models behind.
+ * `providers`: the default model, and how models are told to reason. Where models behind are is
+ * read by config, what they cost by selection.
  *
  * Immutable once loaded; in the router's arena.
  */
@@ -21,8 +22,7 @@ struct reasoning_family {
 };
 
 struct provider_model {
-    struct str name, family, provider_model_id;
-    unsigned api_format;
+    struct str name, family;
     const struct reasoning_family *reasoning; /* NULL: none */
 };
 

@@ -279,7 +279,7 @@ static int choose_base(struct request *r, struct str adapter, struct str *io_bas
         *io_base = there.base;
     if (err != FAILED || reterr->code != FAIL_model_not_found)
         return err;
-    if (e->models.n != 1)
+    if (e->n_own != 1)
         return fail_param(reterr, FAIL_invalid_request, "base",
                           "which base model is it for? say 'base', or BASE:ADAPTER in the path");
     *io_base = models[0].name;

@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-enum { SAME_NAME = 16 }; /* bases that one gateway serves: engine.models */
+enum { SAME_NAME = 256 }; /* bases that one gateway serves: engine.models */
 
 int listing_read(struct request *r, size_t usual, struct listing *ret, struct fail *reterr)
 {

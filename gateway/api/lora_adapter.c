@@ -107,7 +107,7 @@ static int choose_base(struct request *r, const struct lora_body *m, struct str 
                         STR_ARG(str_head(*io_base, 128)));
     if (io_base->n)
         return 0;
-    if (r->state->config->engine.models.n != 1)
+    if (r->state->config->engine.n_own != 1)
         return fail_set(reterr, FAIL_invalid_request,
                         "which base model is it for? send 'base_model_name', or BASE:NAME");
     *io_base = c->models[0].name;

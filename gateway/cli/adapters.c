@@ -59,7 +59,7 @@ int adapters_base(struct adapters_call *c, const struct adapter_name *name, stru
         *ret = there.base;
     if (r != FAILED || f->code != FAIL_model_not_found)
         return r;
-    if (c->config->engine.models.n != 1)
+    if (c->config->engine.n_own != 1)
         return fail_set(f, FAIL_invalid_request, "which base model is it for? say --base BASE");
     *ret = models[0].name;
     return 0;

@@ -161,7 +161,7 @@ static const char *check_keys(json_t *o)
 static const char *default_base(const struct adapters_call *c)
 {
     const struct config_model *models = c->config->engine.models.items;
-    return c->base ? c->base : c->config->engine.models.n == 1 ? models[0].name.p : NULL;
+    return c->base ? c->base : c->config->engine.n_own == 1 ? models[0].name.p : NULL;
 }
 
 static int take_row(struct import *m, json_t *o)

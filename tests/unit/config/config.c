@@ -194,9 +194,9 @@ static void mistakes_are_refused_with_their_place(void **state)
         { "egnine: {}\n", "conf/a.yaml:1:1: error: egnine: unknown key; did you mean 'engine'?\n" },
         { "version: v9\n",
           "conf/a.yaml:1:10: error: version: 'v9' is not spoken here; write v0.3\n" },
-        { "engine: {models: [{name: a}]}\n", "conf/a.yaml:1:19: error: engine.models[0]: 'path' is "
-                                             "missing: GGUF file; relative to this configuration "
-                                             "file\n" },
+        { "engine: {models: [{name: a}]}\n",
+          "conf/a.yaml:1:19: error: engine.models[0]: 'path' or 'upstream' is missing: a GGUF "
+          "file, or where the model is\n" },
         { "engine:\n  models:\n    - {name: a, path: p}\n    - {name: a, path: q}\n",
           "conf/a.yaml:4:7: error: engine.models[1]: the name 'a' is taken by engine.models[0]\n" },
         { "engine: {models: [{name: 'a:b', path: p}]}\n",
@@ -234,7 +234,7 @@ static void all_sections_report_though_one_is_wrong(void **state)
         "2:1: error: nonsense: unknown key",
         "3:27: error: engine.models[0].slots: 0 is outside",
         "engine.models[0]: a model's name has",
-        "engine.models[1]: 'path' is missing",
+        "engine.models[1]: 'path' or 'upstream' is missing",
         "error: adapters.catalog.pth: unknown key; did you mean 'path'?\n",
         "error: gateway.limits.body: 'huge' is not a size",
     };

@@ -170,6 +170,8 @@ static void errors_name_place_and_remedy(void **state)
           "policy.yaml:2:24: error: listeners[0].adress: unknown key; did you mean 'address'?" },
         { "providers: {models: [{name: m, reliability: {retries: 2}}]}\n",
           "policy.yaml:1:46: error: providers.models[0].reliability.retries: unknown key" },
+        { "providers: {models: [{name: m, backend_refs: [{name: x}]}]}\n",
+          "policy.yaml:1:47: error: providers.models[0].backend_refs[0]: says neither endpoint" },
         { "providers: {models: [{name: m, api_format: grpc}]}\n",
           "policy.yaml:1:44: error: providers.models[0].api_format: 'grpc' is not one of openai" },
     };
@@ -192,8 +194,8 @@ static void what_is_not_served_is_warned_about_and_loads(void **state)
           "policy.yaml:2:21: ignored: global.services.startup_status: has no effect here" },
         { MODELS "global: {stores: {memory: {backend: milvus}}}\n",
           "policy.yaml:2:19: warning: global.stores.memory: is not served yet" },
-        { "providers: {models: [{name: m, backend_refs: [{endpoint: 'x:1'}]}]}\n",
-          "policy.yaml:1:21: warning: providers.models: 1 of 1 are models behind" },
+        { "providers: {models: [{name: m, backend_refs: [{endpoint: 'x:1', api_key: k}]}]}\n",
+          "policy.yaml:1:74: warning: providers.models[0].backend_refs[0].api_key: is a secret" },
         { "providers: {models: [{name: m, pricing: {currency: USD}}, {name: n, pricing: {currency:"
           " EUR}}]}\n",
           "policy.yaml:1:21: warning: providers.models: prices are in USD and in EUR" },
