@@ -1,7 +1,6 @@
 """A server's life: start, a client that leaves, overload, reload, drain."""
 import json
 import pathlib
-import re
 import signal
 import sys
 import threading
@@ -10,15 +9,9 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support import tap  # noqa: E402
-from support.rootstock import Server, Stream, wait_for  # noqa: E402
+from support.rootstock import Server, Stream, metric, wait_for  # noqa: E402
 
 LONG = {"ignore_eos": True, "max_tokens": 400}
-
-
-def metric(server, name):
-    """The value of a metric without labels."""
-    page = server.get("/metrics")[2].decode()
-    return float(re.search(rf"^rootstock_{name} ([0-9.e+-]+)$", page, re.MULTILINE).group(1))
 
 
 class Life(unittest.TestCase):

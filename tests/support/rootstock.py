@@ -3,6 +3,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -41,6 +42,12 @@ def accepts(port):
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
+def metric(server, name):
+    """The value of a metric without labels."""
+    page = server.get("/metrics")[2].decode()
+    return float(re.search(rf"^rootstock_{name} ([0-9.e+-]+)$", page, re.MULTILINE).group(1))
+
+
 class Redis:
     """A redis-server of its own, without persistence."""
 
@@ -68,15 +75,16 @@ class Server:
     """`rootstock serve` on a copy of the demo's configuration and adapters.
 
     redis: a Redis whose catalog is used instead of the copied folder. edit: a function that changes the text of
-    the configuration before it is written.
+    the configuration before it is written. text: the configuration, instead of the demo's.
     """
 
-    def __init__(self, redis=None, edit=None, env=None):
+    def __init__(self, redis=None, edit=None, env=None, text=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="rootstock-e2e-"))
         self.port = free_port()
         self.redis = redis
-        shutil.copytree(ROOT / "models" / "adapters", self.folder / "adapters")
-        text = DEMO.read_text(encoding="utf-8")
+        if text is None:
+            shutil.copytree(ROOT / "models" / "adapters", self.folder / "adapters")
+            text = DEMO.read_text(encoding="utf-8")
         text = text.replace("../../models/demo.gguf", str(ROOT / "models" / "demo.gguf"))
         text = text.replace("../../models/adapters", str(self.folder / "adapters"))
         text = text.replace("../../build/blobs", str(self.folder / "blobs"))
