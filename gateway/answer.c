@@ -685,19 +685,6 @@ static enum next reply_empty(struct request *r)
     return a->is_failed ? reply_fail(r, &a->failed) : reply_canned(a, FINISH_length);
 }
 
-static int refuse_images(const struct answer *a, struct fail *reterr)
-{
-    if (a->target.model && engine_is_upstream(a->target.model->engine))
-        return 0; /* it knows what it reads */
-    for (size_t i = 0; i < a->chats[0].n_messages; i++)
-        if (a->chats[0].messages[i].n_images)
-            return fail_param(reterr, FAIL_unsupported_parameter, "messages",
-                              "messages[%zu].content holds an image, and the model '" STR_FMT
-                              "' reads text only",
-                              i, STR_ARG(a->model));
-    return 0;
-}
-
 static void resolve_model(struct request *r)
 {
     r->answer->resolved = resolve(r->answer, &r->answer->failed);
@@ -713,7 +700,7 @@ static enum next prepare(struct request *r)
     if (err == 0)
         err = prompt_guard(a, &fail);
     if (err == 0 && !a->is_canned)
-        err = refuse_images(a, &fail);
+        err = prompt_refuse_media(a, &fail);
     if (err == 0)
         err = choices_make(a);
     if (err != 0)

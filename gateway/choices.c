@@ -48,6 +48,7 @@ struct engine_usage answer_usage(const struct answer *a)
             continue; /* the choices of one prompt share it */
         u.prompt_tokens += c->prompt_tokens;
         u.cached_tokens += c->cached_tokens;
+        u.cache_write_tokens += c->cache_write_tokens;
     }
     return u;
 }

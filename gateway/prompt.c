@@ -77,3 +77,38 @@ int prompt_guard(struct answer *a, struct fail *reterr)
     }
     return 0;
 }
+
+/* A part that only an engine which reads the client's own bytes can make use of. */
+static const struct chat_part *unreadable(const struct chat_message *m)
+{
+    for (size_t i = 0; i < m->n_parts; i++) {
+        const struct chat_part *p = &m->parts[i];
+        if (p->kind != CHAT_PART_text && p->url.n == 0 && p->data.n == 0)
+            return p;
+    }
+    return NULL;
+}
+
+int prompt_refuse_media(const struct answer *a, struct fail *reterr)
+{
+    const struct chat_request *chat = &a->chats[0];
+    const struct engine *e = a->target.model ? a->target.model->engine : NULL;
+    bool behind = e && engine_is_upstream(e); /* it knows what it reads */
+    if (behind && chat->source.n && engine_speaks(e, chat->wire))
+        return 0;
+    for (size_t i = 0; i < chat->n_messages; i++) {
+        const struct chat_message *m = &chat->messages[i];
+        const struct chat_part *p = unreadable(m);
+        if (p && behind)
+            return fail_param(reterr, FAIL_unsupported_parameter, "messages",
+                              "messages[%zu].content holds what the model '" STR_FMT
+                              "' is not given: '" STR_FMT "'",
+                              i, STR_ARG(a->model), STR_ARG(str_head(p->name, 64)));
+        if (m->n_images && !behind)
+            return fail_param(reterr, FAIL_unsupported_parameter, "messages",
+                              "messages[%zu].content holds an image or a file, and the model "
+                              "'" STR_FMT "' reads text only",
+                              i, STR_ARG(a->model));
+    }
+    return 0;
+}

@@ -14,3 +14,6 @@ int prompt_spell_echo(struct answer *a) MUST_USE;
 /* The plugins' prompt stage on every prompt. 0 (with a->is_canned: a plugin has answered), FAILED,
  * or negative errno. */
 int prompt_guard(struct answer *a, struct fail *reterr) MUST_USE;
+/* FAILED (unsupported_parameter): an image or a file for a model that reads text only; for one
+ * behind, what no other wire can say. */
+int prompt_refuse_media(const struct answer *a, struct fail *reterr) MUST_USE;

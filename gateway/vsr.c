@@ -181,7 +181,8 @@ void vsr_headers(struct request *r)
         return;
     reply_header(r, "x-vsr-schema-version", STR("2"));
     reply_header(r, "x-vsr-response-path", vsr_path(r));
-    reply_header(r, "x-vsr-client-protocol", STR("openai")); /* the only dialect, both ways */
+    bool anthropic = a->dialect->wire == WIRE_anthropic_messages;
+    reply_header(r, "x-vsr-client-protocol", anthropic ? STR("anthropic") : STR("openai"));
     reply_header(r, "x-vsr-upstream-protocol", STR("openai"));
     if (a->is_canned && r->reply.status < 400)
         reply_header(r, "x-vsr-fast-response", STR("true"));

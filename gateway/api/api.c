@@ -2,8 +2,11 @@
 
 #include "gateway/api/chat.h"
 #include "gateway/api/completions.h"
+#include "gateway/api/error.h"
 
 #include <errno.h>
+
+#define ANTHROPIC .errors = &error_anthropic, .cors = true
 
 static const struct endpoint endpoints[] = {
     { "GET", "/health", api_health, .open = true, .cors = true },
@@ -13,6 +16,12 @@ static const struct endpoint endpoints[] = {
     { "GET", "/v1/models/{*}", api_model, .cors = true, .common = true },
     { "POST", "/v1/chat/completions", api_chat, .works = true, .cors = true },
     { "POST", "/v1/completions", api_completions, .works = true, .cors = true },
+    { "POST", "/v1/messages", api_messages, ANTHROPIC, .works = true },
+    { "POST", "/v1/messages/count_tokens", api_count_tokens, ANTHROPIC, .works = true },
+    { "POST", "/anthropic/v1/messages", api_messages, ANTHROPIC, .works = true },
+    { "POST", "/anthropic/v1/messages/count_tokens", api_count_tokens, ANTHROPIC, .works = true },
+    { "GET", "/anthropic/v1/models", api_models, ANTHROPIC },
+    { "GET", "/anthropic/v1/models/{*}", api_model, ANTHROPIC },
     { "POST", "/v1/embeddings", api_embeddings, .works = true, .cors = true },
     { "POST", "/tokenize", api_tokenize, .works = true, .cors = true },
     { "POST", "/detokenize", api_detokenize, .works = true, .cors = true },

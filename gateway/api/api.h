@@ -42,6 +42,8 @@ enum next api_ready(struct request *r);
 enum next api_metrics(struct request *r);
 enum next api_models(struct request *r);
 enum next api_model(struct request *r);
+enum next api_messages(struct request *r);
+enum next api_count_tokens(struct request *r);
 enum next api_embeddings(struct request *r);
 enum next api_tokenize(struct request *r);
 enum next api_detokenize(struct request *r);

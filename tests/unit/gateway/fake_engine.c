@@ -106,7 +106,8 @@ static uint32_t say(struct fake_job *j, struct str words)
     return n;
 }
 
-/* "r…": reasoning, "t…": text, "c…": a call of that name, "a…": more of its arguments; '|' ends. */
+/* "r…": reasoning, "s…": its signature, "x…": unreadable reasoning, "t…": text, "c…": a call of
+ * that name, "a…": more of its arguments; '|' ends. */
 static enum finish_reason act(struct fake_job *j, struct str parts, uint32_t *n)
 {
     uint32_t calls = 0;
@@ -119,11 +120,15 @@ static enum finish_reason act(struct fake_job *j, struct str parts, uint32_t *n)
         char kind = part.n ? part.p[0] : 't';
         struct engine_event e = { .usage = { 5, 2, ++*n, .reasoning_tokens = 1 } };
         struct str text = str_sub(part, 1);
-        e.kind = kind == 'r'   ? ENGINE_EVENT_reasoning
-                 : kind == 't' ? ENGINE_EVENT_text
-                               : ENGINE_EVENT_tool_call;
+        e.kind = strchr("rsx", kind) ? ENGINE_EVENT_reasoning
+                 : kind == 't'       ? ENGINE_EVENT_text
+                                     : ENGINE_EVENT_tool_call;
         if (kind == 'r' || kind == 't')
             e.text = text;
+        else if (kind == 's')
+            e.signature = text;
+        else if (kind == 'x')
+            e.redacted = text;
         else if (kind == 'c')
             e.call = (struct engine_call){ .index = calls++, .id = STR("call_x"), .name = text };
         else
@@ -162,6 +167,15 @@ static void play(struct fake_job *j)
     }
     if (str_starts(text, STR("say ")))
         n = say(j, str_sub(text, 4));
+    if (str_starts(text, STR("cut "))) {
+        struct engine_event e = { .kind = ENGINE_EVENT_done,
+                                  .stop = str_sub(text, 4),
+                                  .usage = { 9, 2, 3, .cache_write_tokens = 4 } };
+        send_text(j, STR("ok"), ++n);
+        j->engine->running--;
+        j->on_event(j->owner, &e);
+        return;
+    }
     if (str_starts(text, STR("act "))) {
         enum finish_reason finish = act(j, str_sub(text, 4), &n);
         send_end(j, /* failed= */ false, finish, n);

@@ -7,6 +7,8 @@
  *     wait N        admitted after N ms, then as "say ok"
  *     hang          admitted, then nothing until cancelled
  *     who           says "choice N"; of each five, N = 3, then N = 1 is the likeliest
+ *     cut WORD      says "ok", then done by the stop string WORD; 4 of 9 prompt tokens were cached
+ *     act …         reasoning, texts and calls (see act in the .c)
  *     fail          fails before a text      break     fails after one
  *     full, long    refused at submit
  *
