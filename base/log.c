@@ -1,12 +1,16 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/metrics.h"
+#include "base/thread.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,6 +39,26 @@ static void escape_controls(char *text)
             *text = ' '; /* nothing from outside may start a line of its own */
 }
 
+/*
+ * One write a line, so that lines never interleave; and never a wait for who should read them: what
+ * finds no room is lost and counted. A pipe has room for a whole line when poll says so (PIPE_BUF),
+ * unless another thread takes it meanwhile: hence the lock.
+ */
+static void put(const char *line, size_t len)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+    ssize_t n = send(STDERR_FILENO, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    if (n < 0 && errno == ENOTSOCK) {
+        LOCKED(&lock);
+        if (poll(&p, 1, /* timeout= */ 0) == 1 && (p.revents & POLLOUT))
+            n = write(STDERR_FILENO, line, len);
+    }
+    if (n < 0)
+        metrics_add(METRIC_log_lines_lost_total, 1);
+}
+
 static void vline(enum log_level level, const char *event, const char *fmt, va_list args)
     PRINTF_LIKE(3, 0);
 
@@ -56,8 +80,7 @@ static void vline(enum log_level level, const char *event, const char *fmt, va_l
     escape_controls(line);
     size_t len = strlen(line);
     line[len++] = '\n';
-    ssize_t written = write(STDERR_FILENO, line, len); /* one write: lines never interleave */
-    (void)written;
+    put(line, len);
 }
 
 void log_line(enum log_level level, const char *event, const char *fmt, ...)

@@ -2,7 +2,7 @@
  * One line an event on stderr: time, level, event=word, then key=value pairs.
  *
  * Only edges log (main, request end, thread loops); libraries return errors. Never prompt text,
- * never keys. Any thread.
+ * never keys. Any thread. Never waits for who reads: lines that find no room are lost and counted.
  */
 #pragma once
 

@@ -69,6 +69,7 @@
     X(route_seconds, histogram, "", "signals to selection")                                        \
     X(plugin_blocks_total, counter, "stage", "requests and streams refused by a plugin")           \
     X(plugin_rewrites_total, counter, "stage", "texts changed by a plugin")                        \
+    X(log_lines_lost_total, counter, "", "log lines that nobody took: a full pipe or disk")        \
     X(config_reloads_total, counter, "", "configuration reloads that took effect")                 \
     X(config_reload_failures_total, counter, "", "reloads refused; the old one keeps running")
 
