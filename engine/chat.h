@@ -120,6 +120,13 @@ enum tool_choice {
     TOOL_CHOICE_function, /* one call of `tool_choice_name` */
 };
 
+/* What a route or a plugin may set, beside messages and prompt, which show it themselves. */
+enum chat_changed {
+    CHAT_CHANGED_effort = 1,   /* reasoning_effort */
+    CHAT_CHANGED_template = 2, /* template_kwargs */
+    CHAT_CHANGED_format = 4,   /* format, format_text */
+};
+
 struct chat_request {
     struct str model;          /* as the client wrote it */
     bool is_completion;        /* /v1/completions: `prompt` instead of messages */
@@ -168,4 +175,10 @@ struct chat_request {
      */
     enum wire wire;
     struct str source;
+    /* Of a completion whose body has this prompt alone: prompt.p or prompt_ids as decoded. */
+    const void *source_prompt;
+    unsigned changed; /* enum chat_changed, set by who changes it after it was decoded */
+    /* Static: a field of the body, not in this struct, that changes the answer and that only an
+     * engine behind of the same wire can serve; NULL: none. */
+    const char *unserved;
 };
