@@ -55,7 +55,7 @@ static size_t add_new(struct buf *b, struct str object, const struct splice *spl
 int splice_object(struct buf *out, struct str object, const struct splice *splices, size_t n)
 {
     const char *brace = object.n ? memchr(object.p, '{', object.n) : NULL;
-    if (!brace || n > SPLICES || str_trim(object).p != brace)
+    if (!brace || n > SPLICES_MAX || str_trim(object).p != brace)
         return -EINVAL;
     const char *end = object.p + object.n, *done = brace + 1;
     struct str body = { brace, (size_t)(end - brace) }, key, value;
@@ -125,7 +125,7 @@ enum { MADE = 16 };
 
 struct plan {
     struct str given[ARRAY_LEN(looked_at)];
-    struct splice splices[SPLICES];
+    struct splice splices[SPLICES_MAX];
     size_t n;
     struct buf made[MADE]; /* owned: what splices hold that was made here */
     size_t n_made;
@@ -168,7 +168,7 @@ static void plan(struct plan *p, const struct splice *s)
         i++;
     if (i < p->n && s->keep)
         return;
-    if (i == SPLICES) {
+    if (i == SPLICES_MAX) {
         p->err = -EINVAL;
         return;
     }

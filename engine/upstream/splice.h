@@ -16,10 +16,10 @@ struct splice {
     bool only_there; /* only where there is one to replace */
 };
 
-enum { SPLICES = 64 }; /* at once */
+enum { SPLICES_MAX = 64 }; /* at once */
 
 /* Appends `object` with the splices applied; those that replace nothing come first of all members.
- * 0, -EINVAL (no object, more than SPLICES), or the buffer's error. */
+ * 0, -EINVAL (no object, more than SPLICES_MAX), or the buffer's error. */
 int splice_object(struct buf *out, struct str object, const struct splice *splices, size_t n);
 
 /*
