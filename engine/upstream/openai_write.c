@@ -70,9 +70,9 @@ static int add_part(struct writer *w, const struct chat_part *p)
         buf_addc(b, '}');
         break;
     case CHAT_PART_file:
-        if (p->url.n)
+        if (!p->data.n)
             return fail_param(w->reterr, FAIL_unsupported_parameter, "messages",
-                              "%s takes documents as data, not by URL",
+                              "%s takes documents as data alone",
                               provider_word(w->job->endpoint->provider));
         buf_adds(b, "{\"type\":\"file\",\"file\":{\"filename\":");
         buf_add_json(b, p->name.n ? p->name : STR("document"));
@@ -362,6 +362,12 @@ static void add_kwargs(struct writer *w)
     buf_addc(w->b, '}');
 }
 
+/* Whether the effort is what a budget of another wire comes to. */
+static bool is_derived(const struct chat_request *c)
+{
+    return !c->reasoning_effort.n || c->wire == WIRE_anthropic_messages;
+}
+
 /* Models of OpenAI's that answer without thinking refuse to be told how much: a budget that a
  * client of another wire always sends is nothing to them. */
 static bool takes_effort(const struct writer *w)
@@ -369,7 +375,7 @@ static bool takes_effort(const struct writer *w)
     static const char *const plain[] = { "gpt-3", "gpt-4", "chatgpt-" };
     if (w->q->no_effort)
         return false;
-    for (size_t i = 0; !w->c->reasoning_effort.n && i < ARRAY_LEN(plain); i++)
+    for (size_t i = 0; is_derived(w->c) && i < ARRAY_LEN(plain); i++)
         if (str_starts(w->job->model, str_of(plain[i])))
             return false;
     return true;
@@ -386,9 +392,9 @@ static int add_reasoning(struct writer *w)
     if (!effort.n)
         return 0;
     if (!takes_effort(w))
-        return w->c->reasoning_effort.n
-                   ? provider_cannot(w->job, w->reterr, "reasoning_effort", "it has no such field")
-                   : 0;
+        return is_derived(w->c)
+                   ? 0
+                   : provider_cannot(w->job, w->reterr, "reasoning_effort", "it has no such field");
     provider_add_key(w->b, "reasoning_effort");
     buf_add_json(w->b, effort);
     return 0;

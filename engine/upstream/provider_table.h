@@ -24,9 +24,10 @@ int provider_cannot(const struct provider_job *job, struct fail *reterr, const c
                     const char *what) MUST_USE;
 /*
  * Every header of a call but what is the provider's own alone: JSON's content type, the client's
- * passing ones where job->verbatim, the request id, the credential in `auth_header` after
- * `auth_prefix` (the endpoint may say otherwise, or take the client's own; either NULL: the caller
- * signs it), and the endpoint's own, which go before all others. 0, or as provider_call_header.
+ * passing ones where the body is the client's, the request id, the credential in `auth_header`
+ * after `auth_prefix` (the endpoint may say otherwise, or take the client's own; either NULL: the
+ * caller signs it), and the endpoint's own, which go before all others. 0, or as
+ * provider_call_header.
  */
 int provider_headers(struct provider_call *call, const struct provider_job *job,
                      const char *auth_header, const char *auth_prefix) MUST_USE;

@@ -1,0 +1,664 @@
+#include "engine/upstream/anthropic.h"
+
+#include "base/limits.h"
+#include "base/num.h"
+#include "engine/upstream/splice.h"
+
+#include <errno.h>
+
+struct writer {
+    struct buf *b;
+    const struct provider_job *job;
+    const struct chat_request *c;
+    struct fail *reterr;
+    struct claude model;
+    unsigned knobs;
+    bool by_tool; /* the answer is the input of a tool */
+    bool thinks;
+    uint32_t max_tokens, budget;
+};
+
+/* ---- what the model can ---- */
+
+/* The number at *at, past it; none, or a date: UINT64_MAX. */
+static uint64_t next_number(struct str name, size_t *at)
+{
+    size_t from = *at;
+    uint64_t n = 0;
+    while (*at < name.n && name.p[*at] >= '0' && name.p[*at] <= '9')
+        (*at)++;
+    struct str digits = { name.p + from, *at - from };
+    return num_parse_u64(&n, digits, 0, 99) == 0 ? n : UINT64_MAX;
+}
+
+struct claude claude_of(struct str model)
+{
+    struct claude ret = { .is_opus = str_find(model, STR("opus")) >= 0 };
+    ptrdiff_t begin = str_find(model, STR("claude-"));
+    if (begin < 0)
+        return ret;
+    struct str name = str_sub(model, (size_t)begin);
+    size_t at = 0;
+    while (at < name.n && !(name.p[at] >= '0' && name.p[at] <= '9'))
+        at++;
+    uint64_t major = next_number(name, &at), minor = UINT64_MAX;
+    if (at < name.n && (name.p[at] == '-' || name.p[at] == '.')) {
+        at++;
+        minor = next_number(name, &at);
+    }
+    if (major != UINT64_MAX)
+        ret.version = (unsigned)(major * 100 + (minor != UINT64_MAX ? minor : 0));
+    return ret;
+}
+
+enum {
+    CLAUDE_THINKS = 307,      /* takes a budget of thinking */
+    CLAUDE_OPUS_FORMAT = 401, /* structured answers … */
+    CLAUDE_FORMAT = 405,
+    CLAUDE_ADAPTIVE = 406, /* thinks by effort, and no longer by budget */
+};
+
+bool anthropic_answers_by_tool(const struct provider_job *job)
+{
+    struct claude m = claude_of(job->model);
+    unsigned since = m.is_opus ? CLAUDE_OPUS_FORMAT : CLAUDE_FORMAT;
+    return job->request->format == CHAT_FORMAT_json_schema && m.version < since;
+}
+
+/* ---- blocks ---- */
+
+static bool is_blank(struct str text)
+{
+    return str_trim(text).n == 0;
+}
+
+static void add_cache_control(struct buf *b, struct str cache_control)
+{
+    if (!cache_control.n)
+        return;
+    provider_add_key(b, "cache_control");
+    buf_add(b, cache_control);
+}
+
+static void add_text_block(struct buf *b, struct str text, struct str cache_control)
+{
+    buf_adds(b, "{\"type\":\"text\",\"text\":");
+    buf_add_json(b, text);
+    add_cache_control(b, cache_control);
+    buf_addc(b, '}');
+}
+
+static bool is_document(const struct chat_part *p)
+{
+    return p->kind == CHAT_PART_file || str_is(p->media_type, "application/pdf") ||
+           str_ends(p->url, STR(".pdf"));
+}
+
+static int add_media_block(struct writer *w, const struct chat_part *p)
+{
+    struct buf *b = w->b;
+    if (p->kind == CHAT_PART_audio || (!p->url.n && !p->data.n))
+        return fail_param(w->reterr, FAIL_unsupported_parameter, "messages",
+                          "%s takes no content of this kind%s" STR_FMT "",
+                          provider_word(w->job->endpoint->provider), p->name.n ? ": " : "",
+                          STR_ARG(str_head(p->name, LIMIT_NAME)));
+    buf_adds(b, is_document(p) ? "{\"type\":\"document\",\"source\":"
+                               : "{\"type\":\"image\",\"source\":");
+    if (p->url.n) {
+        buf_adds(b, "{\"type\":\"url\",\"url\":");
+        buf_add_json(b, p->url);
+    } else {
+        bool is_jpg = str_is(p->media_type, "image/jpg"); /* not its name, but often seen */
+        buf_adds(b, "{\"type\":\"base64\",\"media_type\":");
+        buf_add_json(b, is_jpg ? STR("image/jpeg") : p->media_type);
+        buf_adds(b, ",\"data\":");
+        buf_add_json(b, p->data);
+    }
+    buf_addc(b, '}');
+    if (is_document(p) && p->name.n) {
+        provider_add_key(b, "title");
+        buf_add_json(b, p->name);
+    }
+    add_cache_control(b, p->cache_control);
+    buf_addc(b, '}');
+    return 0;
+}
+
+static void add_comma(struct buf *b)
+{
+    if (b->n && b->p[b->n - 1] != '[')
+        buf_addc(b, ',');
+}
+
+static int add_parts(struct writer *w, const struct chat_message *m)
+{
+    struct part_walk walk = provider_parts(m);
+    int r = 0;
+    for (struct chat_part p; r == 0 && provider_next_part(&walk, &p);) {
+        if (p.kind == CHAT_PART_text && is_blank(p.text))
+            continue; /* refused over there */
+        add_comma(w->b);
+        if (p.kind == CHAT_PART_text)
+            add_text_block(w->b, p.text, p.cache_control);
+        else
+            r = add_media_block(w, &p);
+    }
+    return r;
+}
+
+/* Ids of calls have letters, digits, '_' and '-' there. */
+static void add_call_id(struct buf *b, struct str id)
+{
+    char into[TOOL_NAME_SENT + 1];
+    buf_add_json(b, provider_tool_name(id, TOOL_NAME_SENT, into));
+}
+
+static int add_tool_result(struct writer *w, const struct chat_message *m)
+{
+    struct buf *b = w->b;
+    int r = 0;
+    add_comma(b);
+    buf_adds(b, "{\"type\":\"tool_result\",\"tool_use_id\":");
+    add_call_id(b, m->tool_call_id);
+    if (provider_has_media(m)) {
+        buf_adds(b, ",\"content\":[");
+        r = add_parts(w, m);
+        buf_addc(b, ']');
+    } else if (m->content.n) {
+        provider_add_key(b, "content");
+        buf_add_json(b, m->content);
+    }
+    if (m->is_error)
+        buf_adds(b, ",\"is_error\":true");
+    struct str cache_control = m->n_parts ? m->parts[m->n_parts - 1].cache_control : STR_NULL;
+    if (!provider_has_media(m))
+        add_cache_control(b, cache_control);
+    buf_addc(b, '}');
+    return r;
+}
+
+static void add_thinking(struct buf *b, const struct chat_message *m)
+{
+    if (m->reasoning.n && m->reasoning_signature.n) { /* unsigned it is refused */
+        add_comma(b);
+        buf_adds(b, "{\"type\":\"thinking\",\"thinking\":");
+        buf_add_json(b, m->reasoning);
+        provider_add_key(b, "signature");
+        buf_add_json(b, m->reasoning_signature);
+        buf_addc(b, '}');
+    }
+    if (m->reasoning_redacted.n) {
+        add_comma(b);
+        buf_adds(b, "{\"type\":\"redacted_thinking\",\"data\":");
+        buf_add_json(b, m->reasoning_redacted);
+        buf_addc(b, '}');
+    }
+}
+
+static void add_tool_use(struct buf *b, const struct chat_tool_call *call, size_t at, size_t i)
+{
+    char into[TOOL_NAME_SENT + 1];
+    add_comma(b);
+    buf_adds(b, "{\"type\":\"tool_use\",\"id\":");
+    if (call->id.n)
+        add_call_id(b, call->id);
+    else
+        buf_addf(b, "\"call_%zu_%zu\"", at, i);
+    provider_add_key(b, "name");
+    buf_add_json(b, provider_tool_name(call->name, ANTHROPIC_TOOL_NAME, into));
+    provider_add_key(b, "input");
+    buf_add(b, provider_arguments(call->arguments));
+    buf_addc(b, '}');
+}
+
+static struct str trim_end(struct str text)
+{
+    while (text.n && memchr(" \t\r\n", text.p[text.n - 1], 4))
+        text.n--;
+    return text;
+}
+
+static int add_assistant(struct writer *w, size_t at)
+{
+    const struct chat_message *m = &w->c->messages[at];
+    bool is_last = at + 1 == w->c->n_messages; /* begun for the model: may not end with a blank */
+    int r = 0;
+    add_thinking(w->b, m);
+    if (m->n_parts && chat_is_as_sent(m) && !is_last) {
+        r = add_parts(w, m);
+    } else if (!is_blank(m->content)) {
+        add_comma(w->b);
+        add_text_block(w->b, is_last ? trim_end(m->content) : m->content, STR_NULL);
+    }
+    for (size_t i = 0; i < m->n_tool_calls; i++)
+        add_tool_use(w->b, &m->tool_calls[i], at, i);
+    return r;
+}
+
+/* ---- messages ---- */
+
+enum side { SIDE_system, SIDE_user, SIDE_assistant };
+
+static enum side side_of(const struct chat_message *m)
+{
+    if (str_is(m->role, "system") || str_is(m->role, "developer"))
+        return SIDE_system;
+    return str_is(m->role, "assistant") ? SIDE_assistant : SIDE_user;
+}
+
+static bool is_result(const struct chat_message *m)
+{
+    return str_is(m->role, "tool") || str_is(m->role, "function");
+}
+
+/* Results of tools stand before everything else that the user says. */
+static int add_user_run(struct writer *w, size_t from, size_t to)
+{
+    int r = 0;
+    for (size_t i = from; r == 0 && i < to; i++)
+        if (side_of(&w->c->messages[i]) == SIDE_user && is_result(&w->c->messages[i]))
+            r = add_tool_result(w, &w->c->messages[i]);
+    for (size_t i = from; r == 0 && i < to; i++)
+        if (side_of(&w->c->messages[i]) == SIDE_user && !is_result(&w->c->messages[i]))
+            r = add_parts(w, &w->c->messages[i]);
+    return r;
+}
+
+static int add_run(struct writer *w, enum side side, size_t from, size_t to)
+{
+    size_t before = w->b->n;
+    int r = 0;
+    add_comma(w->b);
+    buf_adds(w->b, side == SIDE_user ? "{\"role\":\"user\",\"content\":["
+                                     : "{\"role\":\"assistant\",\"content\":[");
+    size_t empty = w->b->n;
+    if (side == SIDE_user)
+        r = add_user_run(w, from, to);
+    for (size_t i = from; side == SIDE_assistant && r == 0 && i < to; i++)
+        if (side_of(&w->c->messages[i]) == SIDE_assistant)
+            r = add_assistant(w, i);
+    if (w->b->n == empty) { /* it says nothing: messages without content are refused */
+        w->b->n = before;
+        return r;
+    }
+    buf_adds(w->b, "]}");
+    return r;
+}
+
+static int add_messages(struct writer *w)
+{
+    const struct chat_request *c = w->c;
+    int r = 0;
+    provider_add_key(w->b, "messages");
+    buf_addc(w->b, '[');
+    if (c->is_completion) {
+        buf_adds(w->b, "{\"role\":\"user\",\"content\":[");
+        add_text_block(w->b, c->prompt, STR_NULL);
+        buf_adds(w->b, "]}");
+    }
+    for (size_t i = 0; !c->is_completion && r == 0 && i < c->n_messages;) {
+        size_t end = i;
+        enum side side = side_of(&c->messages[i]);
+        while (end < c->n_messages &&
+               (side_of(&c->messages[end]) == side || side_of(&c->messages[end]) == SIDE_system))
+            end++;
+        if (side != SIDE_system)
+            r = add_run(w, side, i, end);
+        i = side == SIDE_system ? i + 1 : end;
+    }
+    buf_addc(w->b, ']');
+    return r;
+}
+
+static int add_system(struct writer *w)
+{
+    const struct chat_request *c = w->c;
+    size_t before = w->b->n;
+    int r = 0;
+    provider_add_key(w->b, "system");
+    buf_addc(w->b, '[');
+    size_t empty = w->b->n;
+    for (size_t i = 0; !c->is_completion && r == 0 && i < c->n_messages; i++)
+        if (side_of(&c->messages[i]) == SIDE_system)
+            r = add_parts(w, &c->messages[i]);
+    if (c->format == CHAT_FORMAT_json_object) { /* it has no field for that */
+        add_comma(w->b);
+        add_text_block(w->b, STR("Answer with one JSON object and nothing else."), STR_NULL);
+    }
+    if (w->b->n == empty)
+        w->b->n = before;
+    else
+        buf_addc(w->b, ']');
+    return r;
+}
+
+/* ---- tools ---- */
+
+static void add_schema(struct buf *b, struct str schema)
+{
+    struct splice type = { .key = "type", .json = STR("\"object\""), .keep = true };
+    if (json_view_kind(schema) != JSON_VIEW_object)
+        buf_adds(b, "{\"type\":\"object\",\"properties\":{}}");
+    else if (splice_object(b, schema, &type, 1) < 0 && b->err == 0)
+        b->err = -EINVAL;
+}
+
+static void add_tool(struct writer *w, const struct chat_tool *t)
+{
+    char into[TOOL_NAME_SENT + 1];
+    add_comma(w->b);
+    buf_adds(w->b, "{\"name\":");
+    buf_add_json(w->b, provider_tool_name(t->name, ANTHROPIC_TOOL_NAME, into));
+    if (t->description.n) {
+        provider_add_key(w->b, "description");
+        buf_add_json(w->b, t->description);
+    }
+    provider_add_key(w->b, "input_schema");
+    add_schema(w->b, t->parameters);
+    add_cache_control(w->b, t->cache_control);
+    buf_addc(w->b, '}');
+}
+
+/* Whether call k of message i is the first of its name. */
+static bool is_first_call(const struct chat_request *c, size_t i, size_t k)
+{
+    struct str name = c->messages[i].tool_calls[k].name;
+    for (size_t m = 0; m <= i; m++)
+        for (size_t n = 0; n < c->messages[m].n_tool_calls; n++) {
+            if (m == i && n == k)
+                return true;
+            if (str_eq(c->messages[m].tool_calls[n].name, name))
+                return false;
+        }
+    return true;
+}
+
+enum { PAST_TOOLS = 64 }; /* more names than that are not told */
+
+/* Calls in the conversation need their tools, also where none may be called any more. */
+static bool add_past_tools(struct writer *w)
+{
+    const struct chat_request *c = w->c;
+    size_t told = 0;
+    for (size_t i = 0; i < c->n_messages; i++)
+        for (size_t k = 0; k < c->messages[i].n_tool_calls && told < PAST_TOOLS; k++) {
+            struct chat_tool t = { .name = c->messages[i].tool_calls[k].name };
+            if (!is_first_call(c, i, k))
+                continue;
+            if (told++ == 0)
+                buf_adds(w->b, ",\"tools\":[");
+            add_tool(w, &t);
+        }
+    if (told)
+        buf_adds(w->b, "],\"tool_choice\":{\"type\":\"none\"}");
+    return told > 0;
+}
+
+static void add_tool_choice(struct writer *w)
+{
+    const struct chat_request *c = w->c;
+    char into[TOOL_NAME_SENT + 1];
+    bool is_forced =
+        c->tool_choice == TOOL_CHOICE_function || c->tool_choice == TOOL_CHOICE_required;
+    if (!is_forced && !w->by_tool && !c->single_tool_call && c->tool_choice != TOOL_CHOICE_none)
+        return;
+    provider_add_key(w->b, "tool_choice");
+    if (w->by_tool && c->n_tools == 0)
+        buf_adds(w->b, "{\"type\":\"tool\",\"name\":\"" ANTHROPIC_ANSWER_TOOL "\"");
+    else if (c->tool_choice == TOOL_CHOICE_function) {
+        buf_adds(w->b, "{\"type\":\"tool\",\"name\":");
+        buf_add_json(w->b, provider_tool_name(c->tool_choice_name, ANTHROPIC_TOOL_NAME, into));
+    } else if (w->by_tool || c->tool_choice == TOOL_CHOICE_required) {
+        buf_adds(w->b, "{\"type\":\"any\"");
+    } else {
+        buf_adds(w->b,
+                 c->tool_choice == TOOL_CHOICE_none ? "{\"type\":\"none\"" : "{\"type\":\"auto\"");
+    }
+    if (c->single_tool_call && c->tool_choice != TOOL_CHOICE_none)
+        buf_adds(w->b, ",\"disable_parallel_tool_use\":true");
+    buf_addc(w->b, '}');
+}
+
+static void add_tools(struct writer *w)
+{
+    const struct chat_request *c = w->c;
+    if (c->n_tools == 0 && !w->by_tool) {
+        (void)add_past_tools(w);
+        return;
+    }
+    provider_add_key(w->b, "tools");
+    buf_addc(w->b, '[');
+    for (size_t i = 0; i < c->n_tools; i++)
+        add_tool(w, &c->tools[i]);
+    if (w->by_tool)
+        add_tool(w, &(struct chat_tool){ .name = STR(ANTHROPIC_ANSWER_TOOL),
+                                         .description = STR("Gives the answer, as its input."),
+                                         .parameters = c->format_text });
+    buf_addc(w->b, ']');
+    add_tool_choice(w);
+}
+
+/* ---- thinking ---- */
+
+enum {
+    THINKING_MIN = 1024, /* the least budget that it takes */
+    DEFAULT_MAX_TOKENS = 4096,
+};
+
+static uint32_t effort_budget(struct str effort)
+{
+    static const struct {
+        const char *word;
+        uint32_t tokens;
+    } rows[] = {
+        { "minimal", THINKING_MIN }, { "low", 2048 },    { "medium", 8192 },
+        { "high", 16384 },           { "xhigh", 32768 }, { "max", 32768 },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (str_is(effort, rows[i].word))
+            return rows[i].tokens;
+    return 0;
+}
+
+/* A turn that ended in calls must begin with its thinking, or nothing may be thought now. */
+static bool lacks_thinking(const struct chat_request *c)
+{
+    size_t i = c->n_messages;
+    while (i > 0 && side_of(&c->messages[i - 1]) != SIDE_assistant &&
+           is_result(&c->messages[i - 1]))
+        i--;
+    if (i == 0 || i == c->n_messages || side_of(&c->messages[i - 1]) != SIDE_assistant)
+        return false;
+    const struct chat_message *m = &c->messages[i - 1];
+    return m->n_tool_calls && !m->reasoning_signature.n && !m->reasoning_redacted.n;
+}
+
+static int plan_thinking(struct writer *w)
+{
+    const struct chat_request *c = w->c;
+    struct str effort = provider_effort(c);
+    uint32_t given = c->has_thinking ? c->thinking_budget : 0;
+    uint32_t budget = given ? given : effort_budget(effort);
+    bool is_forced = w->by_tool || c->tool_choice == TOOL_CHOICE_function ||
+                     c->tool_choice == TOOL_CHOICE_required;
+    w->max_tokens = c->max_tokens                  ? c->max_tokens
+                    : w->job->upstream->max_tokens ? (uint32_t)w->job->upstream->max_tokens
+                                                   : DEFAULT_MAX_TOKENS;
+    if (budget == 0)
+        return 0;
+    if (w->model.version && w->model.version < CLAUDE_THINKS)
+        return provider_cannot(w->job, w->reterr, "reasoning_effort", "the model does not think");
+    if (w->model.version >= CLAUDE_ADAPTIVE) {
+        w->thinks = !is_forced;
+        return 0;
+    }
+    if (is_forced || lacks_thinking(c) || (c->max_tokens && c->max_tokens <= THINKING_MIN))
+        return 0;
+    budget = budget < THINKING_MIN ? THINKING_MIN : budget;
+    if (!c->max_tokens) {
+        w->max_tokens += budget; /* as much for the answer as without */
+    } else if (budget > c->max_tokens - c->max_tokens / 4) {
+        budget = c->max_tokens - c->max_tokens / 4; /* something must be left to answer with */
+        budget = budget < THINKING_MIN ? THINKING_MIN : budget;
+    }
+    w->thinks = true;
+    w->budget = budget;
+    return 0;
+}
+
+static void add_thinking_config(struct writer *w)
+{
+    struct str effort = provider_effort(w->c);
+    bool is_adaptive = w->model.version >= CLAUDE_ADAPTIVE;
+    bool has_format = w->c->format == CHAT_FORMAT_json_schema && !w->by_tool;
+    bool has_effort = is_adaptive && effort_budget(effort) > 0;
+    if (w->thinks && is_adaptive)
+        buf_adds(w->b, ",\"thinking\":{\"type\":\"adaptive\"}");
+    else if (w->thinks)
+        buf_addf(w->b, ",\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":%u}", w->budget);
+    if (!has_format && !has_effort)
+        return;
+    provider_add_key(w->b, "output_config");
+    buf_addc(w->b, '{');
+    if (has_effort) {
+        struct str word = str_is(effort, "minimal") ? STR("low")
+                          : str_is(effort, "xhigh") ? STR("max")
+                                                    : effort;
+        buf_adds(w->b, "\"effort\":");
+        buf_add_json(w->b, word);
+    }
+    if (has_format) {
+        buf_adds(w->b, has_effort ? ",\"format\":" : "\"format\":");
+        buf_adds(w->b, "{\"type\":\"json_schema\",\"schema\":");
+        buf_add(w->b, w->c->format_text);
+        buf_addc(w->b, '}');
+    }
+    buf_addc(w->b, '}');
+}
+
+/* ---- sampling ---- */
+
+static int add_sampling(struct writer *w)
+{
+    const struct sampling *s = &w->c->sampling;
+    int r = 0;
+    bool has_temperature = s->temperature != 1, has_top_k = w->knobs & KNOB_top_k;
+    if (s->temperature > 1) {
+        r = provider_cannot(w->job, w->reterr, "temperature", "it takes 0 to 1");
+        has_temperature = false;
+    } else if (has_temperature && w->thinks) {
+        r = provider_cannot(w->job, w->reterr, "temperature", "it is 1 where the model thinks");
+        has_temperature = false;
+    }
+    if (r == 0 && has_top_k && w->thinks) {
+        r = provider_cannot(w->job, w->reterr, "top_k", "not where the model thinks");
+        has_top_k = false;
+    }
+    if (has_temperature) {
+        provider_add_key(w->b, "temperature");
+        provider_add_float(w->b, s->temperature);
+    }
+    if (s->top_p != 1) {
+        provider_add_key(w->b, "top_p");
+        provider_add_float(w->b, s->top_p);
+    }
+    if (has_top_k)
+        buf_addf(w->b, ",\"top_k\":%u", s->top_k);
+    return r;
+}
+
+static int add_stops(struct writer *w)
+{
+    const struct chat_request *c = w->c;
+    size_t n = 0;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < c->n_stops; i++) {
+        if (is_blank(c->stops[i])) {
+            r = provider_cannot(w->job, w->reterr, "stop", "a stop of blanks alone");
+            continue;
+        }
+        buf_adds(w->b, n++ ? "," : ",\"stop_sequences\":[");
+        buf_add_json(w->b, c->stops[i]);
+    }
+    if (n)
+        buf_addc(w->b, ']');
+    return r;
+}
+
+static void add_user(struct writer *w)
+{
+    if (!w->c->user.n)
+        return;
+    buf_adds(w->b, ",\"metadata\":{\"user_id\":");
+    buf_add_json(w->b, w->c->user);
+    buf_addc(w->b, '}');
+}
+
+/* ---- all ---- */
+
+static int write_fields(struct writer *w, const struct anthropic_place *place)
+{
+    const struct chat_request *c = w->c;
+    if (c->prompt_ids)
+        return fail_param(w->reterr, FAIL_unsupported_parameter, "prompt",
+                          "%s takes text, no token ids", provider_word(w->job->endpoint->provider));
+    int r = provider_knobs(w->job, KNOB_top_k, &w->knobs, w->reterr);
+    if (r == 0)
+        r = plan_thinking(w);
+    if (r != 0)
+        return r;
+    buf_addf(w->b, "{\"max_tokens\":%u", w->max_tokens);
+    if (place->version)
+        buf_addf(w->b, ",\"anthropic_version\":\"%s\"", place->version);
+    if (!place->no_model) {
+        provider_add_key(w->b, "model");
+        buf_add_json(w->b, w->job->model);
+    }
+    r = add_system(w);
+    if (r == 0)
+        r = add_messages(w);
+    if (r == 0 && c->stream && !place->no_stream)
+        buf_adds(w->b, ",\"stream\":true");
+    if (r == 0)
+        r = add_sampling(w);
+    if (r == 0)
+        r = add_stops(w);
+    add_tools(w);
+    add_thinking_config(w);
+    add_user(w);
+    buf_addc(w->b, '}');
+    return r;
+}
+
+static int write_source(struct writer *w, const struct anthropic_place *place)
+{
+    struct splice splices[4];
+    char version[64];
+    size_t n = 0;
+    if (place->no_model)
+        splices[n++] = (struct splice){ .key = "model" };
+    if (place->no_stream)
+        splices[n++] = (struct splice){ .key = "stream" };
+    if (place->version) {
+        (void)snprintf(version, sizeof(version), "\"%s\"", place->version);
+        splices[n++] = (struct splice){ .key = "anthropic_version", .json = str_of(version) };
+    }
+    struct str model = place->no_model ? STR_NULL : w->job->model;
+    int r = splice_request(w->b, w->c, model, splices, n);
+    if (r == -EINVAL)
+        return fail_set(w->reterr, FAIL_invalid_request, "the body is no JSON object");
+    return r == -EMSGSIZE ? 0 : r; /* the buffer tells that itself */
+}
+
+int anthropic_write_body(struct provider_call *call, const struct provider_job *job,
+                         const struct anthropic_place *place, struct fail *reterr)
+{
+    struct writer w = { .b = &call->body,
+                        .job = job,
+                        .c = job->request,
+                        .reterr = reterr,
+                        .model = claude_of(job->model),
+                        .by_tool = anthropic_answers_by_tool(job) };
+    bool is_own = job->request->wire == WIRE_anthropic_messages && job->request->source.n;
+    return is_own ? write_source(&w, place) : write_fields(&w, place);
+}
