@@ -365,7 +365,7 @@ static void add_kwargs(struct writer *w)
 /* Whether the effort is what a budget of another wire comes to. */
 static bool is_derived(const struct chat_request *c)
 {
-    return !c->reasoning_effort.n || c->wire == WIRE_anthropic_messages;
+    return c->wire == WIRE_anthropic_messages;
 }
 
 /* Models of OpenAI's that answer without thinking refuse to be told how much: a budget that a
@@ -384,9 +384,6 @@ static bool takes_effort(const struct writer *w)
 static int add_reasoning(struct writer *w)
 {
     struct str effort = provider_effort(w->c);
-    if (!effort.n &&
-        json_view_plain(json_view_get(w->c->template_kwargs, "reasoning_effort"), &effort) == false)
-        effort = STR_NULL;
     if (w->q->knobs & KNOB_kwargs)
         add_kwargs(w);
     if (!effort.n)

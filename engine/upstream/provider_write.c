@@ -112,8 +112,11 @@ enum { BUDGET_low = 4096, BUDGET_medium = 16384 };
 
 struct str provider_effort(const struct chat_request *c)
 {
+    struct str told = STR_NULL;
     if (c->reasoning_effort.n)
         return c->reasoning_effort;
+    if (json_view_plain(json_view_get(c->template_kwargs, "reasoning_effort"), &told) && told.n)
+        return told;
     if (!c->has_thinking)
         return STR_NULL;
     if (c->thinking_budget == 0)

@@ -4,6 +4,7 @@
 #include "base/num.h"
 #include "gateway/api/chat.h"
 #include "gateway/api/completions.h"
+#include "gateway/api/messages.h"
 #include "tests/support/test.h"
 
 #include <jansson.h>
@@ -145,8 +146,15 @@ static int decode_completion(struct chat_request *ret, struct str text, struct a
     return r;
 }
 
+static int decode_message(struct chat_request *ret, struct str text, struct arena *arena,
+                          struct fail *reterr)
+{
+    return messages_decode(ret, text, /* counts= */ false, arena, reterr);
+}
+
 static const struct decoder decoders[] = {
     { "chat", chat_decode },
+    { "messages", decode_message },
     { "completions", decode_completion },
 };
 
@@ -273,6 +281,7 @@ static void put_end(json_t *o, const struct engine_event *e)
                                              [FINISH_content_filter] = "content_filter",
                                              [FINISH_tool_calls] = "tool_calls" };
         (void)json_object_set_new(o, "done", json_string(words[e->finish]));
+        set_text(o, "stop", e->stop);
     } else {
         (void)json_object_set_new(o, "failed", json_string(fail_word(e->fail.code)));
         (void)json_object_set_new(o, "message", json_string(e->fail.message));
@@ -291,12 +300,13 @@ static json_t *event_json(const struct engine_event *e)
         (void)json_object_set_new(o, "admitted", json_true());
         break;
     case ENGINE_EVENT_text:
-        (void)json_object_set_new(o, "text", json_stringn(e->text.p, e->text.n));
+        (void)json_object_set_new(o, "text", json_stringn(e->text.p ? e->text.p : "", e->text.n));
         if (e->n_tokens)
             (void)json_object_set_new(o, "tokens", tokens_json(e));
         break;
     case ENGINE_EVENT_reasoning:
-        (void)json_object_set_new(o, "reasoning", json_stringn(e->text.p, e->text.n));
+        (void)json_object_set_new(o, "reasoning",
+                                  json_stringn(e->text.p ? e->text.p : "", e->text.n));
         set_text(o, "signature", e->signature);
         set_text(o, "redacted", e->redacted);
         break;
@@ -307,7 +317,8 @@ static json_t *event_json(const struct engine_event *e)
         set_text(o, "arguments", e->call.arguments);
         break;
     case ENGINE_EVENT_verbatim:
-        (void)json_object_set_new(o, "verbatim", json_stringn(e->text.p, e->text.n));
+        (void)json_object_set_new(o, "verbatim",
+                                  json_stringn(e->text.p ? e->text.p : "", e->text.n));
         set_text(o, "event", e->name);
         if (e->has_content)
             (void)json_object_set_new(o, "content", json_true());
