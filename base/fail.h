@@ -18,6 +18,8 @@
       "the request is malformed; fix what it names")                                               \
     X(empty_array, 400, "invalid_request_error", "the array must hold at least one item")          \
     X(context_length_exceeded, 400, "invalid_request_error", "shorten the prompt or max_tokens")   \
+    X(previous_response_not_found, 400, "invalid_request_error",                                   \
+      "send the turns before in `input`, or begin anew")                                           \
     X(unsupported_parameter, 400, "invalid_request_error", "the parameter is not served here")     \
     X(invalid_api_key, 401, "invalid_request_error", "send a valid key as a bearer token")         \
     X(permission_denied, 403, "permission_error", "the key may not use this model")                \

@@ -278,6 +278,17 @@ static const struct option limits_options[] = {
     OPT_END,
 };
 
+static const char *const keep_words[] = { "auto", "memory", "redis", NULL };
+static const struct option responses_options[] = {
+    OPT_WORD(struct config_responses, store, "store", keep_words, "auto",
+             "memory: this process; redis: the catalog's; auto: redis where the catalog is there"),
+    OPT_DURATION(struct config_responses, ttl_ms, "ttl", 1000, 31536000000, "30d",
+                 "kept that long after they were last used"),
+    OPT_BYTES(struct config_responses, max_bytes, "max_bytes", 64 * KIB, 64 * GIB, "256MiB",
+              "in this process's memory; the longest unused are given up"),
+    OPT_END,
+};
+
 struct raw_gateway {
     struct config_gateway g;
     struct raw_auth auth;
@@ -301,6 +312,8 @@ static const struct option gateway_options[] = {
               "folders of this machine whose adapters may be published over HTTP by their path"),
     OPT_BOOL(struct raw_gateway, g.runtime_lora, "runtime_lora", "false",
              "vLLM's load_lora_adapter and unload_lora_adapter for every key, not only operators'"),
+    OPT_SECTION(struct raw_gateway, g.responses, "responses", responses_options,
+                "responses and conversations that clients may ask for again"),
     OPT_WORD(struct raw_gateway, g.log_level, "log_level", log_levels, "info",
              "least level that is logged"),
     OPT_END,

@@ -233,6 +233,15 @@ struct config_adapters {
     uint64_t shadow_max; /* shadow requests under way at once */
 };
 
+enum keep_where { KEEP_auto, KEEP_memory, KEEP_redis };
+
+/* What clients may ask for again: responses and conversations. */
+struct config_responses {
+    unsigned store; /* enum keep_where; auto: where the catalog is */
+    uint64_t ttl_ms;
+    uint64_t max_bytes; /* in the memory of this process */
+};
+
 struct config_gateway {
     struct str listen; /* "127.0.0.1:8080" */
     struct str
@@ -247,6 +256,7 @@ struct config_gateway {
     uint64_t drain_ms;           /* SIGTERM: streams may end in this time */
     uint64_t request_timeout_ms; /* whole request; 0: none */
     unsigned log_level;          /* enum log_level */
+    struct config_responses responses;
 };
 
 struct config {

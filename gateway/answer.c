@@ -206,9 +206,14 @@ static void take_events(struct answer *a)
         observe_end(a, /* fail= */ NULL);
 }
 
+static bool is_settled(struct answer *a)
+{
+    return !a->dialect->settle || a->dialect->settle(a);
+}
+
 static void finish_stream(struct answer *a)
 {
-    if (a->out_end)
+    if (a->out_end || (!a->is_failed && a->n_done < a->n_choices) || !is_settled(a))
         return;
     if (a->is_failed) {
         a->dialect->fail(a, &a->failed, &a->out);
@@ -217,8 +222,6 @@ static void finish_stream(struct answer *a)
         answer_cancel(a);
         return;
     }
-    if (a->n_done < a->n_choices)
-        return;
     a->dialect->finish(a, &a->out);
     a->out_end = true;
     record_finish(a->request, /* gone= */ false);
@@ -256,10 +259,15 @@ static enum next reply_stream(struct answer *a)
     return NEXT_stream;
 }
 
-static enum next reply_whole(struct answer *a)
+static enum next reply_whole(struct request *r)
 {
-    struct request *r = a->request;
+    struct answer *a = r->answer;
     uint64_t from = clock_us();
+    r->step = reply_whole;
+    if (flow_ended(&r->flow))
+        return NEXT_close;
+    if (!is_settled(a))
+        return NEXT_wait;
     if (!a->is_verbatim) {
         choices_rank(a);
         a->dialect->whole(a, &r->reply.body);
@@ -281,7 +289,7 @@ static enum next step_whole(struct request *r)
         answer_cancel(a);
         return behind_reply_failed(a);
     }
-    return a->n_done < a->n_choices ? NEXT_wait : reply_whole(a);
+    return a->n_done < a->n_choices ? NEXT_wait : reply_whole(r);
 }
 
 static bool any_begun(const struct answer *a)
@@ -439,7 +447,10 @@ static enum next submit(struct answer *a)
     flow_job_add(&r->flow);
     (void)request_ref(r); /* of all jobs together */
     for (size_t i = 0; err == 0 && i < a->n_choices; i++)
-        err = submit_choice(&a->choices[i], lease, &fail);
+        do
+            err = submit_choice(&a->choices[i], lease, &fail);
+        while (err == FAILED && fail.code == FAIL_context_length_exceeded && i == 0 &&
+               a->dialect->shorten && a->dialect->shorten(a));
     if (err != 0)
         answer_cancel(a);
     if (flow_job_drop(&r->flow)) {
@@ -652,7 +663,7 @@ static enum next reply_canned(struct answer *a, enum finish_reason finish)
         c->done = true;
         a->n_done++;
     }
-    return is_stream(a) ? reply_stream(a) : reply_whole(a);
+    return is_stream(a) ? reply_stream(a) : reply_whole(a->request);
 }
 
 /* Worker: a prompt that nobody generates for may be longer than any context. */

@@ -28,6 +28,12 @@ struct dialect {
     /* A piece of reasoning, or of a tool call; NULL: the dialect has neither. */
     void (*part)(struct answer *a, struct choice *c, const struct engine_event *e, struct buf *out);
     void (*end)(struct answer *a, struct choice *c, struct buf *out);
+    /* May be NULL. All choices have ended, or the answer failed, and what the client will be told
+     * is kept first: false while that is not done; asked again after each wake. */
+    bool (*settle)(struct answer *a);
+    /* May be NULL. The prompt is longer than the context: true when it was made shorter, and may be
+     * tried again. */
+    bool (*shorten)(struct answer *a);
     /* After all choices have ended: usage, and whatever says that the stream is complete. */
     void (*finish)(struct answer *a, struct buf *out);
     /* Instead of it: the stream breaks off. Never looks like a complete one. */

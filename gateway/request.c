@@ -69,6 +69,8 @@ void request_unref(struct request *r)
     struct server *server = r->server;
     if (r->answer)
         answer_done(r->answer);
+    if (r->front_done)
+        r->front_done(r->front);
     flow_done(&r->flow);
     buf_done(&r->body);
     buf_done(&r->reply.body);

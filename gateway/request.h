@@ -84,7 +84,9 @@ struct request {
     bool refused;     /* answered at its head: the body is dropped */
     bool unread_body; /* the client may still be sending one when we close */
 
-    struct answer *answer; /* a generation; NULL for the rest */
+    struct answer *answer;           /* a generation; NULL for the rest */
+    void *front;                     /* what its endpoint keeps beside it, in the arena */
+    void (*front_done)(void *front); /* frees what that owns; may be NULL */
     struct reply reply;
     struct flow flow;
     struct watch_node watch;

@@ -8,6 +8,7 @@
 #include "gateway/api/error.h"
 #include "gateway/canary.h"
 #include "gateway/head.h"
+#include "gateway/kept.h"
 #include "gateway/listen.h"
 #include "gateway/record.h"
 #include "gateway/replay.h"
@@ -39,6 +40,7 @@ struct server {
     struct watch *watch;
     struct work *work, *changes, *compute;
     struct replay *replay;
+    struct kept *kept;
     struct canaries *canaries; /* NULL where there are no adapters */
     struct shadows *shadows;   /* likewise */
     pthread_mutex_t lock;
@@ -68,6 +70,11 @@ struct canaries *server_canaries(struct server *s)
 struct shadows *server_shadows(struct server *s)
 {
     return s->shadows;
+}
+
+struct kept *server_kept(struct server *s)
+{
+    return s->kept;
 }
 
 void server_forget(struct server *s)
@@ -122,16 +129,30 @@ static enum next step_work(struct request *r)
 }
 
 /* 0, or as work_put: then nothing happened. */
-static int put_work(struct work *w, struct request *r, void (*fn)(struct request *r),
-                    enum next (*then)(struct request *r))
+static int put_item(struct work *w, struct request *r, void (*fn)(struct request *r))
 {
+    {
+        LOCKED(&r->flow.lock);
+        r->worked = false;
+    }
     r->work = fn;
-    r->after_work = then;
-    r->step = step_work;
     int err = work_put(w, request_ref(r));
     if (err != 0)
         request_unref(r);
     return err;
+}
+
+static int put_work(struct work *w, struct request *r, void (*fn)(struct request *r),
+                    enum next (*then)(struct request *r))
+{
+    r->after_work = then;
+    r->step = step_work;
+    return put_item(w, r, fn);
+}
+
+int server_work_aside(struct request *r, void (*fn)(struct request *r))
+{
+    return put_item(r->server->work, r, fn);
 }
 
 enum next server_work(struct request *r, void (*fn)(struct request *r),
@@ -484,6 +505,7 @@ static struct server *server_free(struct server *s)
     (void)work_free(s->work);
     (void)watch_free(s->watch);
     (void)replay_free(s->replay);
+    (void)kept_free(s->kept);
     (void)state_unref(s->state);
     (void)pthread_mutex_destroy(&s->lock);
     free(s);
@@ -516,6 +538,8 @@ int server_start(struct server **ret, struct core *core, struct state *state, st
         r = canaries_new(&s->canaries, core->adapters);
     if (r == 0 && core->adapters)
         r = shadows_new(&s->shadows, core->adapters);
+    if (r == 0)
+        r = kept_new(&s->kept, state->config, reterr);
     if (r == 0)
         r = listen_open(&fd, s->address, listen, reterr);
     if (r != 0)

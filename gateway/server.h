@@ -8,6 +8,7 @@
 #include "gateway/request.h"
 
 struct canaries;
+struct kept;
 struct replay;
 struct server;
 struct shadows;
@@ -37,16 +38,21 @@ struct watch *server_watch(struct server *s);
 struct replay *server_replay(struct server *s); /* of the last routed requests */
 struct canaries *server_canaries(struct server *s);
 struct shadows *server_shadows(struct server *s);
+struct kept *server_kept(struct server *s); /* responses and conversations */
 void server_forget(struct server *s); /* a request was freed; the server may go right after it */
 /* Puts the connection to sleep, watched; false: look again. */
 bool server_suspend(struct request *r);
 /* Runs fn(r) on a worker, then `then` on the http thread. The way to anything that may block. */
 enum next server_work(struct request *r, void (*fn)(struct request *r),
                       enum next (*then)(struct request *r));
-/* The same for what changes the catalog, and may wait for other gateways: on threads of its own. */
+/* Runs fn(r) on a worker while the request's step stays; request.worked and a wake say when it is
+ * done. 0, or -EAGAIN: too much is queued. */
+int server_work_aside(struct request *r, void (*fn)(struct request *r)) MUST_USE;
+/* As server_work, for what changes the catalog, and may wait for other gateways: on threads of its
+ * own. */
 enum next server_change(struct request *r, void (*fn)(struct request *r),
                         enum next (*then)(struct request *r));
-/* The same for what computes for long: on threads of its own, so that look-ups never wait for it.
- * 429 when too much is queued. */
+/* As server_work, for what computes for long: on threads of its own, so that look-ups never wait
+ * for it. 429 when too much is queued. */
 enum next server_compute(struct request *r, void (*fn)(struct request *r),
                          enum next (*then)(struct request *r));

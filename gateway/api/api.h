@@ -45,6 +45,15 @@ enum next api_model(struct request *r);
 enum next api_messages(struct request *r);
 enum next api_count_tokens(struct request *r);
 enum next api_embeddings(struct request *r);
+enum next api_responses(struct request *r);
+enum next api_response(struct request *r); /* one that is kept: GET and DELETE */
+enum next api_response_items(struct request *r);
+enum next api_response_cancel(struct request *r);
+enum next api_response_tokens(struct request *r);
+enum next api_conversations(struct request *r);
+enum next api_conversation(struct request *r); /* GET, POST, DELETE */
+enum next api_conversation_items(struct request *r);
+enum next api_conversation_item(struct request *r);
 enum next api_tokenize(struct request *r);
 enum next api_detokenize(struct request *r);
 enum next api_eval(struct request *r);

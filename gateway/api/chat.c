@@ -98,39 +98,6 @@ static int chat_decode_answer(struct answer *a, struct str body, struct fail *re
     return chat_decode(a->chats, body, a->request->arena, reterr);
 }
 
-/* ---- log-probabilities ---- */
-
-static void add_entry(struct buf *b, const struct token_logprob *t)
-{
-    buf_adds(b, "{\"token\":");
-    render_token(b, t->bytes);
-    buf_adds(b, ",\"logprob\":");
-    render_logprob(b, t->logprob);
-    buf_adds(b, ",\"bytes\":[");
-    for (size_t i = 0; i < t->bytes.n; i++)
-        buf_addf(b, "%s%u", i ? "," : "", (unsigned char)t->bytes.p[i]);
-    buf_addc(b, ']');
-}
-
-/* The entries of one event, separated by commas. */
-static void add_logprobs(struct buf *b, const struct engine_event *e, uint32_t n_top)
-{
-    for (size_t i = 0; e && i < e->n_tokens; i++) {
-        const struct engine_token *t = &e->tokens[i];
-        if (b->n && b->p[b->n - 1] != '[')
-            buf_addc(b, ',');
-        add_entry(b, &t->chosen);
-        buf_adds(b, ",\"top_logprobs\":[");
-        for (size_t k = 0; k < t->n_top && k < n_top; k++) {
-            if (k)
-                buf_addc(b, ',');
-            add_entry(b, &t->top[k]);
-            buf_addc(b, '}');
-        }
-        buf_adds(b, "]}");
-    }
-}
-
 /* ---- stream ---- */
 
 static void chunk_start(struct answer *a, const struct choice *c, struct buf *b)
@@ -165,7 +132,7 @@ static void chat_text(struct answer *a, struct choice *c, struct str text,
     buf_adds(b, "},\"logprobs\":");
     if (answer_shows_logprobs(a) && e) {
         buf_adds(b, "{\"content\":[");
-        add_logprobs(b, e, a->chats[0].top_logprobs);
+        render_logprobs(b, e, a->chats[0].top_logprobs);
         buf_adds(b, "],\"refusal\":null}");
     } else {
         buf_adds(b, "null");
@@ -228,7 +195,7 @@ static void chat_collect(struct answer *a, struct choice *c, struct str text,
 {
     buf_add(&c->content, text);
     if (answer_shows_logprobs(a))
-        add_logprobs(&c->logprobs[0], e, a->chats[0].top_logprobs);
+        render_logprobs(&c->logprobs[0], e, a->chats[0].top_logprobs);
 }
 
 static void add_calls(const struct choice *c, struct buf *b)

@@ -32,6 +32,36 @@ void render_logprob(struct buf *b, float logprob)
     buf_addf(b, "%.7g", (double)logprob);
 }
 
+static void add_entry(struct buf *b, const struct token_logprob *t)
+{
+    buf_adds(b, "{\"token\":");
+    render_token(b, t->bytes);
+    buf_adds(b, ",\"logprob\":");
+    render_logprob(b, t->logprob);
+    buf_adds(b, ",\"bytes\":[");
+    for (size_t i = 0; i < t->bytes.n; i++)
+        buf_addf(b, "%s%u", i ? "," : "", (unsigned char)t->bytes.p[i]);
+    buf_addc(b, ']');
+}
+
+void render_logprobs(struct buf *b, const struct engine_event *e, uint32_t n_top)
+{
+    for (size_t i = 0; e && i < e->n_tokens; i++) {
+        const struct engine_token *t = &e->tokens[i];
+        if (b->n && b->p[b->n - 1] != '[')
+            buf_addc(b, ',');
+        add_entry(b, &t->chosen);
+        buf_adds(b, ",\"top_logprobs\":[");
+        for (size_t k = 0; k < t->n_top && k < n_top; k++) {
+            if (k)
+                buf_addc(b, ',');
+            add_entry(b, &t->top[k]);
+            buf_addc(b, '}');
+        }
+        buf_adds(b, "]}");
+    }
+}
+
 void render_finish(struct buf *b, enum finish_reason finish)
 {
     buf_addf(b, "\"%s\"", finish_reason_word(finish));

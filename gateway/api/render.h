@@ -11,6 +11,8 @@ void render_usage(struct buf *b, const struct engine_usage *u);
 /* A token as text: its characters, or "bytes:\xe2\x82" for part of one. With quotes. */
 void render_token(struct buf *b, struct str bytes);
 void render_logprob(struct buf *b, float logprob); /* JSON has no infinity: at least -9999 */
+/* The tokens of an event (NULL: none) as chat has them, each behind a comma but the first. */
+void render_logprobs(struct buf *b, const struct engine_event *e, uint32_t n_top);
 /* The reason on the wire, quoted. */
 void render_finish(struct buf *b, enum finish_reason finish);
 /* {"id":…,"object":…,"created":…,"model":… — without the closing brace. */

@@ -140,6 +140,17 @@ const struct sha256 *lru_key(const void *value)
     return &head_of(value)->key;
 }
 
+void *lru_last(const struct lru *l)
+{
+    struct head *last = TAILQ_LAST(&l->order, order);
+    return last ? last->value : NULL;
+}
+
+void lru_drop(struct lru *l, void *value)
+{
+    drop(l, (struct head *)(uintptr_t)head_of(value));
+}
+
 void *lru_next(const struct lru *l, const void *value)
 {
     struct head *next = value ? TAILQ_NEXT(head_of(value), order) : TAILQ_FIRST(&l->order);

@@ -18,6 +18,8 @@ DEFINE_CLEANUP(struct lru *, lru_free);
 void *lru_find(struct lru *l, const struct sha256 *key); /* NULL: not there; now the latest used */
 /* The same, or a new zeroed value; the longest unused one makes room. NULL: no memory. */
 void *lru_make(struct lru *l, const struct sha256 *key);
+void *lru_last(const struct lru *l);       /* the longest unused; NULL: it is empty */
+void lru_drop(struct lru *l, void *value); /* a value in the table */
 size_t lru_len(const struct lru *l);
 /* From the latest used to the longest unused: the value after `value` (NULL: the first), or NULL.
  * Changes no order. */

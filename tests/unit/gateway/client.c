@@ -156,6 +156,14 @@ char *post(const char *path, const char *body)
     return answer;
 }
 
+char *ask(const char *method, const char *path)
+{
+    char request[1024];
+    (void)snprintf(request, sizeof(request),
+                   "%s %s HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", method, path);
+    return exchange(request);
+}
+
 char *chat(const char *script, const char *more)
 {
     char *body = NULL;

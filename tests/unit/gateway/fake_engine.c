@@ -24,7 +24,7 @@ struct fake_job {
     struct fake *engine;
     _Atomic unsigned refs;
     _Atomic bool cancel;
-    char text[256];
+    char text[1024];
     uint32_t choice;
     bool logprobs, prompt_logprobs, prompt_only;
     engine_event_fn on_event;
@@ -207,6 +207,30 @@ static struct str script(const struct chat_request *r)
     return r->is_completion ? r->prompt : r->messages[r->n_messages - 1].content;
 }
 
+/* Everything it was asked, as one word: "say user=…;assistant=…(id name arguments);tool[id]=…;". */
+static void recall(const struct chat_request *r, struct buf *b)
+{
+    buf_adds(b, "say ");
+    for (size_t i = 0; i < r->n_messages; i++) {
+        const struct chat_message *m = &r->messages[i];
+        buf_add(b, m->role);
+        if (m->tool_call_id.n)
+            buf_addf(b, "[" STR_FMT "]", STR_ARG(m->tool_call_id));
+        if (m->reasoning.n || m->reasoning_redacted.n)
+            buf_addf(b, "<" STR_FMT "|" STR_FMT STR_FMT ">", STR_ARG(m->reasoning),
+                     STR_ARG(m->reasoning_signature), STR_ARG(m->reasoning_redacted));
+        buf_addf(b, "=" STR_FMT, STR_ARG(m->content));
+        for (size_t k = 0; k < m->n_tool_calls; k++)
+            buf_addf(b, "(" STR_FMT "," STR_FMT "," STR_FMT ")", STR_ARG(m->tool_calls[k].id),
+                     STR_ARG(m->tool_calls[k].name), STR_ARG(m->tool_calls[k].arguments));
+        for (size_t k = 0; k < m->n_parts; k++)
+            buf_addf(b, "{%d " STR_FMT STR_FMT STR_FMT "}", (int)m->parts[k].kind,
+                     STR_ARG(m->parts[k].media_type), STR_ARG(m->parts[k].url),
+                     STR_ARG(m->parts[k].data));
+        buf_addc(b, ';');
+    }
+}
+
 static const struct engine_ops ops;
 
 static int submit(struct engine *base, struct engine_job **ret, const struct engine_spec *spec,
@@ -216,6 +240,8 @@ static int submit(struct engine *base, struct engine_job **ret, const struct eng
     struct str text = script(spec->request);
     if (str_is(text, "long"))
         return fail_param(reterr, FAIL_context_length_exceeded, "messages", "too long");
+    if (spec->request->n_messages > FAKE_MESSAGES)
+        return fail_param(reterr, FAIL_context_length_exceeded, "messages", "too many");
     if (str_is(text, "full")) {
         (void)fail_set(reterr, FAIL_queue_full, "the queue is full");
         reterr->retry_after_s = 3;
@@ -233,7 +259,10 @@ static int submit(struct engine *base, struct engine_job **ret, const struct eng
     j->prompt_only = spec->request->prompt_only;
     j->on_event = spec->on_event;
     j->owner = spec->owner;
-    (void)snprintf(j->text, sizeof(j->text), STR_FMT, STR_ARG(text));
+    CLEANUP(buf_done) struct buf all = BUF_INIT(sizeof(j->text));
+    if (str_is(text, "recall") || str_ends(text, STR("recall")))
+        recall(spec->request, &all);
+    (void)snprintf(j->text, sizeof(j->text), STR_FMT, STR_ARG(all.n ? buf_str(&all) : text));
     f->running++;
     pthread_t thread;
     int r = thread_start(&thread, THREAD_engine, job_run, j);

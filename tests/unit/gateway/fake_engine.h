@@ -10,7 +10,8 @@
  *     cut WORD      says "ok", then done by the stop string WORD; 4 of 9 prompt tokens were cached
  *     act …         reasoning, texts and calls (see act in the .c)
  *     fail          fails before a text      break     fails after one
- *     full, long    refused at submit
+ *     full, long    refused at submit, as are more messages than FAKE_MESSAGES
+ *     recall        says all that it was asked
  *
  * Its tokens are bytes; 1 begins a text and 2, spelt "$", ends one. An input of n tokens has the
  * vector (n/8, -1, 0.5). Where the middle token is '!' that takes a while, where it is '?' it
@@ -19,6 +20,8 @@
 #pragma once
 
 #include "engine/engine.h"
+
+enum { FAKE_MESSAGES = 40 };
 
 struct engine *fake_engine_new(void);                 /* engine_free */
 unsigned fake_engine_running(const struct engine *e); /* jobs whose last event was not sent */

@@ -1,0 +1,267 @@
+/* Responses that are kept: by whom, as what, and asked for again. */
+#include "base/json_view.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "gateway/api/api.h"
+#include "gateway/api/conversations.h"
+#include "gateway/api/responses.h"
+#include "gateway/head.h"
+#include "gateway/kept.h"
+#include "gateway/server.h"
+
+#include <errno.h>
+
+enum { OWNER_DIGITS = 16 };
+
+const char *responses_key(struct request *r, struct str id)
+{
+    char hex[SHA256_HEX + 1], key[32];
+    struct str tenant = r->caller.tenant;
+    (void)snprintf(key, sizeof(key), "%llx", (unsigned long long)r->caller.key);
+    const char *owner = tenant.p ? arena_printf(r->arena, "tenant " STR_FMT, STR_ARG(tenant))
+                                 : arena_printf(r->arena, "key %s", key);
+    if (!owner)
+        return NULL;
+    struct sha256 d = sha256_of(str_of(owner));
+    sha256_hex(hex, &d);
+    return arena_printf(r->arena, "%.*s:" STR_FMT, OWNER_DIGITS, hex,
+                        STR_ARG(str_head(id, LIMIT_NAME)));
+}
+
+int responses_fetch(struct request *r, struct str id, struct str *ret, struct fail *reterr)
+{
+    CLEANUP(buf_done) struct buf b = BUF_INIT(LIMIT_BODY);
+    const char *key = responses_key(r, id);
+    int err = key ? kept_get(server_kept(r->server), key, &b, reterr) : -ENOMEM;
+    if (err != 0)
+        return err;
+    *ret = arena_str(r->arena, buf_str(&b));
+    return ret->p ? 0 : -ENOMEM;
+}
+
+/* ---- what came before ---- */
+
+/* "[a,b]" and "[c]" → "[a,b,c]", in the arena. */
+static struct str join_arrays(struct arena *arena, struct str a, struct str b)
+{
+    struct str one = a.n > 2 ? (struct str){ a.p + 1, a.n - 2 } : STR_NULL;
+    struct str two = b.n > 2 ? (struct str){ b.p + 1, b.n - 2 } : STR_NULL;
+    CLEANUP(buf_done) struct buf all = BUF_INIT(LIMIT_REQUEST_ARENA);
+    buf_addc(&all, '[');
+    buf_add(&all, str_trim(one));
+    if (str_trim(one).n && str_trim(two).n)
+        buf_addc(&all, ',');
+    buf_add(&all, str_trim(two));
+    buf_addc(&all, ']');
+    return buf_err(&all) == 0 ? arena_str(arena, buf_str(&all)) : STR_NULL;
+}
+
+static int load_previous(struct request *r, struct responses *x, struct fail *reterr)
+{
+    struct str record;
+    int err = responses_fetch(r, x->previous, &record, reterr);
+    if (err == -ENOENT)
+        return fail_param(reterr, FAIL_previous_response_not_found, "previous_response_id",
+                          "Previous response with id '" STR_FMT "' not found.",
+                          STR_ARG(str_head(x->previous, LIMIT_NAME)));
+    if (err != 0)
+        return err;
+    x->context = join_arrays(r->arena, json_view_get(record, "input"),
+                             json_view_at(record, "response.output"));
+    return x->context.p ? 0 : -ENOMEM;
+}
+
+static bool next_reference(struct json_view_walk *w, struct str *ret_id)
+{
+    struct str item;
+    while (json_view_next(w, /* key= */ NULL, &item)) {
+        bool named = json_view_is(json_view_get(item, "type"), "item_reference") ||
+                     (!json_view_get(item, "type").p && !json_view_get(item, "role").p);
+        if (named && json_view_plain(json_view_get(item, "id"), ret_id))
+            return true;
+    }
+    return false;
+}
+
+/* An item of an earlier response that the request names: the response is in its id. */
+static int load_named(struct request *r, struct responses *x, struct str id, struct fail *reterr)
+{
+    char response[RESPONSES_ITEM_ID];
+    struct str record = STR_NULL;
+    if (items_find(x->known, id).p || !items_response(id, response))
+        return 0;
+    int err = responses_fetch(r, str_of(response), &record, reterr);
+    if (err != 0)
+        return err == -ENOENT ? 0 : err; /* the decoder says that it is unknown */
+    struct str item = items_find(json_view_at(record, "response.output"), id);
+    if (!item.p)
+        item = items_find(json_view_get(record, "input"), id);
+    if (!item.p)
+        return 0;
+    char *array = arena_alloc(r->arena, item.n + 2);
+    if (!array)
+        return -ENOMEM;
+    array[0] = '[';
+    memcpy(array + 1, item.p, item.n);
+    array[item.n + 1] = ']';
+    x->known = join_arrays(r->arena, x->known, (struct str){ array, item.n + 2 });
+    return x->known.p ? 0 : -ENOMEM;
+}
+
+bool responses_refers(const struct responses *x)
+{
+    struct json_view_walk w = json_view_walk(x->input);
+    struct str id;
+    bool is_list = json_view_kind(x->input) == JSON_VIEW_array;
+    return x->previous.n || x->conversation.n || (is_list && next_reference(&w, &id));
+}
+
+void responses_load(struct request *r)
+{
+    struct responses *x = r->front;
+    struct fail *fail = &x->failed;
+    int err = x->previous.n ? load_previous(r, x, fail) : 0;
+    if (x->conversation.n)
+        err = conversation_items(r, x->conversation, &x->context, fail);
+    x->known = x->context;
+    struct json_view_walk w = json_view_walk(x->input);
+    struct str id;
+    while (err == 0 && json_view_kind(x->input) == JSON_VIEW_array && next_reference(&w, &id))
+        err = load_named(r, x, id, fail);
+    if (err < 0)
+        (void)fail_errno(fail, err, "reading the turns before");
+}
+
+/* ---- keeping one ---- */
+
+/* A worker, or a store that never blocks. */
+static void keep(struct request *r)
+{
+    struct responses *x = r->front;
+    struct answer *a = r->answer;
+    const char *key = responses_key(r, str_of(a->id));
+    int err = buf_err(&x->record);
+    if (err == 0)
+        err = key ? kept_put(server_kept(r->server), key, buf_str(&x->record)) : -ENOMEM;
+    if (err == 0 && x->conversation.n && !a->is_failed) {
+        CLEANUP(buf_done) struct buf items = BUF_INIT(LIMIT_BODY);
+        buf_add(&items, buf_str(&x->own));
+        if (x->own.n && x->output.n)
+            buf_addc(&items, ',');
+        buf_add(&items, buf_str(&x->output));
+        err = conversation_append(r, x->conversation, buf_str(&items));
+    }
+    static struct log_rate rate;
+    if (err < 0)
+        log_rated(&rate, LOG_warn, "kept", "response=%s cause=%s", a->id, strerror(-err));
+}
+
+bool responses_settle(struct answer *a)
+{
+    struct request *r = a->request;
+    struct responses *x = r->front;
+    if (x->keeping == KEEPING_not_yet) {
+        responses_end(a);
+        x->keeping = KEEPING_done;
+        if (x->store && !kept_blocks(server_kept(r->server)))
+            keep(r);
+        else if (x->store && server_work_aside(r, keep) == 0)
+            x->keeping = KEEPING_now;
+    }
+    LOCKED(&r->flow.lock);
+    if (x->keeping == KEEPING_now && r->worked)
+        x->keeping = KEEPING_done;
+    return x->keeping == KEEPING_done;
+}
+
+/* ---- asked for again ---- */
+
+static void not_found(struct request *r, struct str id)
+{
+    struct fail fail;
+    (void)fail_set(&fail, FAIL_not_found, "Response with id '" STR_FMT "' not found.",
+                   STR_ARG(str_head(id, LIMIT_NAME)));
+    (void)reply_fail(r, &fail);
+}
+
+static void answer_fault(struct request *r, int err, struct fail *fail, struct str id)
+{
+    if (err == -ENOENT) {
+        not_found(r, id);
+        return;
+    }
+    if (err < 0)
+        (void)fail_errno(fail, err, "reading what is kept");
+    (void)reply_fail(r, fail);
+}
+
+static void show(struct request *r)
+{
+    struct fail fail = { 0 };
+    struct str record;
+    int err = responses_fetch(r, r->params[0], &record, &fail);
+    if (err == 0)
+        buf_add(&r->reply.body, json_view_get(record, "response"));
+    else
+        answer_fault(r, err, &fail, r->params[0]);
+}
+
+static void forget(struct request *r)
+{
+    struct fail fail = { 0 };
+    const char *key = responses_key(r, r->params[0]);
+    int err = key ? kept_remove(server_kept(r->server), key, &fail) : -ENOMEM;
+    if (err != 0) {
+        answer_fault(r, err, &fail, r->params[0]);
+        return;
+    }
+    buf_adds(&r->reply.body, "{\"id\":");
+    buf_add_json(&r->reply.body, r->params[0]);
+    buf_adds(&r->reply.body, ",\"object\":\"response\",\"deleted\":true}");
+}
+
+enum next api_response(struct request *r)
+{
+    return server_work(r, strcmp(r->endpoint->method, "GET") == 0 ? show : forget, reply_made);
+}
+
+static void list(struct request *r)
+{
+    struct fail fail = { 0 };
+    struct str record;
+    int err = responses_fetch(r, r->params[0], &record, &fail);
+    if (err == 0)
+        err = items_list(&r->reply.body, json_view_get(record, "input"), r->work_about, &fail);
+    if (err != 0)
+        answer_fault(r, err, &fail, r->params[0]);
+}
+
+enum next api_response_items(struct request *r)
+{
+    struct fail fail = { 0 };
+    struct item_page *page = arena_alloc(r->arena, sizeof(*page));
+    if (!page)
+        return reply_fail(r, (fail_errno(&fail, -ENOMEM, "listing items"), &fail));
+    if (items_page(r, page, &fail) != 0)
+        return reply_fail(r, &fail);
+    r->work_about = page;
+    return server_work(r, list, reply_made);
+}
+
+static void cancel(struct request *r)
+{
+    struct fail fail = { 0 };
+    struct str record;
+    int err = responses_fetch(r, r->params[0], &record, &fail);
+    if (err == 0 && !json_view_true(json_view_at(record, "response.background")))
+        err = fail_set(&fail, FAIL_invalid_request, "Cannot cancel a synchronous response.");
+    if (err == 0)
+        buf_add(&r->reply.body, json_view_get(record, "response"));
+    else
+        answer_fault(r, err, &fail, r->params[0]);
+}
+
+enum next api_response_cancel(struct request *r)
+{
+    return server_work(r, cancel, reply_made);
+}
