@@ -156,7 +156,7 @@ char *post(const char *path, const char *body)
     return answer;
 }
 
-char *ask(const char *method, const char *path)
+char *bare(const char *method, const char *path)
 {
     char request[1024];
     (void)snprintf(request, sizeof(request),

@@ -23,7 +23,7 @@ void send_all(int fd, const char *p, size_t n); /* what the server refuses is le
 char *receive(int fd, const char *until);
 char *exchange(const char *request); /* one request as it stands → the whole answer, owned */
 char *post(const char *path, const char *body);
-char *ask(const char *method, const char *path);  /* without a body */
+char *bare(const char *method, const char *path); /* without a body */
 char *chat(const char *script, const char *more); /* `more`: further fields, ",\"n\":2" */
 int open_stream(const char *script);
 

@@ -319,13 +319,13 @@ static void a_response_goes_on_from_another(void **state)
     free(a);
 
     (void)snprintf(path, sizeof(path), "/v1/responses/%s", first);
-    a = ask("DELETE", path);
+    a = bare("DELETE", path);
     expect(a, "\"object\":\"response\",\"deleted\":true}");
     free(a);
-    a = ask("GET", path);
+    a = bare("GET", path);
     expect(a, "HTTP/1.1 404");
     free(a);
-    a = ask("DELETE", path);
+    a = bare("DELETE", path);
     expect(a, "HTTP/1.1 404");
     free(a);
     a = say("recall", more); /* the second still knows what it was asked with */
@@ -351,7 +351,7 @@ static void what_is_not_stored_is_not_found(void **state)
     id_in(a, "resp", id);
     free(a);
     (void)snprintf(path, sizeof(path), "/v1/responses/%s", id);
-    a = ask("GET", path);
+    a = bare("GET", path);
     expect(a, "HTTP/1.1 404");
     expect(a, "\"error\":{\"message\":\"Response with id '");
     free(a);
@@ -368,7 +368,7 @@ static void input_items_are_listed_in_pages(void **state)
     id_in(a, "resp", id);
     free(a);
     (void)snprintf(path, sizeof(path), "/v1/responses/%s/input_items?limit=2", id);
-    a = ask("GET", path);
+    a = bare("GET", path);
     expect(a, "{\"object\":\"list\",\"data\":[{\"id\":\"msg_mine\",\"type\":\"message\",\"role\":"
               "\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"say x\"}],\"status\":"
               "\"completed\"},");
@@ -382,19 +382,19 @@ static void input_items_are_listed_in_pages(void **state)
     (void)snprintf(item, sizeof(item), "%.*s", (int)strcspn(last, "\""), last);
     free(a);
     (void)snprintf(path, sizeof(path), "/v1/responses/%s/input_items?limit=2&after=%s", id, item);
-    a = ask("GET", path);
+    a = bare("GET", path);
     in_order(a, (const char *const[]){ "\"text\":\"u\"", "\"text\":\"s\"", "\"has_more\":false" },
              3);
     reject(a, "say x");
     free(a);
     (void)snprintf(path, sizeof(path), "/v1/responses/%s/input_items?order=asc", id);
-    a = ask("GET", path);
+    a = bare("GET", path);
     in_order(a, (const char *const[]){ "\"text\":\"s\"", "\"text\":\"u\"", "say x" }, 3);
     free(a);
     static const char *const bad[] = { "limit=0", "limit=101", "order=up", "after=msg_no" };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         (void)snprintf(path, sizeof(path), "/v1/responses/%s/input_items?%s", id, bad[i]);
-        a = ask("GET", path);
+        a = bare("GET", path);
         expect(a, "HTTP/1.1 400");
         free(a);
     }
@@ -424,27 +424,27 @@ static void a_conversation_grows_by_its_responses(void **state)
     expect(a, "later");
     id_in(a, "msg", item);
     free(a);
-    a = ask("GET", path);
+    a = bare("GET", path);
     assert_int_equal(count(a, "\"type\":\"message\""), 6);
     free(a);
     (void)snprintf(path, sizeof(path), "/v1/conversations/%s/items/%s", id, item);
-    a = ask("GET", path);
+    a = bare("GET", path);
     expect(a, "\"text\":\"later\"");
     free(a);
-    a = ask("DELETE", path);
+    a = bare("DELETE", path);
     expect(a, "\"object\":\"conversation\"");
     free(a);
-    a = ask("GET", path);
+    a = bare("GET", path);
     expect(a, "HTTP/1.1 404");
     free(a);
     (void)snprintf(path, sizeof(path), "/v1/conversations/%s", id);
     a = post(path, "{\"metadata\":{\"t\":\"2\"}}");
     expect(a, "\"metadata\":{\"t\":\"2\"}");
     free(a);
-    a = ask("DELETE", path);
+    a = bare("DELETE", path);
     expect(a, "\"object\":\"conversation.deleted\",\"deleted\":true}");
     free(a);
-    a = ask("GET", path);
+    a = bare("GET", path);
     expect(a, "HTTP/1.1 404");
     free(a);
     a = say("recall", more);
