@@ -1,0 +1,201 @@
+#include "engine/upstream/pool_inside.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint64_t pool_prefix_hash(const char *p, size_t n)
+{
+    uint64_t h = 0x9e3779b97f4a7c15u ^ n;
+    for (; n >= sizeof(uint64_t); p += sizeof(uint64_t), n -= sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, p, sizeof(word));
+        h = pool_mix(h ^ word) + 0x9e3779b97f4a7c15u;
+    }
+    uint64_t rest = 0;
+    if (n)
+        memcpy(&rest, p, n);
+    h = pool_mix(h ^ rest);
+    return h ? h : 1; /* 0 says: unknown */
+}
+
+static void find_levels(struct pool *p)
+{
+    const struct config_endpoint *all = p->config->endpoints.items;
+    for (unsigned i = 0; i < p->n; i++) { /* few: insertion keeps their order */
+        unsigned at = i;
+        for (; at && all[p->order[at - 1]].priority > all[i].priority; at--)
+            p->order[at] = p->order[at - 1];
+        p->order[at] = (uint8_t)i;
+    }
+    for (unsigned k = 0; k < p->n; k++) {
+        if (k == 0 || all[p->order[k]].priority != all[p->order[k - 1]].priority)
+            p->levels[p->n_levels++].first = k;
+        p->levels[p->n_levels - 1].n++;
+        p->endpoints[p->order[k]].level = p->n_levels - 1;
+    }
+}
+
+int pool_new(struct pool **ret, const struct config_upstream *config, uint64_t seed)
+{
+    struct pool *p = calloc(1, sizeof(*p));
+    if (!p)
+        return -ENOMEM;
+    (void)pthread_mutex_init(&p->lock, NULL);
+    const struct config_endpoint *all = config->endpoints.items;
+    p->config = config;
+    p->random = seed;
+    p->n = config->endpoints.n < POOL_MAX ? (unsigned)config->endpoints.n : POOL_MAX;
+    for (unsigned i = 0; i < p->n; i++) {
+        p->endpoints[i].weight = all[i].weight;
+        p->endpoints[i].id = pool_prefix_hash(all[i].name.p, all[i].name.n);
+        /* Gateways that start together do not all begin with the first. */
+        p->endpoints[i].turn = all[i].weight * pool_unit(pool_random(p));
+    }
+    find_levels(p);
+    pool_budgets_start(p);
+    *ret = p;
+    return 0;
+}
+
+struct pool *pool_free(struct pool *p)
+{
+    if (!p)
+        return NULL;
+    (void)pthread_mutex_destroy(&p->lock);
+    free(p);
+    return NULL;
+}
+
+/* ---- picking ---- */
+
+/* How the endpoints are for one request: bits. */
+struct survey {
+    uint64_t fit, trial, out, later;
+    uint64_t wait_ms; /* the least, of those that are later */
+};
+
+static struct survey survey(const struct pool *p, const struct pool_ask *ask)
+{
+    struct survey s = { .wait_ms = UINT64_MAX };
+    for (unsigned i = 0; i < p->n; i++) {
+        uint64_t wait_ms = UINT64_MAX, bit = 1ull << i;
+        if (ask->excluded & bit)
+            continue;
+        switch (pool_fitness(p, &p->endpoints[i], ask->now_ms, &wait_ms)) {
+        case POOL_fit:
+            s.fit |= bit;
+            break;
+        case POOL_trial:
+            s.trial |= bit;
+            break;
+        case POOL_out:
+            s.out |= bit;
+            break;
+        case POOL_later:
+            s.later |= bit;
+            s.wait_ms = wait_ms < s.wait_ms ? wait_ms : s.wait_ms;
+            break;
+        }
+    }
+    return s;
+}
+
+/* Of the first level that has any of `set`; those of weight 0, or of more, are passed over. */
+static uint64_t first_level(const struct pool *p, uint64_t set, bool last_resort)
+{
+    for (unsigned l = 0; l < p->n_levels; l++) {
+        uint64_t found = 0;
+        for (unsigned k = 0; k < p->levels[l].n; k++) {
+            unsigned i = p->order[p->levels[l].first + k];
+            bool resort = !(p->endpoints[i].weight > 0);
+            if ((set >> i & 1) && resort == last_resort)
+                found |= 1ull << i;
+        }
+        if (found)
+            return found;
+    }
+    return 0;
+}
+
+static uint64_t best_level(const struct pool *p, uint64_t set)
+{
+    uint64_t found = set ? first_level(p, set, /* last_resort= */ false) : 0;
+    return found || !set ? found : first_level(p, set, /* last_resort= */ true);
+}
+
+/* One that is due is tried at once, unless the request would have to load its adapter there. */
+static uint64_t due_trial(const struct survey *s, uint64_t level, const struct pool_ask *ask)
+{
+    uint64_t due = level & s->trial;
+    if (ask->adapter && (level & s->fit))
+        due &= ask->resident;
+    return due & -due;
+}
+
+int pool_pick(struct pool *p, const struct pool_ask *ask, uint64_t *ret_wait_ms)
+{
+    LOCKED(&p->lock);
+    struct survey s = survey(p, ask);
+    uint64_t level = best_level(p, s.fit | s.trial);
+    uint64_t due = due_trial(&s, level, ask);
+    if (due) {
+        unsigned i = (unsigned)__builtin_ctzll(due);
+        p->endpoints[i].trial_until_ms = ask->now_ms + POOL_GRANT_MS;
+        return (int)i;
+    }
+    if (level & s.fit)
+        return (int)pool_choose(p, ask, level & s.fit);
+    if (s.out) /* nobody is left who is well: to ask one that is not is better than to fail */
+        return (int)pool_choose(p, ask, best_level(p, s.out));
+    if (!s.later)
+        return -ENOENT;
+    *ret_wait_ms = s.wait_ms;
+    return -EAGAIN;
+}
+
+/* ---- requests ---- */
+
+void pool_begin(struct pool *p, unsigned i, uint64_t now_ms)
+{
+    LOCKED(&p->lock);
+    struct pool_endpoint *e = &p->endpoints[i];
+    e->running++;
+    e->requests++;
+    atomic_fetch_add_explicit(&p->running, 1, memory_order_relaxed);
+    if (!e->is_ejected)
+        return;
+    e->trials++;
+    if (now_ms >= e->ejected_until_ms) /* one that says nothing for long is not waited for */
+        e->trial_until_ms = now_ms + p->config->eject_ms;
+}
+
+void pool_end(struct pool *p, unsigned i, const struct pool_end *end)
+{
+    LOCKED(&p->lock);
+    struct pool_endpoint *e = &p->endpoints[i];
+    if (e->running) {
+        e->running--;
+        atomic_fetch_sub_explicit(&p->running, 1, memory_order_relaxed);
+    }
+    e->faults += end->outcome == POOL_fault;
+    pool_sample(p, e, end);
+    pool_ended(p, e, end);
+}
+
+void pool_look(struct pool *p, unsigned i, uint64_t now_ms, struct pool_state *ret)
+{
+    LOCKED(&p->lock);
+    const struct pool_endpoint *e = &p->endpoints[i];
+    *ret = (struct pool_state){ .running = e->running,
+                                .ejected = e->is_ejected,
+                                .probe_failed = e->probe_failed,
+                                .first_ewma_us = pool_cost_us(e, now_ms),
+                                .requests = e->requests,
+                                .faults = e->faults };
+}
+
+size_t pool_running(const struct pool *p)
+{
+    return atomic_load_explicit(&p->running, memory_order_relaxed);
+}
