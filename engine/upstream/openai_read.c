@@ -31,7 +31,7 @@ struct reader {
     struct buf stop;                                 /* the stop string that ended it */
     enum finish_reason finish;
     uint64_t seen[LIMIT_CHOICES / 64], finished[LIMIT_CHOICES / 64]; /* choices, as bits */
-    bool has_choice, is_refusing;
+    bool has_choice, has_finish, is_refusing;
     struct open_call *calls;
     size_t n_calls;
     struct arena *arena; /* of one event's log-probabilities */
@@ -219,7 +219,8 @@ static bool note_choice(struct reader *r, const struct piece *p)
                     (int)str_head(word, 64).n, word.p);
         return false;
     }
-    if (!is_marked(r->finished, p->index)) {
+    if (!is_marked(r->finished, p->index) && (p->index == 0 || !r->has_finish)) {
+        r->has_finish = true; /* of many choices the first one's counts */
         r->finish = finish;
         buf_clear(&r->stop);
         json_view_add_text(&r->stop, p->stop);

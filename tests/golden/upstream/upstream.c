@@ -10,6 +10,15 @@
 
 #include <dirent.h>
 #include <jansson.h>
+#include <stdio.h>
+
+/* All of it: cmocka cuts messages. */
+#define MISMATCH(...)                                                                              \
+    do {                                                                                           \
+        (void)fprintf(stderr, "# " __VA_ARGS__);                                                   \
+        (void)fputc('\n', stderr);                                                                 \
+        fail();                                                                                    \
+    } while (0)
 
 static const char *folder;
 static unsigned provider;
@@ -23,7 +32,7 @@ static unsigned provider_named(const char *name)
     for (unsigned i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(names[i], name) == 0)
             return i;
-    fail_msg("no such provider: %s", name);
+    MISMATCH("no such provider: %s", name);
     return 0;
 }
 
@@ -35,7 +44,7 @@ static json_t *load(struct str text, const char *what)
     json_t *v = json_loadb(text.p ? text.p : "", text.n,
                            JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     if (!v)
-        fail_msg("%s is no JSON (%s): %.*s", what, e.text, (int)text.n, text.p);
+        MISMATCH("%s is no JSON (%s): %.*s", what, e.text, (int)text.n, text.p);
     return v;
 }
 
@@ -43,7 +52,7 @@ static void assert_json(struct str is, struct str expected, const char *what)
 {
     json_t *a = load(is, what), *b = load(expected, "what is expected");
     if (!json_equal(a, b))
-        fail_msg("%s is\n%.*s\nnot\n%.*s", what, (int)is.n, is.p, (int)expected.n, expected.p);
+        MISMATCH("%s is\n%.*s\nnot\n%.*s", what, (int)is.n, is.p, (int)expected.n, expected.p);
     json_decref(a);
     json_decref(b);
 }
@@ -68,24 +77,24 @@ static void check_header(const struct provider_call *call, struct str line)
         if (!str_eq_nocase(call->headers[i].key, str_trim(key)))
             continue;
         if (is_absent || !str_eq(call->headers[i].value, str_trim(value)))
-            fail_msg("header %.*s is: %.*s", (int)key.n, key.p, (int)call->headers[i].value.n,
+            MISMATCH("header %.*s is: %.*s", (int)key.n, key.p, (int)call->headers[i].value.n,
                      call->headers[i].value.p);
         return;
     }
     if (!is_absent)
-        fail_msg("header %.*s is not sent", (int)key.n, key.p);
+        MISMATCH("header %.*s is not sent", (int)key.n, key.p);
 }
 
 static void check_call(const struct provider_call *call, struct str expected, bool by_bytes)
 {
     struct str url = next_line(&expected);
     if (!str_eq(buf_str(&call->url), url))
-        fail_msg("the url is %.*s", (int)call->url.n, call->url.p);
+        MISMATCH("the url is %.*s", (int)call->url.n, call->url.p);
     for (struct str line; (line = next_line(&expected)).n;)
         check_header(call, line);
     expected = str_trim(expected);
     if (by_bytes && !str_eq(buf_str(&call->body), expected))
-        fail_msg("the body is\n%.*s\nnot\n%.*s", (int)call->body.n, call->body.p, (int)expected.n,
+        MISMATCH("the body is\n%.*s\nnot\n%.*s", (int)call->body.n, call->body.p, (int)expected.n,
                  expected.p);
     assert_json(buf_str(&call->body), expected, "the body");
 }
@@ -114,7 +123,7 @@ static void write_case(const struct upstream_case *c)
     struct fail fail = { 0 };
     int r = provider_of(provider)->write(&out, &c->job, &fail);
     if (call && r != 0)
-        fail_msg("it is not written: %d %s", r, fail.message);
+        MISMATCH("it is not written: %d %s", r, fail.message);
     if (no)
         assert_int_equal(r, FAILED);
     if (call)
@@ -133,7 +142,7 @@ static void assert_lines(struct str is, struct str expected)
         struct str a = next_line(&rest), b = next_line(&wanted);
         json_t *x = a.n ? load(a, "an event") : NULL, *y = b.n ? load(b, "an event") : NULL;
         if (!x != !y || (x && !json_equal(x, y)))
-            fail_msg("the events are\n%.*s\nnot\n%.*s\nat %.*s", (int)is.n, is.p, (int)expected.n,
+            MISMATCH("the events are\n%.*s\nnot\n%.*s\nat %.*s", (int)is.n, is.p, (int)expected.n,
                      expected.p, (int)a.n, a.p);
         json_decref(x);
         json_decref(y);
@@ -143,7 +152,7 @@ static void assert_lines(struct str is, struct str expected)
 static void assert_same(struct str is, struct str expected, size_t at)
 {
     if (!str_eq(is, expected))
-        fail_msg("cut at %zu the events are\n%.*s\nnot\n%.*s", at, (int)is.n, is.p, (int)expected.n,
+        MISMATCH("cut at %zu the events are\n%.*s\nnot\n%.*s", at, (int)is.n, is.p, (int)expected.n,
                  expected.p);
 }
 
@@ -185,7 +194,7 @@ static void end_everywhere(const struct upstream_case *c, struct str bytes, stru
             case_read_answer(c, &(struct case_reading){ .bytes = str_head(bytes, n) }, &b), 1);
         struct str begin = without_end(buf_str(&b));
         if (!str_starts(all, begin))
-            fail_msg("ended at %zu the events are\n%.*s", n, (int)b.n, b.p);
+            MISMATCH("ended at %zu the events are\n%.*s", n, (int)b.n, b.p);
     }
 }
 
