@@ -32,6 +32,10 @@
     X(engine_rows_total, counter, "", "rows computed over all steps")                              \
     X(engine_running, gauge, "", "sequences decoding")                                             \
     X(engine_waiting, gauge, "", "sequences queued")                                               \
+    X(upstream_attempts_total, counter, "provider", "requests sent to engines behind")             \
+    X(upstream_retries_total, counter, "", "of them, after one that failed")                       \
+    X(upstream_hedges_total, counter, "", "of them, beside one that was slow")                     \
+    X(upstream_first_seconds, histogram, "", "an engine behind asked to its first token")          \
     X(adapters_known, gauge, "", "adapters in the local catalog page")                             \
     X(adapter_cached_bytes, gauge, "", "adapter files and packed revisions in the local cache")    \
     X(adapters_resident, gauge, "", "revisions packed in memory")                                  \

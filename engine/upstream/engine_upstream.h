@@ -11,8 +11,15 @@
 #include "engine/upstream/transport.h"
 
 struct config_model;
+struct lora_shared;
 
-/* `config` and `transport` are borrowed for the engine's life. 0, negative errno, FAILED: a
- * credential that is named cannot be read. */
-int engine_upstream_new(struct engine **ret, const struct config_model *config,
-                        struct transport *transport, struct fail *reterr) MUST_USE;
+struct engine_upstream_config { /* all borrowed for the engine's life */
+    const struct config_model *model;
+    struct transport *transport;
+    const struct lora_shared
+        *shared; /* what a fleet of gateways shares; NULL: there is only this */
+};
+
+/* 0, negative errno; FAILED: a credential that is named cannot be read. */
+int engine_upstream_new(struct engine **ret, const struct engine_upstream_config *config,
+                        struct fail *reterr) MUST_USE;
