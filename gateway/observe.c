@@ -121,8 +121,8 @@ static void begin_shadow(struct answer *a)
 {
     struct request *r = a->request;
     struct adapter_trial t;
-    if (!a->has_revision || !a->target.model || !trial_of(a, &t) || t.shadow_weight == 0 ||
-        !sha256_eq(&t.revision.digest, &t.prod))
+    if (!a->has_revision || !a->target.model || a->remote.name.n /* it has no weights here */ ||
+        !trial_of(a, &t) || t.shadow_weight == 0 || !sha256_eq(&t.revision.digest, &t.prod))
         return;
     a->shadow = shadow_begin(server_shadows(r->server),
                              &(struct shadow_offer){

@@ -1,7 +1,9 @@
 #include "gateway/state.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "engine/local/engine_local.h"
+#include "engine/upstream/engine_upstream.h"
 #include "gateway/candidates.h"
 #include "gateway/learning/learning.h"
 
@@ -32,11 +34,12 @@ struct engine *core_counter(const struct core *c)
     return c->n_models > encoders ? c->models[0].engine : NULL;
 }
 
+/* Adapters of engines behind are loaded there. */
 static int adapter_base(const struct core_model **ret, const struct core *c, struct str base,
                         struct fail *reterr)
 {
     *ret = core_model(c, base);
-    if (*ret)
+    if (*ret && !engine_is_upstream((*ret)->engine))
         return 0;
     return fail_set(reterr, FAIL_unprocessable_adapter,
                     "the adapter is for base model '" STR_FMT "', which is not served here",
@@ -85,7 +88,7 @@ static int map_adapter(void *ctx, struct str base, const char *packed, void **re
 static uint64_t adapter_base_id(void *ctx, struct str base)
 {
     const struct core_model *m = core_model(ctx, base);
-    return m ? engine_local_base_id(m->engine) : 0;
+    return m && !engine_is_upstream(m->engine) ? engine_local_base_id(m->engine) : 0;
 }
 
 static void unload_adapter(void *ctx, void *resident)
@@ -94,15 +97,40 @@ static void unload_adapter(void *ctx, void *resident)
     (void)engine_local_lora_free(resident);
 }
 
+static int open_transport(struct core *c)
+{
+    const struct config_transport *t = &c->config->engine.transport;
+    struct transport_config config = { .loops = (unsigned)t->threads,
+                                       .max_connections = t->max_connections,
+                                       .max_idle_s = t->max_idle_s,
+                                       .max_age_s = t->max_age_s };
+    return c->transport ? 0 : transport_new(&c->transport, &config);
+}
+
+static int reach_model(struct core *c, struct core_model *m, const struct config_model *from,
+                       struct fail *reterr)
+{
+    struct engine_upstream_config config = { .model = from };
+    int r = open_transport(c);
+    config.transport = c->transport;
+    m->created_s = clock_wall_s();
+    return r == 0 ? engine_upstream_new(&m->engine, &config, reterr) : r;
+}
+
 static int load_model(struct core *c, const struct config_model *from, struct fail *reterr)
 {
     struct core_model *m = &c->models[c->n_models];
-    int r = engine_local_new(&m->engine, from, reterr);
+    struct stat st;
+    int r;
+    if (from->upstream.endpoints.n) {
+        r = reach_model(c, m, from, reterr);
+    } else {
+        r = engine_local_new(&m->engine, from, reterr);
+        m->created_s = r == 0 && stat(from->path.p, &st) == 0 ? (uint64_t)st.st_mtime : 0;
+    }
     if (r != 0)
         return r;
     m->name = from->name;
-    struct stat st;
-    m->created_s = stat(from->path.p, &st) == 0 ? (uint64_t)st.st_mtime : 0;
     c->n_models++;
     return 0;
 }
@@ -154,6 +182,7 @@ struct core *core_free(struct core *c)
     (void)adapters_close(c->adapters); /* its packed adapters belong to the engines: first */
     for (size_t i = 0; i < c->n_models; i++)
         (void)engine_free(c->models[i].engine);
+    (void)transport_free(c->transport);
     free(c->models);
     (void)learning_free(c->learning);
     (void)config_unref(c->config);

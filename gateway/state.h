@@ -21,9 +21,12 @@ struct core_model {
     uint64_t created_s;    /* of its file */
 };
 
+struct transport;
+
 struct core {
-    struct config *config;     /* owned reference: engines and adapters were built from it */
-    struct core_model *models; /* in the file's order; that of engine.embedding is the last */
+    struct transport *transport; /* to engines behind; NULL: there are none */
+    struct config *config;       /* owned reference: engines and adapters were built from it */
+    struct core_model *models;   /* in the file's order; that of engine.embedding is the last */
     size_t n_models;
     struct adapters *adapters; /* NULL only in tests */
     struct learning *learning; /* of candidates; NULL only in tests */

@@ -21,6 +21,7 @@ struct attempt {
     void *owner;
     const struct provider *provider;
     struct provider_job job;
+    struct chat_pair body_member; /* of job.adapter */
     struct provider_call call;
     struct call *http;
     struct provider_reader *reader;
@@ -114,9 +115,10 @@ static void failure_of(const struct attempt *a, const struct call_end *end,
     bool late = end->outcome == CALL_timeout_connect || end->outcome == CALL_timeout_first ||
                 end->outcome == CALL_timeout_idle || end->outcome == CALL_timeout_total;
     *ret = (struct attempt_failure){ .kind = REFUSAL_broken };
-    ret->may_repeat = !end->was_sent || (end->outcome == CALL_broken && !end->has_head);
+    ret->cause = end->was_sent ? RETRY_broken : RETRY_connect;
     if (end->outcome == CALL_failed) {
         ret->kind = REFUSAL_later;
+        ret->cause = RETRY_busy;
         (void)fail_set(&ret->fail, FAIL_overloaded,
                        "the gateway could not call the engine behind: %s", end->message);
         ret->fail.retry_after_s = 1;
@@ -136,7 +138,9 @@ static void tell_refusal(struct attempt *a)
         .status = r.body.n ? a->status : 0,
         .body = r.body,
         .no_adapter = r.no_adapter,
-        .may_repeat = true,
+        .cause = r.kind == REFUSAL_broken  ? RETRY_server
+                 : r.kind == REFUSAL_later ? RETRY_busy
+                                           : 0,
         .headers = a->passed,
         .n_headers = a->n_passed,
     };
@@ -152,7 +156,9 @@ static void on_event(void *owner, const struct engine_event *e)
         return;
     if (e->kind == ENGINE_EVENT_failed) { /* in the middle of an answer of status 200 */
         struct attempt_failure why = { .kind = REFUSAL_broken, .fail = e->fail };
-        if (e->fail.code == FAIL_overloaded || e->fail.code == FAIL_rate_limit_exceeded)
+        bool busy = e->fail.code == FAIL_overloaded || e->fail.code == FAIL_rate_limit_exceeded;
+        why.cause = busy ? RETRY_busy : RETRY_server;
+        if (busy)
             why.kind = REFUSAL_later;
         else if (e->fail.code == FAIL_invalid_request ||
                  e->fail.code == FAIL_context_length_exceeded ||
@@ -270,8 +276,6 @@ static int write_call(struct attempt *a, const struct attempt_spec *spec,
     a->job.secret = buf_str(&secret);
     reterr->kind = REFUSAL_elsewhere;
     err = a->provider->write(&a->call, &a->job, &reterr->fail);
-    if (err == FAILED && reterr->fail.code != FAIL_upstream_error)
-        reterr->may_repeat = true;
     if (err == 0)
         err = buf_err(&a->call.url) < 0 ? buf_err(&a->call.url) : buf_err(&a->call.body);
     a->job.secret = STR_NULL;
@@ -295,8 +299,9 @@ static void describe(struct attempt *a, const struct attempt_spec *spec)
         .request_id = s->request_id.p,
         .headers = s->headers,
         .n_headers = s->n_headers,
-        .adapter = spec->adapter && spec->adapter->body.key.n ? &spec->adapter->body : NULL,
     };
+    a->body_member = spec->adapter ? spec->adapter->body : spec->base_body;
+    a->job.adapter = a->body_member.key.n ? &a->body_member : NULL;
 }
 
 static int start_call(struct attempt *a, uint64_t deadline_ms)

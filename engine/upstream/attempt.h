@@ -16,7 +16,8 @@ struct attempt_failure {
     unsigned status; /* the engine behind refused with it; 0: there was no answer, or no refusal */
     struct str body; /* its error object in the request's wire; borrowed during the call */
     bool no_adapter; /* it does not have the adapter, though we thought so */
-    bool may_repeat; /* nothing tells that the engine worked on it: the same may be asked again */
+    unsigned cause; /* of enum upstream_retry; 0: nothing is wrong with the endpoint, it only cannot
+                       take this request */
     const struct chat_pair *headers; /* of the refusal, for the client; borrowed during the call */
     size_t n_headers;
 };
@@ -34,7 +35,8 @@ struct attempt_spec {
     unsigned endpoint;
     const struct engine_spec *spec; /* borrowed while the attempt is not dropped */
     bool verbatim;
-    struct lora_use *adapter; /* held by the caller for as long; NULL: the base */
+    struct lora_use *adapter;   /* held by the caller for as long; NULL: the base */
+    struct chat_pair base_body; /* to be added without an adapter; key.n 0: nothing */
     uint64_t deadline_ms;
     const struct attempt_handler *handler;
     void *owner;

@@ -175,7 +175,12 @@ int engine_upstream_new(struct engine **ret, const struct engine_upstream_config
     if (r == 0)
         r = credentials_new(&u->credentials, u->config, u->transport, reterr);
     if (r == 0 && u->config->lora.enabled)
-        r = lora_fleet_new(&u->fleet, u->config, u->credentials, u->transport, config->shared);
+        r = lora_fleet_new(&u->fleet, &(struct lora_config){ .upstream = u->config,
+                                                             .credentials = u->credentials,
+                                                             .transport = u->transport,
+                                                             .shared = config->shared,
+                                                             .place = config->place,
+                                                             .place_ctx = config->place_ctx });
     if (r == 0 && u->config->health_path.n)
         r = health_new(&u->health, u);
     if (r != 0)

@@ -11,7 +11,7 @@
 #include "engine/upstream/transport.h"
 
 struct config_model;
-struct lora_shared;
+struct ledger_shared;
 
 struct engine_upstream_config { /* all borrowed for the engine's life */
     const struct config_model *model;

@@ -318,7 +318,8 @@ static void go_on(struct exchange *x)
 {
     const struct upstream *u = x->upstream;
     const struct attempt_failure *why = &x->failure;
-    bool allowed = why->kind != REFUSAL_final && why->may_repeat &&
+    bool allowed = why->kind != REFUSAL_final &&
+                   (why->cause == 0 || (why->cause & u->config->retry_on)) &&
                    x->attempts <= u->config->retries && !x->is_cancelled &&
                    clock_ms() < x->deadline_ms && pool_may_retry(u->pool, clock_ms());
     if (!allowed) {
@@ -384,8 +385,9 @@ static void plan_hedge(struct exchange *x)
 {
     uint64_t after = pool_hedge_after(x->upstream->pool);
     x->hedge.fire = fire_hedge;
-    if (after != UINT64_MAX && x->attempts == 1)
-        (void)transport_timer_set(x->loop, &x->hedge, clock_ms() + after);
+    if (after != UINT64_MAX && x->attempts == 1 &&
+        transport_timer_set(x->loop, &x->hedge, clock_ms() + after) < 0)
+        log_line(LOG_debug, "upstream", "why=\"no memory for a hedge\"");
 }
 
 static void ask(struct slot *s)
@@ -401,6 +403,7 @@ static void ask(struct slot *s)
         .spec = &x->spec,
         .verbatim = x->spec.verbatim && provider_of(e->provider)->speaks(x->spec.request->wire),
         .adapter = s->use.fleet ? &s->use : NULL,
+        .base_body = lora_base_body(u->fleet, s->endpoint),
         .deadline_ms = x->deadline_ms,
         .handler = &attempt_handler,
         .owner = s,
@@ -425,7 +428,7 @@ static void on_adapter(struct lora_use *use, const struct fail *fail)
         ask(s);
         return;
     }
-    struct attempt_failure why = { .kind = REFUSAL_elsewhere, .fail = *fail, .may_repeat = true };
+    struct attempt_failure why = { .kind = REFUSAL_elsewhere, .fail = *fail };
     s->use.fleet = NULL;
     cannot_ask(x, s, &why);
 }
@@ -435,7 +438,7 @@ static void prepare(struct slot *s)
 {
     struct exchange *x = s->exchange;
     struct upstream *u = x->upstream;
-    struct attempt_failure why = { .kind = REFUSAL_elsewhere, .may_repeat = true };
+    struct attempt_failure why = { .kind = REFUSAL_elsewhere };
     if (!x->spec.adapter) {
         ask(s);
         return;

@@ -93,8 +93,11 @@ static void round_of_probes(struct transport_timer *timer)
     struct health *h = OF_MEMBER(struct health, timer, timer);
     for (unsigned i = 0; i < h->n; i++)
         probe(&h->probes[i]);
-    (void)transport_timer_set(h->loop, &h->timer,
-                              clock_ms() + h->upstream->config->health_interval_ms);
+    uint64_t next_ms = clock_ms() + h->upstream->config->health_interval_ms;
+    if (transport_timer_set(h->loop, &h->timer, next_ms) < 0)
+        log_line(LOG_error, "upstream_health",
+                 "model=" STR_FMT " why=\"no memory: checks have stopped\"",
+                 STR_ARG(h->upstream->name));
 }
 
 static void run_start(struct transport_task *task)

@@ -10,30 +10,28 @@
 #pragma once
 
 #include "engine/engine.h"
+#include "engine/upstream/ledger.h"
 #include "engine/upstream/transport.h"
 
 struct config_upstream;
 struct credentials;
 struct lora_fleet;
 
-enum { LORA_PENDING = 2, LORA_NAME = 192 };
+enum { LORA_PENDING = 2, LORA_NAME = LEDGER_NAME };
 
-/*
- * A lock that all gateways of a fleet see, and what they tell one another. Calls may block: they
- * come from a thread of the fleet's own. NULL functions: there is only this gateway.
- */
-struct lora_shared {
-    void *ctx;
-    /* 0: held for ttl_ms; -EBUSY: another holds it; FAILED: the store cannot be asked, and each
-     * gateway acts by itself. `key` is short ASCII. */
-    int (*lock)(void *ctx, struct str key, uint64_t ttl_ms);
-    void (*unlock)(void *ctx, struct str key);
+struct lora_config { /* all borrowed for the fleet's life */
+    const struct config_upstream *upstream;
+    struct credentials *credentials;
+    struct transport *transport;
+    const struct ledger_shared *shared; /* NULL: this gateway is the only one */
+    /* Puts a revision's files into upstream->lora.folder before it is loaded; NULL: they are there.
+     * May block. 0, negative errno, FAILED. */
+    int (*place)(void *ctx, const struct engine_adapter *adapter, struct fail *reterr);
+    void *place_ctx;
 };
 
-/* Everything is borrowed for the fleet's life. 0, negative errno. */
-int lora_fleet_new(struct lora_fleet **ret, const struct config_upstream *config,
-                   struct credentials *credentials, struct transport *transport,
-                   const struct lora_shared *shared) MUST_USE;
+/* 0, negative errno. */
+int lora_fleet_new(struct lora_fleet **ret, const struct lora_config *config) MUST_USE;
 struct lora_fleet *lora_fleet_free(struct lora_fleet *f); /* no use is held any more */
 DEFINE_CLEANUP(struct lora_fleet *, lora_fleet_free);
 
@@ -45,13 +43,11 @@ uint64_t lora_servable(struct lora_fleet *f, const struct engine_adapter *adapte
 /* The right to use a revision at an endpoint: while it is held, it is not unloaded there. */
 struct lora_use {
     unsigned endpoint;
-    char name[LORA_NAME];  /* what the model is called there, once held */
-    struct chat_pair body; /* llama-server: a member to add to the request; key.n 0: none */
-    /* internal */
-    struct lora_fleet *fleet;
-    struct lora_use *next;
-    void *entry;
-    struct transport_loop *loop;
+    char name[LORA_NAME];     /* what the model is called there, once held */
+    struct chat_pair body;    /* llama-server: a member to add to the request; key.n 0: none */
+    struct lora_fleet *fleet; /* not NULL: held, or waited for */
+    struct lora_entry *entry; /* internal, as is the next */
+    struct lora_waiter *waiter;
     /* Set by the caller: told once on its loop, where acquiring gave LORA_PENDING. fail NULL: held.
      */
     void (*ready)(struct lora_use *use, const struct fail *fail);
@@ -66,5 +62,7 @@ int lora_acquire(struct lora_fleet *f, struct transport_loop *l, struct lora_use
                  struct fail *reterr) MUST_USE;
 /* Gives it back; of a pending one: `ready` will not come. On its loop. Again: nothing. */
 void lora_release(struct lora_use *use);
+/* What a request of the base must have beside it (as use.body); key.n 0: nothing. */
+struct chat_pair lora_base_body(const struct lora_fleet *f, unsigned endpoint);
 /* The engine said that it does not have it, after all: the next acquire loads it again. */
 void lora_is_missing(struct lora_use *use);
