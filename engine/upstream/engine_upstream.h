@@ -16,8 +16,10 @@ struct ledger_shared;
 struct engine_upstream_config { /* all borrowed for the engine's life */
     const struct config_model *model;
     struct transport *transport;
-    const struct lora_shared
-        *shared; /* what a fleet of gateways shares; NULL: there is only this */
+    const struct ledger_shared *shared; /* of all gateways of a fleet; NULL: there is only this */
+    /* Puts a revision's files where the engines find them (lora.h); NULL: they are there. */
+    int (*place)(void *ctx, const struct engine_adapter *adapter, struct fail *reterr);
+    void *place_ctx;
 };
 
 /* 0, negative errno; FAILED: a credential that is named cannot be read. */

@@ -8,6 +8,7 @@
 #include "base/thread.h"
 #include "config/config.h"
 #include "engine/upstream/lora_call.h"
+#include "engine/upstream/lora_fixed.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -139,44 +140,6 @@ static void add_path(struct buf *b, struct str pattern, const struct lora_entry 
     }
 }
 
-/* ---- llama-server: what it began with, and explicit zeros for all others ---- */
-
-static ptrdiff_t fixed_id(const struct lora_fleet *f, const struct engine_adapter *a)
-{
-    char hex[SHA256_HEX + 1];
-    sha256_hex(hex, &a->digest);
-    for (size_t i = 0; i < f->lora->fixed.n; i++) {
-        struct str name = f->lora->fixed.items[i], digest = STR_NULL;
-        (void)str_cut(f->lora->fixed.items[i], '@', &name, &digest);
-        if (str_eq(name, a->name) && str_starts(str_of(hex), digest))
-            return (ptrdiff_t)i;
-    }
-    return -1;
-}
-
-static int write_bodies(struct lora_fleet *f, struct site *s)
-{
-    size_t n = f->lora->fixed.n;
-    s->bodies = calloc(n + 1, sizeof(*s->bodies));
-    if (!s->bodies)
-        return -ENOMEM;
-    for (size_t i = 0; i <= n; i++) {
-        struct buf *b = &s->bodies[i];
-        *b = BUF_INIT(MIB);
-        for (size_t k = 0; k < n; k++)
-            buf_addf(b, "%s{\"id\":%zu,\"scale\":%s}", k ? "," : "[", k, k == i ? "1.0" : "0.0");
-        buf_addc(b, ']');
-        if (buf_err(b) < 0)
-            return buf_err(b);
-    }
-    return 0;
-}
-
-static struct chat_pair fixed_body(const struct lora_fleet *f, unsigned endpoint, size_t i)
-{
-    return (struct chat_pair){ STR("lora"), buf_str(&f->sites[endpoint].bodies[i]) };
-}
-
 /* ---- waiters ---- */
 
 static struct lora_entry **place_of(struct lora_fleet *f, const struct lora_entry *e)
@@ -201,10 +164,13 @@ static void set_held(struct lora_use *use, struct lora_entry *e)
     use->fleet = e->fleet;
     use->entry = e;
     use->waiter = NULL;
-    if (at->provider == UPSTREAM_sglang)
-        (void)snprintf(use->name, sizeof(use->name), STR_FMT ":%s", STR_ARG(at->model), e->name);
-    else
-        memcpy(use->name, e->name, sizeof(use->name));
+    size_t n = 0;
+    if (at->provider == UPSTREAM_sglang) { /* its way: "base:adapter" */
+        n = at->model.n < LIMIT_NAME ? at->model.n : LIMIT_NAME;
+        memcpy(use->name, at->model.p, n);
+        use->name[n++] = ':';
+    }
+    memcpy(use->name + n, e->name, sizeof(e->name));
 }
 
 static void run_waiter(struct transport_task *task)
@@ -634,7 +600,7 @@ uint64_t lora_servable(struct lora_fleet *f, const struct engine_adapter *a)
     if (f->lora->max_rank && a->rank > f->lora->max_rank)
         return 0;
     for (unsigned i = 0; i < f->n_sites; i++)
-        if (!is_fixed(f, i) || fixed_id(f, a) >= 0)
+        if (!is_fixed(f, i) || lora_fixed_id(f->lora, a) >= 0)
             bits |= 1ull << i;
     LOCKED(&f->lock);
     for (const struct lora_entry *e = f->entries; e; e = e->next)
@@ -680,10 +646,15 @@ static int wait_for(struct lora_entry *e, struct lora_use *use, struct transport
     return LORA_PENDING;
 }
 
+static struct chat_pair fixed_body(const struct lora_fleet *f, unsigned endpoint, size_t i)
+{
+    return (struct chat_pair){ STR("lora"), buf_str(&f->sites[endpoint].bodies[i]) };
+}
+
 static int acquire_fixed(struct lora_fleet *f, struct lora_use *use, const struct engine_adapter *a,
                          struct fail *reterr)
 {
-    ptrdiff_t id = fixed_id(f, a);
+    ptrdiff_t id = lora_fixed_id(f->lora, a);
     if (id < 0)
         return fail_set(reterr, FAIL_unprocessable_adapter,
                         "the engine behind was not started with the adapter '" STR_FMT
@@ -769,7 +740,7 @@ static int make_sites(struct lora_fleet *f)
         f->sites[i].is_listed = is_fixed(f, i);
         int r = f->sites[i].url ? 0 : -ENOMEM;
         if (r == 0 && is_fixed(f, i))
-            r = write_bodies(f, &f->sites[i]);
+            r = lora_fixed_bodies(f->lora, &f->sites[i].bodies);
         if (r < 0)
             return r;
     }
@@ -823,9 +794,7 @@ struct lora_fleet *lora_fleet_free(struct lora_fleet *f)
         free(e);
     }
     for (unsigned i = 0; f->sites && i < f->n_sites; i++) {
-        for (size_t k = 0; f->sites[i].bodies && k <= f->lora->fixed.n; k++)
-            buf_done(&f->sites[i].bodies[k]);
-        free(f->sites[i].bodies);
+        lora_fixed_free(f->lora, f->sites[i].bodies);
         free(f->sites[i].listed);
         free(f->sites[i].url);
     }

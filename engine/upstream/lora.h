@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "base/limits.h"
 #include "engine/engine.h"
 #include "engine/upstream/ledger.h"
 #include "engine/upstream/transport.h"

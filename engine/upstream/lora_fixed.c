@@ -1,0 +1,46 @@
+#include "engine/upstream/lora_fixed.h"
+
+#include "base/limits.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+ptrdiff_t lora_fixed_id(const struct config_upstream_lora *l, const struct engine_adapter *a)
+{
+    char hex[SHA256_HEX + 1];
+    sha256_hex(hex, &a->digest);
+    for (size_t i = 0; i < l->fixed.n; i++) {
+        struct str name = l->fixed.items[i], digest = STR_NULL;
+        (void)str_cut(l->fixed.items[i], '@', &name, &digest);
+        if (str_eq(name, a->name) && str_starts(str_of(hex), digest))
+            return (ptrdiff_t)i;
+    }
+    return -1;
+}
+
+int lora_fixed_bodies(const struct config_upstream_lora *l, struct buf **ret)
+{
+    size_t n = l->fixed.n;
+    struct buf *all = calloc(n + 1, sizeof(*all));
+    *ret = all;
+    if (!all)
+        return -ENOMEM;
+    for (size_t i = 0; i <= n; i++) {
+        all[i] = BUF_INIT(MIB);
+        buf_addc(&all[i], '[');
+        for (size_t k = 0; k < n; k++)
+            buf_addf(&all[i], "%s{\"id\":%zu,\"scale\":%s}", k ? "," : "", k,
+                     k == i ? "1.0" : "0.0");
+        buf_addc(&all[i], ']');
+        if (buf_err(&all[i]) < 0)
+            return buf_err(&all[i]);
+    }
+    return 0;
+}
+
+void lora_fixed_free(const struct config_upstream_lora *l, struct buf *bodies)
+{
+    for (size_t i = 0; bodies && i <= l->fixed.n; i++)
+        buf_done(&bodies[i]);
+    free(bodies);
+}

@@ -1,0 +1,18 @@
+/*
+ * llama-server's adapters: fixed at its start, chosen by their ids in each request.
+ *
+ * Each request names all of them, with zeros for those that it does not want: what is left out
+ * keeps the scale that another request gave it. Internal to lora.c.
+ */
+#pragma once
+
+#include "config/config.h"
+#include "engine/engine.h"
+
+/* Its id there by upstream.lora.fixed ("name" or "name@digest", in the order of its start); -1:
+ * none. */
+ptrdiff_t lora_fixed_id(const struct config_upstream_lora *l, const struct engine_adapter *a);
+/* The member `lora` of a request for each of them, and the last of one for the base. 0 or
+ * -ENOMEM. Freed by lora_fixed_free, also when it failed. */
+int lora_fixed_bodies(const struct config_upstream_lora *l, struct buf **ret);
+void lora_fixed_free(const struct config_upstream_lora *l, struct buf *bodies);
