@@ -394,8 +394,6 @@ static int submit_choice(struct choice *c, const struct lease *lease, struct fai
         .tenant_name = r->caller.tenant,
         .session = caller_session(r),
         .request_id = str_of(r->id),
-        .headers = r->headers,
-        .n_headers = r->n_headers,
         .lora = lease ? lease_resident(lease) : NULL,
         .lora_digest = lease ? &a->revision.digest : NULL,
         .tenant = engine_tenant(r->caller.tenant),
@@ -404,8 +402,11 @@ static int submit_choice(struct choice *c, const struct lease *lease, struct fai
         .owner = c,
     };
     struct engine_job *job = NULL;
+    int err = behind_headers(a, &spec.headers, &spec.n_headers);
+    if (err < 0)
+        return fail_errno(reterr, err, "submitting to the engine");
     flow_job_add(&r->flow);
-    int err = engine_submit(a->target.model->engine, &job, &spec, reterr);
+    err = engine_submit(a->target.model->engine, &job, &spec, reterr);
     if (err != 0) {
         (void)flow_job_drop(&r->flow); /* never the last: submitting counts as one */
         return err < 0 ? fail_errno(reterr, err, "submitting to the engine") : err;

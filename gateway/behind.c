@@ -3,6 +3,8 @@
 #include "gateway/observe.h"
 #include "gateway/record.h"
 
+#include <errno.h>
+
 enum { BACKLOG_PAUSES = 256 * 1024 }; /* bytes of events that the client has not read */
 
 void behind_take_headers(struct answer *a, const struct engine_event *e)
@@ -48,6 +50,24 @@ enum next behind_reply_failed(struct answer *a)
     buf_clear(&r->reply.body);
     buf_add(&r->reply.body, a->refused_body);
     return next;
+}
+
+int behind_headers(struct answer *a, const struct chat_pair **ret, size_t *ret_n)
+{
+    struct request *r = a->request;
+    *ret = r->headers;
+    *ret_n = r->n_headers;
+    if (!a->target.model->passes_keys || r->n_credentials == 0)
+        return 0;
+    size_t n = r->n_headers + r->n_credentials;
+    struct chat_pair *all = arena_array(r->arena, n, sizeof(*all));
+    if (!all)
+        return -ENOMEM;
+    memcpy(all, r->headers, r->n_headers * sizeof(*all));
+    memcpy(all + r->n_headers, r->credentials, r->n_credentials * sizeof(*all));
+    *ret = all;
+    *ret_n = n;
+    return 0;
 }
 
 void behind_pause(struct choice *c)

@@ -16,6 +16,10 @@ void behind_take_refusal(struct answer *a, const struct engine_event *e);
 /* The reply to a->failed, in the engine's own words where it has said any. */
 enum next behind_reply_failed(struct answer *a);
 
+/* What an engine behind may know of the request's head: its headers, and the client's credentials
+ * where it is configured to get them. 0 or -ENOMEM. */
+int behind_headers(struct answer *a, const struct chat_pair **ret, size_t *ret_n) MUST_USE;
+
 /* Engine thread, after an event: an engine behind need not write faster than the client reads. */
 void behind_pause(struct choice *c);
 /* http thread: what was paused goes on, its events have been taken. */

@@ -19,6 +19,7 @@ struct seen {
     struct chat_pair *headers;
     size_t n;
     struct arena *arena;
+    struct request *request;
 };
 
 static bool is(const char *key, const char *name)
@@ -63,10 +64,16 @@ static bool is_token(const char *name)
     return name[0] != '\0';
 }
 
-static bool is_credential(const char *key)
+/* What an engine behind would take as its own. */
+static bool is_key(const char *key)
 {
     return is(key, "Authorization") || is(key, "api-key") || is(key, "x-api-key") ||
-           is(key, "Cookie") || is(key, "Proxy-Authorization") || is(key, "x-goog-api-key");
+           is(key, "x-goog-api-key");
+}
+
+static bool is_credential(const char *key)
+{
+    return is_key(key) || is(key, "Cookie") || is(key, "Proxy-Authorization");
 }
 
 static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *key,
@@ -78,14 +85,18 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
     note(s, key, text);
     if (!is_token(key))
         s->bad_name = true;
-    if (is_credential(key) || s->n == HEADERS_MAX || !s->headers)
+    if (s->n == HEADERS_MAX || !s->headers)
         return MHD_YES;
     struct str name = arena_str(s->arena, str_of(key));
     if (!name.p)
         return MHD_YES;
     for (size_t i = 0; i < name.n; i++)
         ((char *)(uintptr_t)name.p)[i] = (char)tolower((unsigned char)name.p[i]);
-    s->headers[s->n++] = (struct chat_pair){ name, arena_str(s->arena, text) };
+    struct chat_pair pair = { name, arena_str(s->arena, text) };
+    if (!is_credential(key))
+        s->headers[s->n++] = pair;
+    else if (is_key(key) && s->request->n_credentials < REQUEST_CREDENTIALS)
+        s->request->credentials[s->request->n_credentials++] = pair;
     return MHD_YES;
 }
 
@@ -284,7 +295,7 @@ static int check_all(struct request *r, const struct seen *s, const struct frami
 
 bool head_accept(struct request *r, const char *url, const char *method, struct framing *f)
 {
-    struct seen s = { .arena = r->arena };
+    struct seen s = { .arena = r->arena, .request = r };
     s.headers = arena_array(r->arena, HEADERS_MAX, sizeof(*s.headers));
     (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND, on_header, &s);
     r->headers = s.headers;

@@ -33,7 +33,7 @@ enum next {
     NEXT_close,  /* the client is gone: close */
 };
 
-enum { REPLY_HEADERS = 96, REQUEST_PARAMS = 2 };
+enum { REPLY_HEADERS = 96, REQUEST_PARAMS = 2, REQUEST_CREDENTIALS = 4 };
 
 /* Segments of a path behind "{*}", each decoded; in the request's arena. */
 struct path_rest {
@@ -73,6 +73,10 @@ struct request {
     struct str query_trace, query_after, query_limit;
     const struct chat_pair *headers; /* lower-case names, credentials left out */
     size_t n_headers;
+    /* What it proves itself with, for an engine behind that is configured to be given it; never
+     * printed. */
+    struct chat_pair credentials[REQUEST_CREDENTIALS];
+    size_t n_credentials;
     struct buf body;
 
     /* Runs on the http thread, again after each wake, until it returns other than NEXT_wait. */

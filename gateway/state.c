@@ -114,6 +114,9 @@ static int reach_model(struct core *c, struct core_model *m, const struct config
     int r = open_transport(c);
     config.transport = c->transport;
     m->created_s = clock_wall_s();
+    const struct config_endpoint *endpoints = from->upstream.endpoints.items;
+    for (size_t i = 0; i < from->upstream.endpoints.n; i++)
+        m->passes_keys = m->passes_keys || endpoints[i].client_key;
     return r == 0 ? engine_upstream_new(&m->engine, &config, reterr) : r;
 }
 

@@ -18,7 +18,8 @@ struct learning;
 struct core_model {
     struct str name;       /* wire name */
     struct engine *engine; /* owned by the core */
-    uint64_t created_s;    /* of its file */
+    uint64_t created_s;    /* of its file; of one behind: of this process */
+    bool passes_keys;      /* an engine behind is given the client's own credentials */
 };
 
 struct transport;
