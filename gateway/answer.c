@@ -204,6 +204,8 @@ static void take_events(struct answer *a)
     }
     if (a->n_done == a->n_choices && !a->is_failed)
         observe_end(a, /* fail= */ NULL);
+    if (a->n_done == a->n_choices)
+        request_settle_here(a->request);
 }
 
 static bool is_settled(struct answer *a)
@@ -362,13 +364,14 @@ static void on_event(void *owner, const struct engine_event *e)
     struct choice *c = owner;
     struct request *r = c->answer->request;
     struct watch *w = server_watch(r->server);
-    bool last = false;
+    enum flow_left left = FLOW_more;
+    bool streams = is_stream(c->answer);
     observe_event(c, e);
-    if (!flow_push(&r->flow, c->index, e, &last))
+    if (!flow_push(&r->flow, c->index, e, &left))
         request_cancel(r, FLOW_slow);
-    else if (is_stream(c->answer) && !last)
+    else if (streams && left == FLOW_more)
         behind_pause(c);
-    if (last)
+    if (left == FLOW_last)
         watch_settle(w, r);
 }
 

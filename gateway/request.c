@@ -14,16 +14,24 @@
 /* "req_" and 24 characters: 120 random bits. */
 static void make_id(char ret[static 32])
 {
+    enum { CHARACTERS = 24, AHEAD = 32 }; /* ids of one system call */
     static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
-    unsigned char random[24];
+    static _Thread_local unsigned char random[CHARACTERS * AHEAD];
+    static _Thread_local size_t left;
     uint64_t now = clock_us();
-    if (getrandom(random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
-        for (size_t i = 0; i < sizeof(random); i++) /* early boot: unique here is enough */
+    if (left == 0) {
+        left = AHEAD;
+        if (getrandom(random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
+            left = 0;
+    }
+    if (left == 0)
+        for (size_t i = 0; i < CHARACTERS; i++) /* early boot: unique here is enough */
             random[i] = (unsigned char)(now >> (i % 8 * 5));
+    const unsigned char *mine = random + (left ? --left : 0) * CHARACTERS;
     memcpy(ret, "req_", 4);
-    for (size_t i = 0; i < sizeof(random); i++)
-        ret[4 + i] = digits[random[i] & 31];
-    ret[4 + sizeof(random)] = '\0';
+    for (size_t i = 0; i < CHARACTERS; i++)
+        ret[4 + i] = digits[mine[i] & 31];
+    ret[4 + CHARACTERS] = '\0';
 }
 
 struct request *request_new(struct server *server, struct state *state)
@@ -60,6 +68,14 @@ void request_settle(struct request *r)
 {
     if (r->answer)
         answer_release_lease(r->answer);
+}
+
+void request_settle_here(struct request *r)
+{
+    if (!flow_take_settle(&r->flow))
+        return;
+    request_settle(r);
+    request_unref(r); /* the connection holds another */
 }
 
 void request_unref(struct request *r)

@@ -106,6 +106,7 @@ struct request *request_new(struct server *server, struct state *state);
 struct request *request_ref(struct request *r); /* any thread that holds one */
 void request_unref(struct request *r);          /* any thread */
 void request_settle(struct request *r); /* its jobs have ended: gives the lease back; any thread */
+void request_settle_here(struct request *r); /* http thread: the same, where it is due and ours */
 
 /*
  * Stops the work on a request: jobs are cancelled, its connection is woken. Any thread that holds a

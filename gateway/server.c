@@ -431,6 +431,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
         }
     }
     flow_completed(&r->flow);
+    request_settle_here(r);
     bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK || r->unread_body;
     if (!complete)
         request_cancel(r, FLOW_gone);

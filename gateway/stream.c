@@ -159,7 +159,8 @@ static struct flow_event *event_copy(const struct engine_event *e, size_t *ret_s
     return c;
 }
 
-bool flow_push(struct flow *f, uint32_t choice, const struct engine_event *e, bool *ret_last)
+bool flow_push(struct flow *f, uint32_t choice, const struct engine_event *e,
+               enum flow_left *ret_left)
 {
     bool ends = e->kind == ENGINE_EVENT_done || e->kind == ENGINE_EVENT_failed;
     size_t size = 0;
@@ -167,7 +168,7 @@ bool flow_push(struct flow *f, uint32_t choice, const struct engine_event *e, bo
     LOCKED(&f->lock);
     if (ends)
         f->jobs--;
-    *ret_last = ends && f->jobs == 0;
+    bool last = ends && f->jobs == 0;
     if (c) {
         c->choice = choice;
         *f->last = c;
@@ -176,9 +177,19 @@ bool flow_push(struct flow *f, uint32_t choice, const struct engine_event *e, bo
     }
     /* Bytes of an answer that is sent as a whole are bounded by the model's context. */
     bool fits = c && (!f->eager || f->bytes <= LIMIT_STREAM_BACKLOG);
+    f->unsettled = last && fits && f->connection;
+    *ret_left = f->unsettled ? FLOW_handed : last ? FLOW_last : FLOW_more;
     if (f->eager || ends || !fits)
         wake_locked(f);
     return fits;
+}
+
+bool flow_take_settle(struct flow *f)
+{
+    LOCKED(&f->lock);
+    bool is_due = f->unsettled;
+    f->unsettled = false;
+    return is_due;
 }
 
 struct flow_event *flow_take(struct flow *f)

@@ -33,7 +33,8 @@ struct flow {
     bool beat;  /* silence lasted keep_alive_ms */
     bool eager; /* every event wakes; else only the last one of each job */
     enum flow_end end;
-    unsigned jobs; /* submitted and not yet done, plus one while submitting */
+    unsigned jobs;  /* submitted and not yet done, plus one while submitting */
+    bool unsettled; /* all have ended, and their reference is the http thread's to give back */
     struct flow_event *first, **last;
     size_t bytes;      /* of the list */
     uint64_t wrote_ms; /* when bytes last left */
@@ -53,11 +54,19 @@ void flow_tick(struct flow *f, uint64_t now_ms, uint64_t keep_alive_ms);
 void flow_job_add(struct flow *f);
 bool flow_job_drop(struct flow *f); /* true: it was the last */
 
+enum flow_left {
+    FLOW_more,   /* jobs of the request are in flight */
+    FLOW_last,   /* this was the last event of all: the jobs' reference is the caller's to settle */
+    FLOW_handed, /* likewise, and the http thread settles it: the request may be gone already */
+};
 /*
  * Engine thread: copies the event and wakes. Returns false when the client's backlog is full (the
- * caller cancels). *ret_last: no other job of the request is in flight.
+ * caller cancels; never with FLOW_handed).
  */
-bool flow_push(struct flow *f, uint32_t choice, const struct engine_event *e, bool *ret_last);
+bool flow_push(struct flow *f, uint32_t choice, const struct engine_event *e,
+               enum flow_left *ret_left);
+
+bool flow_take_settle(struct flow *f); /* http thread: true, once: give it back */
 
 /* All events so far, oldest first; the caller frees each. */
 struct flow_event *flow_take(struct flow *f);

@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 enum {
-    TICK_MS = 50,     /* resolution of keep-alive beats */
+    TICK_MS = 20,     /* resolution of keep-alive beats */
+    YOUNG_MS = 10,    /* before a client is looked at */
+    IDLE_TICKS = 50,  /* with nothing to watch, before the thread sleeps for good */
     EVENTS = 64,      /* taken at once */
     LINGER = 64,      /* refused uploads drained at once; more are closed at once */
     LINGER_MS = 2000, /* each */
@@ -40,6 +42,7 @@ struct watch {
     pthread_mutex_t lock;
     struct slot *slots;
     uint32_t n_slots, n_used, free;
+    bool is_asleep; /* for good: whoever adds wakes it */
     struct request *settled;
     struct draining lingers[LINGER];
     unsigned n_lingers;
@@ -76,16 +79,28 @@ int watch_add(struct watch *w, struct watch_node *node, struct request *r, int f
         return -ENOMEM;
     uint32_t at = w->free;
     struct slot *s = &w->slots[at];
-    struct epoll_event e = { .events = EPOLLRDHUP | EPOLLONESHOT,
-                             .data.u64 = (uint64_t)s->generation << 32 | at };
-    if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &e) < 0)
-        return -errno;
-    *node = (struct watch_node){ .request = r, .fd = fd, .slot = at, .added = true };
+    *node = (struct watch_node){
+        .request = r, .fd = fd, .slot = at, .added = true, .since_ms = clock_ms()
+    };
     s->node = node;
     w->free = s->next_free;
-    if (w->n_used++ == 0)
-        wake(w); /* it ticks only while something is watched */
+    w->n_used++;
+    if (w->is_asleep)
+        wake(w);
+    w->is_asleep = false;
     return 0;
+}
+
+/* Under the lock: its client is watched from now on. */
+static void look_at(struct watch *w, struct watch_node *node)
+{
+    static struct log_rate rate;
+    struct epoll_event e = { .events = EPOLLRDHUP | EPOLLONESHOT,
+                             .data.u64 =
+                                 (uint64_t)w->slots[node->slot].generation << 32 | node->slot };
+    node->looked_at = true;
+    if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, node->fd, &e) < 0)
+        log_rated(&rate, LOG_warn, "watch", "cause=%s, continuing", strerror(errno));
 }
 
 void watch_remove(struct watch *w, struct watch_node *node)
@@ -94,7 +109,8 @@ void watch_remove(struct watch *w, struct watch_node *node)
         return;
     LOCKED(&w->lock);
     struct slot *s = &w->slots[node->slot];
-    (void)epoll_ctl(w->epoll, EPOLL_CTL_DEL, node->fd, /* event= */ NULL);
+    if (node->looked_at)
+        (void)epoll_ctl(w->epoll, EPOLL_CTL_DEL, node->fd, /* event= */ NULL);
     s->node = NULL;
     s->generation++;
     s->next_free = w->free;
@@ -154,6 +170,8 @@ static bool beat_all(struct watch *w, uint64_t now)
     LOCKED(&w->lock);
     for (uint32_t i = 0; i < w->n_slots; i++) {
         struct watch_node *node = w->slots[i].node;
+        if (node && !node->looked_at && now >= node->since_ms + YOUNG_MS)
+            look_at(w, node);
         if (node)
             flow_tick(&node->request->flow, now,
                       node->request->state->config->gateway.keep_alive_ms);
@@ -238,14 +256,24 @@ static bool stopping(struct watch *w)
     return w->stop;
 }
 
+/* It ticks while something is watched, and some time longer: a wake costs more than a tick. */
+static bool falls_asleep(struct watch *w, unsigned idle_ticks)
+{
+    LOCKED(&w->lock);
+    w->is_asleep = idle_ticks >= IDLE_TICKS && w->n_used == 0;
+    return w->is_asleep;
+}
+
 static void *watch_run(void *arg)
 {
     struct watch *w = arg;
     uint64_t tick_ms = clock_ms() + TICK_MS;
-    bool lingering = false, ticking = false;
+    unsigned idle_ticks = 0;
+    bool lingering = false;
     while (!stopping(w)) {
         struct epoll_event events[EVENTS];
-        int n = epoll_wait(w->epoll, events, EVENTS, lingering ? 5 : ticking ? TICK_MS : -1);
+        bool sleeps = falls_asleep(w, idle_ticks);
+        int n = epoll_wait(w->epoll, events, EVENTS, lingering ? 5 : sleeps ? -1 : TICK_MS);
         for (int i = 0; i < n; i++) {
             uint64_t drop = 0;
             if ((uint32_t)events[i].data.u64 != SLOT_WAKE)
@@ -256,11 +284,11 @@ static void *watch_run(void *arg)
         settle(w);
         uint64_t now = clock_ms();
         lingering = lingers_drain(w, now);
+        if (sleeps)
+            idle_ticks = 0;
         if (now >= tick_ms) {
-            ticking = beat_all(w, now);
+            idle_ticks = beat_all(w, now) ? 0 : idle_ticks + 1;
             tick_ms = now + TICK_MS;
-        } else {
-            ticking = true; /* once more before it sleeps for good */
         }
     }
     settle(w);

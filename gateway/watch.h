@@ -3,7 +3,8 @@
  * look at suspended sockets), beats silent streams, and settles requests whose engine jobs ended.
  *
  * One thread with its own epoll over the same sockets. A node is added when its connection is first
- * suspended and removed on the http thread before the socket can be closed, so a socket number is
+ * suspended, looked at from WATCH_YOUNG_MS on (most are answered by then, and cost no system call),
+ * and removed on the http thread before the socket can be closed, so a socket number is
  * never mistaken for another connection; events are matched by slot and generation. A client that
  * shuts down only its sending side counts as gone, as it does for nginx.
  */
@@ -21,7 +22,8 @@ struct watch_node {
     struct request *request;
     int fd;
     uint32_t slot;
-    bool added;
+    bool added, looked_at; /* looked_at: its socket is in the epoll; under the watch's lock */
+    uint64_t since_ms;
 };
 
 int watch_new(struct watch **ret) MUST_USE; /* starts the thread */
