@@ -639,6 +639,7 @@ static int read_root(struct snapshot *s, struct problems *p)
     if (raw.version.p && !str_is(raw.version, "v0.3"))
         r = worse(r, node_problem(p, PROBLEM_error, node_get(root, "version"), "version",
                                   "'%.*s' is not spoken here; write v0.3", STR_ARG(raw.version)));
+    c->engine_node = raw.engine;
     c->listeners = raw.listeners;
     c->providers = raw.providers;
     c->routing = raw.routing;

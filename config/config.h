@@ -264,6 +264,7 @@ struct config {
     struct config_adapters adapters;
     struct config_gateway gateway;
     /* Sections of the v0.3 policy language, NULL when absent; borrowed from the snapshot. */
+    const struct node *engine_node; /* the section `engine` as written; NULL when absent */
     const struct node *listeners, *providers, *routing, *entrypoints, *recipes, *global;
     const char *file;    /* as given */
     const char *folder;  /* that holds it */

@@ -399,6 +399,18 @@ const struct node *node_at(const struct node *list, size_t i)
     return list && list->kind == NODE_list && i < list->n ? list->items[i] : NULL;
 }
 
+bool node_equal(const struct node *a, const struct node *b)
+{
+    if (!a || !b || a->kind != b->kind || a->n != b->n)
+        return a == b;
+    if (a->kind == NODE_scalar)
+        return a->quoted == b->quoted && str_eq(a->scalar, b->scalar);
+    for (size_t i = 0; i < a->n; i++)
+        if ((a->keys && !str_eq(a->keys[i], b->keys[i])) || !node_equal(a->items[i], b->items[i]))
+            return false;
+    return true;
+}
+
 bool node_is(const struct node *n, const char *scalar)
 {
     return n && n->kind == NODE_scalar && str_is(n->scalar, scalar);

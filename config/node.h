@@ -73,6 +73,8 @@ const struct node *node_get(const struct node *map,
                             const char *key);                  /* NULL: absent, or not a map */
 const struct node *node_at(const struct node *list, size_t i); /* NULL: beyond, or not a list */
 bool node_is(const struct node *n, const char *scalar);        /* an equal scalar */
+/* The same content in the same order, wherever it stood; NULL equals only NULL. */
+bool node_equal(const struct node *a, const struct node *b);
 
 /*
  * Reports a problem at a node. `path` names the node ("routing.decisions[2].name").

@@ -193,9 +193,24 @@ struct core *core_free(struct core *c)
     return NULL;
 }
 
+/* What is said of engines behind, here and in policies. */
+static bool upstreams_equal(const struct config *a, const struct config *b)
+{
+    const struct node *x = node_get(a->engine_node, "models"),
+                      *y = node_get(b->engine_node, "models");
+    for (size_t i = 0; i < a->engine.n_own; i++)
+        if (!node_equal(node_get(node_at(x, i), "upstream"), node_get(node_at(y, i), "upstream")))
+            return false;
+    bool has_others = a->engine.n_own < a->engine.models.n;
+    return a->engine.n_own == b->engine.n_own &&
+           (!has_others ||
+            node_equal(node_get(a->providers, "models"), node_get(b->providers, "models"))) &&
+           node_equal(node_get(a->engine_node, "upstream"), node_get(b->engine_node, "upstream"));
+}
+
 static bool models_equal(const struct config *a, const struct config *b)
 {
-    if (a->engine.models.n != b->engine.models.n)
+    if (a->engine.models.n != b->engine.models.n || !upstreams_equal(a, b))
         return false;
     const struct config_model *x = &a->engine.embedding, *y = &b->engine.embedding;
     if (!str_eq(x->name, y->name) || !str_eq(x->path, y->path) || x->threads != y->threads)
