@@ -265,6 +265,7 @@ const struct dialect chat_dialect = {
     .finish = chat_finish,
     .fail = render_broken,
     .beat = render_keep_alive,
+    .verbatim = render_verbatim,
     .collect = chat_collect,
     .whole = chat_whole,
 };

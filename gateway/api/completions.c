@@ -341,6 +341,7 @@ const struct dialect completions_dialect = {
     .finish = completions_finish,
     .fail = render_broken,
     .beat = render_keep_alive,
+    .verbatim = render_verbatim,
     .collect = completions_collect,
     .whole = completions_whole,
 };

@@ -1,5 +1,8 @@
 #include "gateway/api/render.h"
 
+#include "base/json_view.h"
+#include "base/limits.h"
+#include "engine/upstream/splice.h"
 #include "gateway/api/error.h"
 
 void render_usage(struct buf *b, const struct engine_usage *u)
@@ -104,4 +107,23 @@ void render_keep_alive(struct answer *a, struct buf *b)
 {
     (void)a;
     buf_adds(b, ": keep-alive\n\n");
+}
+
+void render_verbatim(struct answer *a, const struct engine_event *e, struct buf *b)
+{
+    bool stream = a->chats[0].stream, hides = stream && !a->chats[0].include_usage;
+    if (hides && !e->has_content && json_view_count(json_view_get(e->text, "choices")) == 0 &&
+        json_view_kind(json_view_get(e->text, "usage")) == JSON_VIEW_object)
+        return;
+    CLEANUP(buf_done) struct buf model = BUF_INIT(LIMIT_SSE_EVENT);
+    buf_add_json(&model, a->model);
+    const struct splice splices[] = {
+        { .key = "model", .json = buf_str(&model), .only_there = true },
+        { .key = "usage", .only_there = true },
+    };
+    if (stream)
+        buf_adds(b, "data: ");
+    (void)splice_object(b, e->text, splices, hides ? 2 : 1); /* the reader has seen an object */
+    if (stream)
+        buf_adds(b, "\n\n");
 }

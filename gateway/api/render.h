@@ -21,6 +21,9 @@ void render_start(struct buf *b, const struct answer *a, const char *object);
 void render_done(struct buf *b);
 void render_broken(struct answer *a, const struct fail *fail, struct buf *b);
 void render_keep_alive(struct answer *a, struct buf *b);
+/* A chunk or whole answer of an engine behind, under the name that the client asked for, without
+ * the usage that it did not ask for; an event that then says nothing is left out. */
+void render_verbatim(struct answer *a, const struct engine_event *e, struct buf *b);
 /* A whole answer of that object type; add_choice prints one of the choices, with its comma. */
 void render_whole(struct buf *b, struct answer *a, const char *object,
                   void (*add_choice)(struct answer *a, struct choice *c, struct buf *b));
