@@ -99,8 +99,6 @@ static void wake(struct lora_fleet *f)
     (void)pthread_cond_signal(&f->wake);
 }
 
-/* ---- names ---- */
-
 /* `<adapter>.<12 digits>`; of an adapter's name only what every engine takes. */
 static void name_there(char ret[static LORA_NAME], const struct engine_adapter *a)
 {
@@ -139,8 +137,6 @@ static void add_path(struct buf *b, struct str pattern, const struct lora_entry 
         i += marks[m].word.n;
     }
 }
-
-/* ---- waiters ---- */
 
 static struct lora_entry **place_of(struct lora_fleet *f, const struct lora_entry *e)
 {
@@ -646,11 +642,6 @@ static int wait_for(struct lora_entry *e, struct lora_use *use, struct transport
     return LORA_PENDING;
 }
 
-static struct chat_pair fixed_body(const struct lora_fleet *f, unsigned endpoint, size_t i)
-{
-    return (struct chat_pair){ STR("lora"), buf_str(&f->sites[endpoint].bodies[i]) };
-}
-
 static int acquire_fixed(struct lora_fleet *f, struct lora_use *use, const struct engine_adapter *a,
                          struct fail *reterr)
 {
@@ -661,14 +652,14 @@ static int acquire_fixed(struct lora_fleet *f, struct lora_use *use, const struc
                         "' (upstream.lora.fixed)",
                         STR_ARG(str_head(a->name, LIMIT_NAME)));
     use->fleet = f;
-    use->body = fixed_body(f, use->endpoint, (size_t)id);
+    use->body = lora_fixed_member(f->sites[use->endpoint].bodies, (size_t)id);
     return 0;
 }
 
 struct chat_pair lora_base_body(const struct lora_fleet *f, unsigned endpoint)
 {
     bool has = f && is_fixed(f, endpoint) && f->lora->fixed.n;
-    return has ? fixed_body(f, endpoint, f->lora->fixed.n)
+    return has ? lora_fixed_member(f->sites[endpoint].bodies, f->lora->fixed.n)
                : (struct chat_pair){ STR_NULL, STR_NULL };
 }
 

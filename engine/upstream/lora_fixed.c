@@ -44,3 +44,8 @@ void lora_fixed_free(const struct config_upstream_lora *l, struct buf *bodies)
         buf_done(&bodies[i]);
     free(bodies);
 }
+
+struct chat_pair lora_fixed_member(const struct buf *bodies, size_t i)
+{
+    return (struct chat_pair){ STR("lora"), buf_str(&bodies[i]) };
+}

@@ -16,3 +16,5 @@ ptrdiff_t lora_fixed_id(const struct config_upstream_lora *l, const struct engin
  * -ENOMEM. Freed by lora_fixed_free, also when it failed. */
 int lora_fixed_bodies(const struct config_upstream_lora *l, struct buf **ret);
 void lora_fixed_free(const struct config_upstream_lora *l, struct buf *bodies);
+/* The member of body i; borrowed from it. */
+struct chat_pair lora_fixed_member(const struct buf *bodies, size_t i);
