@@ -7,7 +7,7 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from support import tap  # noqa: E402
+from support import openai_schema, tap  # noqa: E402
 from support.rootstock import ROOT, Server, heldout  # noqa: E402
 
 VENV = ROOT / ".venv" / "bin" / "python"
@@ -19,22 +19,7 @@ try:
     import pydantic  # which it needs
 except ImportError:
     openai = None
-try:
-    import jsonschema
-except ImportError:
-    jsonschema = None
-
 MODELS = ("auto", "demo", "demo:sql", "demo:sql@prod")
-SCHEMAS = pathlib.Path(os.environ.get("ROOTSTOCK_SHARED", ROOT.parent / "shared")) / "openai-schema.json"
-
-
-def validator(name):
-    """A validator of one of OpenAI's published schemas, or None where they are absent."""
-    if not SCHEMAS.exists() or jsonschema is None:
-        return None
-    document = json.loads(SCHEMAS.read_text(encoding="utf-8"))
-    schema = {"$ref": f"#/$defs/{name}", "$defs": document["$defs"]}
-    return jsonschema.Draft202012Validator(schema)
 
 
 @unittest.skipIf(openai is None, "the openai client is not installed; run tests/e2e/install-clients.sh")
@@ -263,25 +248,57 @@ class StockClient(unittest.TestCase):
         answer = self.client.completions.create(model="demo", prompt="a", n=100, max_tokens=2, temperature=1)
         self.assertEqual([c.index for c in answer.choices], list(range(100)))
 
-    @unittest.skipIf(validator("CreateChatCompletionResponse") is None,
-                     "shared/openai-schema.json or the jsonschema package is not here")
+    def checked(self, name, method, path, body=None, status=200):
+        """A request whose answer fits that schema; its JSON."""
+        got, _, data = self.server.request(method, path, body)
+        self.assertEqual(got, status, data[:300])
+        openai_schema.check(name, data)
+        return json.loads(data)
+
+    def checked_chunks(self, name, path, body):
+        """The same of a stream's chunks."""
+        status, _, data = self.server.request("POST", path, {**body, "stream": True})
+        self.assertEqual(status, 200, data[:300])
+        texts = [text for _, text in openai_schema.read_sse(data)]
+        self.assertEqual(texts.pop(), "[DONE]")
+        self.assertGreater(len(texts), 2)
+        for text in texts:
+            openai_schema.check(name, text)
+
     def test_bodies_and_chunks_validate_against_the_published_schema(self):
-        fields = {"model": "demo:sql", "temperature": 0, "messages": self.messages}
-        _, _, data = self.server.request("POST", "/v1/chat/completions", fields)
-        validator("CreateChatCompletionResponse").validate(json.loads(data))
-        _, _, data = self.server.request("POST", "/v1/chat/completions",
-                                         {**fields, "stream": True, "stream_options": {"include_usage": True}})
-        chunks = [json.loads(line[6:]) for line in data.split(b"\n") if line.startswith(b"data: {")]
-        self.assertGreater(len(chunks), 3)
-        for chunk in chunks:
-            validator("CreateChatCompletionStreamResponse").validate(chunk)
-        _, _, data = self.server.request("POST", "/v1/completions",
-                                         {"model": "demo", "prompt": "a", "max_tokens": 4, "logprobs": 2})
-        validator("CreateCompletionResponse").validate(json.loads(data))
-        for asked in ({"input": "a"}, {"input": ["a", "b"]}):
-            _, _, data = self.server.request("POST", "/v1/embeddings", {"model": "demo", **asked})
-            validator("CreateEmbeddingResponse").validate(json.loads(data))
-        validator("ListModelsResponse").validate(json.loads(self.server.get("/v1/models")[2]))
+        tool = {"type": "function", "function": {"name": "pick", "strict": True, "parameters": {
+            "type": "object", "properties": {"which": {"enum": ["a", "b"]}}, "required": ["which"],
+            "additionalProperties": False}}}
+        chat = {"model": "demo:sql", "temperature": 0, "max_tokens": 40, "messages": self.messages}
+        for more in ({}, {"n": 2}, {"logprobs": True, "top_logprobs": 2}, {"stream_options": {"include_usage": True}},
+                     {"max_tokens": 1}, {"model": "auto"}, {"tools": [tool], "tool_choice": "required"},
+                     {"response_format": {"type": "json_object"}, "seed": 1}):
+            with self.subTest(more=more):
+                if "stream_options" not in more:
+                    self.checked("CreateChatCompletionResponse", "POST", "/v1/chat/completions", {**chat, **more})
+                self.checked_chunks("CreateChatCompletionStreamResponse", "/v1/chat/completions", {**chat, **more})
+        completion = {"model": "demo", "prompt": "a", "max_tokens": 4, "temperature": 0}
+        for more in ({}, {"logprobs": 2}, {"n": 2, "best_of": 3}, {"echo": True}, {"echo": True, "logprobs": 1},
+                     {"prompt": ["a", "b"]}, {"stop": ["e"]}):
+            with self.subTest(more=more):
+                self.checked("CreateCompletionResponse", "POST", "/v1/completions", {**completion, **more})
+                if "best_of" not in more:
+                    self.checked_chunks("CreateCompletionResponse", "/v1/completions", {**completion, **more})
+        for asked in ({"input": "a"}, {"input": ["a", "b"]}, {"input": "a", "dimensions": 4}):
+            self.checked("CreateEmbeddingResponse", "POST", "/v1/embeddings", {"model": "demo", **asked})
+        self.checked("ListModelsResponse", "GET", "/v1/models")
+        self.checked("Model", "GET", "/v1/models/demo")
+        self.checked("Model", "GET", "/v1/models/demo:sql")
+
+    def test_errors_validate_against_the_published_schema(self):
+        for status, path, body in ((404, "/v1/chat/completions", {"model": "nope", "messages": self.messages}),
+                                   (400, "/v1/chat/completions", {"model": "demo", "messages": []}),
+                                   (400, "/v1/chat/completions", b"{"), (400, "/v1/completions", {"model": "demo"}),
+                                   (400, "/v1/embeddings", {"model": "demo", "input": []}),
+                                   (404, "/v1/nothing", {}), (405, "/v1/models", {})):
+            with self.subTest(path=path, status=status):
+                self.checked("ErrorResponse", "POST", path, body, status)
+        self.checked("ErrorResponse", "GET", "/v1/models/nope", status=404)
 
 
 if __name__ == "__main__":

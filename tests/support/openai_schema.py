@@ -42,13 +42,26 @@ def upgrade(node):
     return new
 
 
+def amend(defs):
+    """Where the description of legacy completions is stricter than the API itself: the same schema is for the chunks of
+    a stream, whose finish_reason is null until the last; the first token of an echo has no probability."""
+    choice = defs["CreateCompletionResponse"]["properties"]["choices"]["items"]["properties"]
+    choice["finish_reason"] = {"anyOf": [choice["finish_reason"], {"type": "null"}]}
+    for alternative in choice["logprobs"].get("anyOf", [choice["logprobs"]]):
+        for name in ("token_logprobs", "top_logprobs"):
+            if name in alternative.get("properties", {}):
+                items = alternative["properties"][name]["items"]
+                alternative["properties"][name]["items"] = {"anyOf": [items, {"type": "null"}]}
+    return defs
+
+
 def document():
     """The whole description, once read: {"$defs": …, "responseEvents": …}."""
     global _document
     if _document is None:
         raw = json.loads(FILE.read_text(encoding="utf-8"))
         schemas = raw.get("$defs") or raw["components"]["schemas"]
-        _document = {"$defs": upgrade(schemas), "responseEvents": raw.get("responseEvents", {})}
+        _document = {"$defs": amend(upgrade(schemas)), "responseEvents": raw.get("responseEvents", {})}
     return _document
 
 

@@ -357,6 +357,27 @@ static void what_is_not_stored_is_not_found(void **state)
     free(a);
 }
 
+static void a_stream_that_is_left_is_not_kept(void **state)
+{
+    (void)state;
+    static const char body[] = "{\"model\":\"demo\",\"stream\":true,\"input\":\"slow\"}";
+    char request[512], id[64], path[128];
+    (void)snprintf(request, sizeof(request),
+                   "POST /v1/responses HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n%s",
+                   strlen(body), body);
+    int fd = dial();
+    send_all(fd, request, strlen(request));
+    char *a = receive(fd, "output_text.delta");
+    (void)close(fd);
+    id_in(a, "resp", id);
+    free(a);
+    assert_true(comes_true(is_idle, 5000));
+    (void)snprintf(path, sizeof(path), "/v1/responses/%s", id);
+    a = bare("GET", path);
+    expect(a, "HTTP/1.1 404");
+    free(a);
+}
+
 static void input_items_are_listed_in_pages(void **state)
 {
     (void)state;
@@ -578,6 +599,7 @@ int main(void)
         cmocka_unit_test(items_become_a_conversation),
         cmocka_unit_test(a_response_goes_on_from_another),
         cmocka_unit_test(what_is_not_stored_is_not_found),
+        cmocka_unit_test(a_stream_that_is_left_is_not_kept),
         cmocka_unit_test(input_items_are_listed_in_pages),
         cmocka_unit_test(a_conversation_grows_by_its_responses),
         cmocka_unit_test(truncation_drops_the_oldest_in_the_middle),
