@@ -10,6 +10,7 @@ struct anthropic_place {
     const char *version; /* the member anthropic_version: "vertex-2023-10-16"; NULL: a header */
     bool no_model;       /* the model is part of the address */
     bool no_stream;      /* likewise whether it is streamed */
+    bool betas_in_body;  /* anthropic-beta is the member anthropic_beta, an array */
 };
 
 /* The body, appended to call->body. 0, negative errno, FAILED. */

@@ -630,11 +630,33 @@ static int write_fields(struct writer *w, const struct anthropic_place *place)
     return r;
 }
 
+/* The client's header anthropic-beta, "a,b", as a JSON array; nothing where there is none. */
+static void add_betas(struct buf *b, const struct provider_job *job)
+{
+    struct str list = STR_NULL, beta;
+    for (size_t i = 0; i < job->n_headers; i++)
+        if (str_eq_nocase(job->headers[i].key, STR("anthropic-beta")))
+            list = job->headers[i].value;
+    for (bool more = list.n > 0; more;) {
+        more = str_cut(list, ',', &beta, &list);
+        buf_addc(b, b->n ? ',' : '[');
+        buf_add_json(b, str_trim(more ? beta : list));
+    }
+    if (b->n)
+        buf_addc(b, ']');
+}
+
 static int write_source(struct writer *w, const struct anthropic_place *place)
 {
     struct splice splices[4];
     char version[64];
     size_t n = 0;
+    CLEANUP(buf_done) struct buf betas = BUF_INIT(LIMIT_HEADER);
+    if (place->betas_in_body)
+        add_betas(&betas, w->job);
+    if (betas.n && buf_err(&betas) == 0)
+        splices[n++] =
+            (struct splice){ .key = "anthropic_beta", .json = buf_str(&betas), .keep = true };
     if (place->no_model)
         splices[n++] = (struct splice){ .key = "model" };
     if (place->no_stream)

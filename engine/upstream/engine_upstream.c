@@ -63,7 +63,7 @@ static bool speaks(const struct engine *e, enum wire wire)
 {
     const struct upstream *u = (const struct upstream *)(const void *)e;
     for (unsigned i = 0; i < u->config->endpoints.n; i++)
-        if (!provider_of(upstream_endpoint(u, i)->provider)->speaks(wire))
+        if (!provider_speaks(upstream_endpoint(u, i), wire))
             return false;
     return true;
 }

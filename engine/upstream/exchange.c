@@ -401,7 +401,7 @@ static void ask(struct slot *s)
         .loop = x->loop,
         .endpoint = s->endpoint,
         .spec = &x->spec,
-        .verbatim = x->spec.verbatim && provider_of(e->provider)->speaks(x->spec.request->wire),
+        .verbatim = x->spec.verbatim && provider_speaks(e, x->spec.request->wire),
         .adapter = s->use.fleet ? &s->use : NULL,
         .base_body = lora_base_body(u->fleet, s->endpoint),
         .deadline_ms = x->deadline_ms,

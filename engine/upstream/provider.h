@@ -68,6 +68,8 @@ struct provider {
     const char *name; /* "anthropic", as logs and metrics say it */
     /* Whether it takes bodies of that wire as they are (job.verbatim). */
     bool (*speaks)(enum wire wire);
+    /* Where that depends on the model; NULL: `speaks` says it of all. Ask provider_speaks. */
+    bool (*speaks_at)(const struct config_endpoint *e, enum wire wire);
     /* Fills *ret (zeroed, its buffers and arena made). FAILED names the field that this provider
      * cannot do (unsupported_parameter), unless upstream.drop_params drops it. */
     int (*write)(struct provider_call *ret, const struct provider_job *job, struct fail *reterr);
@@ -94,6 +96,8 @@ struct provider {
 };
 
 const struct provider *provider_of(enum upstream_provider p); /* never NULL */
+/* Whether an endpoint takes bodies of that wire as they are: what job.verbatim may be. */
+bool provider_speaks(const struct config_endpoint *e, enum wire wire);
 
 /* ---- for those who write one ---- */
 

@@ -142,3 +142,20 @@ void refusal_by_error(struct provider_refusal *ret, const struct provider_job *j
  * in which the body may be passed on. */
 void refusal_usual(const struct provider_job *job, const struct call_head *head, struct str body,
                    enum wire wire, struct provider_refusal *ret);
+
+/* ---- embeddings ---- */
+
+/* Where vectors are in an answer. */
+struct embed_shape {
+    bool whole;         /* the answer is the one item, of the one input; else: */
+    const char *list;   /* path to the array of items, one an input */
+    const char *vector; /* path in an item; NULL: the item is it */
+    const char *tokens; /* path in an item to its count of tokens; NULL: none is told */
+    size_t n;
+};
+/* An answer as rows. 0, -ENOMEM, FAILED: it holds none, or an error. */
+int provider_read_embeddings(const struct provider_job *job, struct str body,
+                             const struct embed_shape *shape, struct embed_result *ret,
+                             struct fail *reterr) MUST_USE;
+/* Token ids where only text is taken: FAILED. */
+int provider_embed_text_only(const struct provider_job *job, struct fail *reterr);

@@ -8,6 +8,7 @@
 #include "tests/support/test.h"
 
 #include <jansson.h>
+#include <zlib.h>
 
 /* ---- the file ---- */
 
@@ -95,6 +96,7 @@ static void configure(struct upstream_case *c, struct str key, struct str value)
         { "api_version", .text = &e->api_version },
         { "region", .text = &e->region },
         { "project", .text = &e->project },
+        { "credentials", .text = &e->credentials },
         { "client_key", .flag = &e->client_key },
         { "max_tokens", .number = &c->upstream.max_tokens },
         { "drop_params", .flag = &c->upstream.drop_params },
@@ -221,11 +223,76 @@ void case_done(struct upstream_case *c)
     c->arena = arena_free(c->arena);
 }
 
+/* ---- frames of an AWS event stream ---- */
+
+static void add_big_endian(struct buf *b, uint32_t value, unsigned bytes)
+{
+    while (bytes-- > 0)
+        buf_addc(b, (char)(value >> (8 * bytes)));
+}
+
+static void add_frame_header(struct buf *b, const char *name, struct str value)
+{
+    enum { STRING = 7 };
+    buf_addc(b, (char)strlen(name));
+    buf_adds(b, name);
+    buf_addc(b, STRING);
+    add_big_endian(b, (uint32_t)value.n, 2);
+    buf_add(b, value);
+}
+
+static uint32_t sum_from(const struct buf *b, size_t at)
+{
+    return (uint32_t)crc32_z(0, (const unsigned char *)b->p + at, b->n - at);
+}
+
+/* "NAME JSON": an event; "!NAME JSON": an exception; "#NAME JSON": an event whose sum is wrong;
+ * "chunk JSON": an event around it in base64. */
+static void add_frame(struct buf *b, struct str line)
+{
+    CLEANUP(buf_done) struct buf head = BUF_INIT(KIB), payload = BUF_INIT(MIB);
+    struct str name, json;
+    size_t at = b->n;
+    bool is_exception = line.p[0] == '!', is_damaged = line.p[0] == '#';
+    assert_true(str_cut(str_sub(line, is_exception || is_damaged), ' ', &name, &json));
+    add_frame_header(&head, ":message-type", is_exception ? STR("exception") : STR("event"));
+    add_frame_header(&head, is_exception ? ":exception-type" : ":event-type", name);
+    add_frame_header(&head, ":content-type", STR("application/json"));
+    if (str_is(name, "chunk")) {
+        buf_adds(&payload, "{\"bytes\":\"");
+        buf_add_base64(&payload, json);
+        buf_adds(&payload, "\",\"p\":\"abcdefgh\"}");
+    } else {
+        buf_add(&payload, json);
+    }
+    enum { AROUND = 16 }; /* two lengths, two sums */
+    add_big_endian(b, (uint32_t)(AROUND + head.n + payload.n), 4);
+    add_big_endian(b, (uint32_t)head.n, 4);
+    add_big_endian(b, sum_from(b, at), 4);
+    buf_add(b, buf_str(&head));
+    buf_add(b, buf_str(&payload));
+    add_big_endian(b, sum_from(b, at) ^ is_damaged, 4);
+}
+
+static struct str frames_of(const struct upstream_case *c, struct str text)
+{
+    CLEANUP(buf_done) struct buf b = BUF_INIT(MIB);
+    while (text.n) {
+        struct str line = str_trim(line_of(&text));
+        if (line.n)
+            add_frame(&b, line);
+    }
+    assert_int_equal(buf_err(&b), 0);
+    return arena_str(c->arena, buf_str(&b));
+}
+
 struct str case_answer(const struct upstream_case *c)
 {
     const struct case_section *section = case_section(c, "answer");
     assert_non_null(section);
     struct str text = section->text;
+    if (str_find(section->options, STR("frames")) >= 0)
+        return frames_of(c, text);
     if (str_find(section->options, STR("whole")) >= 0)
         return str_trim(text);
     if (str_find(section->options, STR("crlf")) < 0)

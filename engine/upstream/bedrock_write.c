@@ -1,0 +1,585 @@
+/*
+ * Requests of Converse. Neighbouring turns of one role are one message; empty ones are left out.
+ */
+#include "engine/upstream/bedrock.h"
+
+#include "base/limits.h"
+
+#include <errno.h>
+
+enum {
+    CALL_ID = 64,        /* bytes of a tool call's id, at most */
+    DOCUMENT_NAME = 200, /* bytes */
+    BUDGET_least = 1024, /* of Claude's thinking */
+};
+
+/* Families of models have their own words for what Converse has none for. */
+enum family { FAMILY_other, FAMILY_claude, FAMILY_nova, FAMILY_gpt };
+
+struct writer {
+    struct buf *b;
+    const struct provider_job *job;
+    const struct chat_request *c;
+    struct fail *reterr;
+    unsigned knobs;
+    enum family family;
+    struct str role; /* of the open message; empty: none is open */
+    bool has_blocks; /* in it */
+    bool has_messages;
+};
+
+static enum family family_of(struct str model)
+{
+    if (str_find(model, STR("anthropic.")) >= 0 || str_find(model, STR("claude")) >= 0)
+        return FAMILY_claude;
+    if (str_find(model, STR("nova")) >= 0)
+        return FAMILY_nova;
+    return str_find(model, STR("gpt-oss")) >= 0 ? FAMILY_gpt : FAMILY_other;
+}
+
+/* ---- messages ---- */
+
+static void close_message(struct writer *w)
+{
+    if (w->role.n)
+        buf_adds(w->b, "]}");
+    w->role = STR_NULL;
+}
+
+static void open_message(struct writer *w, struct str role)
+{
+    if (str_eq(w->role, role))
+        return;
+    close_message(w);
+    buf_adds(w->b, w->has_messages ? ",{\"role\":\"" : "{\"role\":\"");
+    buf_add(w->b, role);
+    buf_adds(w->b, "\",\"content\":[");
+    w->role = role;
+    w->has_blocks = false;
+    w->has_messages = true;
+}
+
+static void begin_block(struct writer *w)
+{
+    if (w->has_blocks)
+        buf_addc(w->b, ',');
+    w->has_blocks = true;
+}
+
+/* {"type":"ephemeral","ttl":"1h"} → a point up to which is cached. */
+static void add_cache_point(struct writer *w, struct str control)
+{
+    struct str ttl = json_view_get(control, "ttl");
+    if (control.n == 0)
+        return;
+    begin_block(w);
+    buf_adds(w->b, "{\"cachePoint\":{\"type\":\"default\"");
+    if (json_view_is(ttl, "1h"))
+        buf_adds(w->b, ",\"ttl\":\"1h\"");
+    buf_adds(w->b, "}}");
+}
+
+static void add_text(struct writer *w, struct str text)
+{
+    begin_block(w);
+    buf_adds(w->b, "{\"text\":");
+    buf_add_json(w->b, text);
+    buf_addc(w->b, '}');
+}
+
+/* ---- media ---- */
+
+static struct str after_slash(struct str type)
+{
+    struct str kind, rest = type;
+    (void)str_cut(type, '/', &kind, &rest);
+    return rest;
+}
+
+/* png, jpeg, gif, webp; p NULL: another. */
+static struct str image_format(const struct chat_part *p)
+{
+    static const char *const known[] = { "png", "jpeg", "gif", "webp" };
+    struct str format = after_slash(p->media_type);
+    if (str_is(format, "jpg"))
+        return STR("jpeg");
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        struct str end = str_of(known[i]);
+        if (str_eq(format, end) || (p->url.n && str_ends(p->url, end)))
+            return end;
+    }
+    return p->url.n && str_ends(p->url, STR(".jpg")) ? STR("jpeg") : STR_NULL;
+}
+
+static struct str document_format(const struct chat_part *p)
+{
+    static const struct {
+        const char *type, *format;
+    } rows[] = {
+        { "application/pdf", "pdf" },
+        { "text/csv", "csv" },
+        { "application/msword", "doc" },
+        { "application/vnd.openxmlformats-officedocument.wordprocessingml.document", "docx" },
+        { "application/vnd.ms-excel", "xls" },
+        { "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx" },
+        { "text/html", "html" },
+        { "text/plain", "txt" },
+        { "text/markdown", "md" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (str_is(p->media_type, rows[i].type))
+            return str_of(rows[i].format);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (str_ends(p->name.n ? p->name : p->url, str_of(rows[i].format)))
+            return str_of(rows[i].format);
+    return STR("pdf");
+}
+
+/* Letters, digits, blanks, '-', '(' , ')', '[' and ']' may stand in a document's name. */
+static void add_document_name(struct writer *w, struct str name, size_t at)
+{
+    struct str stem = str_head(name, DOCUMENT_NAME);
+    ptrdiff_t dot = str_find(stem, STR("."));
+    size_t from = w->b->n;
+    if (dot > 0)
+        stem = str_head(stem, (size_t)dot);
+    for (size_t i = 0; i < stem.n; i++) {
+        char c = stem.p[i];
+        bool fits = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                    strchr("-()[]", c);
+        buf_addc(w->b, fits && c ? c : '-');
+    }
+    if (w->b->n == from) /* two documents of one name are refused */
+        buf_addf(w->b, "document-%zu", at);
+}
+
+static int add_source(struct writer *w, const struct chat_part *p)
+{
+    if (p->url.n == 0) {
+        buf_adds(w->b, "\"source\":{\"bytes\":");
+        buf_add_json(w->b, p->data);
+        buf_adds(w->b, "}}}");
+        return 0;
+    }
+    if (!str_starts(p->url, STR("s3://")))
+        return fail_param(w->reterr, FAIL_unsupported_parameter, "messages",
+                          "bedrock takes images and documents as data or from s3://, not by URL");
+    buf_adds(w->b, "\"source\":{\"s3Location\":{\"uri\":");
+    buf_add_json(w->b, p->url);
+    buf_adds(w->b, "}}}}");
+    return 0;
+}
+
+static int add_media(struct writer *w, const struct chat_part *p)
+{
+    begin_block(w);
+    if (p->kind == CHAT_PART_image) {
+        struct str format = image_format(p);
+        if (!format.p)
+            return fail_param(w->reterr, FAIL_invalid_request, "messages",
+                              "bedrock takes images as png, jpeg, gif or webp");
+        buf_adds(w->b, "{\"image\":{\"format\":");
+        buf_add_json(w->b, format);
+        buf_addc(w->b, ',');
+        return add_source(w, p);
+    }
+    if (p->kind == CHAT_PART_audio) {
+        struct str format = after_slash(p->media_type);
+        if (str_is(format, "mpeg"))
+            format = STR("mp3");
+        buf_adds(w->b, "{\"audio\":{\"format\":");
+        buf_add_json(w->b, str_starts(format, STR("x-")) ? str_sub(format, 2) : format);
+        buf_addc(w->b, ',');
+        return add_source(w, p);
+    }
+    buf_adds(w->b, "{\"document\":{\"format\":");
+    buf_add_json(w->b, document_format(p));
+    buf_adds(w->b, ",\"name\":\"");
+    add_document_name(w, p->name, w->b->n);
+    buf_adds(w->b, "\",");
+    return add_source(w, p);
+}
+
+static int add_parts(struct writer *w, const struct chat_message *m)
+{
+    struct part_walk walk = provider_parts(m);
+    int r = 0;
+    for (struct chat_part p; r == 0 && provider_next_part(&walk, &p);) {
+        if (p.kind != CHAT_PART_text)
+            r = add_media(w, &p);
+        else if (str_trim(p.text).n) /* blank text is refused */
+            add_text(w, p.text);
+        add_cache_point(w, p.cache_control);
+    }
+    return r;
+}
+
+/* ---- turns ---- */
+
+/* An id within bounds: letters, digits, '_', '.', ':' and '-'. */
+static void add_call_id(struct writer *w, struct str id)
+{
+    struct str fit = str_head(id, CALL_ID);
+    buf_addc(w->b, '"');
+    for (size_t i = 0; i < fit.n; i++) {
+        char c = fit.p[i];
+        bool is_fit = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      (c && strchr("_.:-", c));
+        buf_addc(w->b, is_fit ? c : '_');
+    }
+    buf_adds(w->b, fit.n ? "\"" : "call\"");
+}
+
+/* Reasoning goes back only with its signature: without one it is refused. */
+static void add_reasoning(struct writer *w, const struct chat_message *m)
+{
+    if (m->reasoning_signature.n) {
+        begin_block(w);
+        buf_adds(w->b, "{\"reasoningContent\":{\"reasoningText\":{\"text\":");
+        buf_add_json(w->b, m->reasoning);
+        buf_adds(w->b, ",\"signature\":");
+        buf_add_json(w->b, m->reasoning_signature);
+        buf_adds(w->b, "}}}");
+    }
+    if (m->reasoning_redacted.n) {
+        begin_block(w);
+        buf_adds(w->b, "{\"reasoningContent\":{\"redactedContent\":");
+        buf_add_json(w->b, m->reasoning_redacted);
+        buf_adds(w->b, "}}");
+    }
+}
+
+static int add_assistant(struct writer *w, const struct chat_message *m)
+{
+    char sent[TOOL_NAME_SENT + 1];
+    if (str_trim(m->content).n == 0 && m->n_tool_calls == 0 && !provider_has_media(m))
+        return 0;
+    open_message(w, STR("assistant"));
+    if (w->family == FAMILY_claude)
+        add_reasoning(w, m);
+    int r = add_parts(w, m);
+    for (size_t i = 0; r == 0 && i < m->n_tool_calls; i++) {
+        const struct chat_tool_call *call = &m->tool_calls[i];
+        begin_block(w);
+        buf_adds(w->b, "{\"toolUse\":{\"toolUseId\":");
+        add_call_id(w, call->id);
+        buf_adds(w->b, ",\"name\":");
+        buf_add_json(w->b, provider_tool_name(call->name, BEDROCK_TOOL_NAME, sent));
+        buf_adds(w->b, ",\"input\":");
+        buf_add(w->b, provider_arguments(call->arguments));
+        buf_adds(w->b, "}}");
+    }
+    return r;
+}
+
+static int add_result(struct writer *w, const struct chat_message *m)
+{
+    open_message(w, STR("user"));
+    begin_block(w);
+    buf_adds(w->b, "{\"toolResult\":{\"toolUseId\":");
+    add_call_id(w, m->tool_call_id);
+    buf_adds(w->b, ",\"content\":[");
+    w->has_blocks = false;
+    int r = add_parts(w, m);
+    buf_adds(w->b, m->is_error ? "],\"status\":\"error\"}}" : "]}}");
+    w->has_blocks = true;
+    return r;
+}
+
+static int add_user(struct writer *w, const struct chat_message *m)
+{
+    if (str_trim(m->content).n == 0 && !provider_has_media(m))
+        return 0;
+    open_message(w, STR("user"));
+    return add_parts(w, m);
+}
+
+static bool is_system(const struct chat_message *m)
+{
+    return str_is(m->role, "system") || str_is(m->role, "developer");
+}
+
+static int add_messages(struct writer *w)
+{
+    int r = 0;
+    buf_adds(w->b, "{\"messages\":[");
+    if (w->c->is_completion) {
+        open_message(w, STR("user"));
+        add_text(w, w->c->prompt);
+    }
+    for (size_t i = 0; r == 0 && !w->c->is_completion && i < w->c->n_messages; i++) {
+        const struct chat_message *m = &w->c->messages[i];
+        if (str_is(m->role, "assistant"))
+            r = add_assistant(w, m);
+        else if (str_is(m->role, "tool"))
+            r = add_result(w, m);
+        else if (!is_system(m))
+            r = add_user(w, m);
+    }
+    close_message(w);
+    buf_addc(w->b, ']');
+    return r;
+}
+
+static void add_system(struct writer *w)
+{
+    bool is_open = false;
+    for (size_t i = 0; i < w->c->n_messages; i++) {
+        const struct chat_message *m = &w->c->messages[i];
+        if (!is_system(m))
+            continue;
+        struct part_walk walk = provider_parts(m);
+        for (struct chat_part p; provider_next_part(&walk, &p);) {
+            if (p.kind != CHAT_PART_text || str_trim(p.text).n == 0)
+                continue;
+            if (!is_open) {
+                provider_add_key(w->b, "system");
+                buf_addc(w->b, '[');
+                w->has_blocks = false;
+                is_open = true;
+            }
+            add_text(w, p.text);
+            add_cache_point(w, p.cache_control);
+        }
+    }
+    if (is_open)
+        buf_addc(w->b, ']');
+}
+
+/* ---- tools ---- */
+
+static void add_tool(struct writer *w, struct str name, const struct chat_tool *t)
+{
+    char sent[TOOL_NAME_SENT + 1];
+    begin_block(w);
+    buf_adds(w->b, "{\"toolSpec\":{\"name\":");
+    buf_add_json(w->b, provider_tool_name(name, BEDROCK_TOOL_NAME, sent));
+    if (t && t->description.n) {
+        provider_add_key(w->b, "description");
+        buf_add_json(w->b, t->description);
+    }
+    provider_add_key(w->b, "inputSchema");
+    buf_adds(w->b, "{\"json\":");
+    buf_add(w->b, t && t->parameters.n ? t->parameters : STR("{\"type\":\"object\"}"));
+    buf_adds(w->b, "}");
+    if (t && t->strict)
+        buf_adds(w->b, ",\"strict\":true");
+    buf_adds(w->b, "}}");
+    if (t)
+        add_cache_point(w, t->cache_control);
+}
+
+/* Whether a call of that name stands in an earlier message, or before it in this one. */
+static bool is_known_call(const struct chat_request *c, size_t at, size_t k)
+{
+    struct str name = c->messages[at].tool_calls[k].name;
+    for (size_t i = 0; i <= at; i++)
+        for (size_t j = 0; j < (i == at ? k : c->messages[i].n_tool_calls); j++)
+            if (str_eq(c->messages[i].tool_calls[j].name, name))
+                return true;
+    return false;
+}
+
+static bool has_calls(const struct chat_request *c)
+{
+    for (size_t i = 0; i < c->n_messages; i++)
+        if (c->messages[i].n_tool_calls || str_is(c->messages[i].role, "tool"))
+            return true;
+    return false;
+}
+
+/* A conversation with calls in it is refused without tools: then they are named after the calls. */
+static void add_called_tools(struct writer *w)
+{
+    static const struct str nameless = { "tool", 4 };
+    for (size_t i = 0; i < w->c->n_messages; i++)
+        for (size_t k = 0; k < w->c->messages[i].n_tool_calls; k++)
+            if (!is_known_call(w->c, i, k))
+                add_tool(w, w->c->messages[i].tool_calls[k].name, NULL);
+    if (!w->has_blocks)
+        add_tool(w, nameless, NULL);
+}
+
+static void add_tool_choice(struct writer *w)
+{
+    char sent[TOOL_NAME_SENT + 1];
+    if (w->c->n_tools == 0)
+        return;
+    if (w->c->tool_choice == TOOL_CHOICE_required) {
+        buf_adds(w->b, ",\"toolChoice\":{\"any\":{}}");
+    } else if (w->c->tool_choice == TOOL_CHOICE_function) {
+        buf_adds(w->b, ",\"toolChoice\":{\"tool\":{\"name\":");
+        buf_add_json(w->b, provider_tool_name(w->c->tool_choice_name, BEDROCK_TOOL_NAME, sent));
+        buf_adds(w->b, "}}");
+    }
+}
+
+static void add_tools(struct writer *w)
+{
+    bool is_called = has_calls(w->c);
+    bool is_told = w->c->n_tools && w->c->tool_choice != TOOL_CHOICE_none;
+    if (!is_told && !is_called)
+        return;
+    provider_add_key(w->b, "toolConfig");
+    buf_adds(w->b, "{\"tools\":[");
+    w->has_blocks = false;
+    for (size_t i = 0; i < w->c->n_tools; i++)
+        add_tool(w, w->c->tools[i].name, &w->c->tools[i]);
+    if (w->c->n_tools == 0)
+        add_called_tools(w);
+    buf_addc(w->b, ']');
+    add_tool_choice(w);
+    buf_addc(w->b, '}');
+}
+
+/* ---- everything else ---- */
+
+struct member {
+    struct buf *b;
+    bool is_first;
+};
+
+static void add_member(struct member *m, const char *key)
+{
+    buf_addf(m->b, "%s\"%s\":", m->is_first ? "" : ",", key);
+    m->is_first = false;
+}
+
+static unsigned max_tokens(const struct writer *w)
+{
+    uint64_t most = w->c->max_tokens ? w->c->max_tokens : w->job->upstream->max_tokens;
+    return most < INT32_MAX ? (unsigned)most : INT32_MAX;
+}
+
+static void add_inference(struct writer *w, bool thinks)
+{
+    const struct sampling *s = &w->c->sampling;
+    struct member m = { w->b, true };
+    bool has_any =
+        max_tokens(w) || (s->temperature != 1 && !thinks) || s->top_p != 1 || w->c->n_stops;
+    if (!has_any)
+        return;
+    provider_add_key(w->b, "inferenceConfig");
+    buf_addc(w->b, '{');
+    if (max_tokens(w)) {
+        add_member(&m, "maxTokens");
+        buf_addf(w->b, "%u", max_tokens(w));
+    }
+    if (s->temperature != 1 && !thinks) {
+        add_member(&m, "temperature");
+        provider_add_float(w->b, s->temperature);
+    }
+    if (s->top_p != 1) {
+        add_member(&m, "topP");
+        provider_add_float(w->b, s->top_p);
+    }
+    if (w->c->n_stops)
+        add_member(&m, "stopSequences");
+    for (size_t i = 0; i < w->c->n_stops; i++) {
+        buf_addc(w->b, i ? ',' : '[');
+        buf_add_json(w->b, w->c->stops[i]);
+    }
+    buf_adds(w->b, w->c->n_stops ? "]}" : "}");
+}
+
+/* Tokens of Claude's thinking; 0: none. Fewer than max_tokens, and never less than it takes. */
+static unsigned thinking_budget(const struct writer *w, struct str effort)
+{
+    enum { LOW = 2048, MEDIUM = 8192, HIGH = 24576 };
+    unsigned budget = HIGH, most = max_tokens(w);
+    if (effort.n == 0 || str_is(effort, "none"))
+        return 0;
+    if (str_is(effort, "minimal"))
+        budget = BUDGET_least;
+    else if (str_is(effort, "low"))
+        budget = LOW;
+    else if (str_is(effort, "medium"))
+        budget = MEDIUM;
+    if (w->c->has_thinking && w->c->thinking_budget && !w->c->reasoning_effort.n)
+        budget = w->c->thinking_budget < BUDGET_least ? BUDGET_least : w->c->thinking_budget;
+    if (most && budget >= most)
+        budget = most > BUDGET_least ? most - 1 : 0;
+    return budget;
+}
+
+/* What only one family of models takes. */
+static int add_additional(struct writer *w, unsigned budget)
+{
+    struct str effort = provider_effort(w->c);
+    bool has_effort = effort.n && !str_is(effort, "none");
+    struct member m = { w->b, true };
+    if (has_effort && w->family == FAMILY_other) {
+        int r = provider_cannot(w->job, w->reterr, "reasoning_effort",
+                                "the model's family has no word for it");
+        if (r != 0)
+            return r;
+        has_effort = false;
+    }
+    has_effort = has_effort && (w->family != FAMILY_claude || budget);
+    if (!has_effort && !(w->knobs & KNOB_top_k))
+        return 0;
+    provider_add_key(w->b, "additionalModelRequestFields");
+    buf_addc(w->b, '{');
+    if (w->knobs & KNOB_top_k) {
+        add_member(&m, "top_k");
+        buf_addf(w->b, "%u", w->c->sampling.top_k);
+    }
+    if (has_effort && w->family == FAMILY_claude) {
+        add_member(&m, "thinking");
+        buf_addf(w->b, "{\"type\":\"enabled\",\"budget_tokens\":%u}", budget);
+    } else if (has_effort && w->family == FAMILY_nova) {
+        add_member(&m, "reasoningConfig");
+        buf_adds(w->b, "{\"type\":\"enabled\",\"maxReasoningEffort\":");
+        buf_add_json(w->b, effort);
+        buf_addc(w->b, '}');
+    } else if (has_effort) {
+        add_member(&m, "reasoning_effort");
+        buf_add_json(w->b, effort);
+    }
+    buf_addc(w->b, '}');
+    return 0;
+}
+
+static int add_format(struct writer *w)
+{
+    if (w->c->format == CHAT_FORMAT_json_object)
+        return provider_cannot(w->job, w->reterr,
+                               w->c->format_param ? w->c->format_param : "response_format",
+                               "it takes a schema, not any object");
+    if (w->c->format != CHAT_FORMAT_json_schema)
+        return 0;
+    provider_add_key(w->b, "outputConfig");
+    buf_adds(w->b, "{\"textFormat\":{\"type\":\"json_schema\",\"structure\":{\"jsonSchema\":{"
+                   "\"name\":\"answer\",\"schema\":");
+    buf_add_json(w->b, w->c->format_text);
+    buf_adds(w->b, "}}}}");
+    return 0;
+}
+
+int bedrock_write_body(struct provider_call *call, const struct provider_job *job,
+                       struct fail *reterr)
+{
+    struct writer w = { .b = &call->body,
+                        .job = job,
+                        .c = job->request,
+                        .family = family_of(job->model),
+                        .reterr = reterr };
+    int r = provider_knobs(job, w.family == FAMILY_claude ? KNOB_top_k : 0, &w.knobs, reterr);
+    if (r != 0)
+        return r;
+    if (w.c->is_completion && w.c->prompt_ids)
+        return fail_param(reterr, FAIL_unsupported_parameter, "prompt",
+                          "bedrock takes text, not token ids");
+    unsigned budget = w.family == FAMILY_claude ? thinking_budget(&w, provider_effort(w.c)) : 0;
+    if (budget)
+        w.knobs &= ~(unsigned)KNOB_top_k; /* Claude thinks only as it is */
+    if ((r = add_messages(&w)) != 0)
+        return r;
+    add_system(&w);
+    add_tools(&w);
+    add_inference(&w, budget > 0);
+    if ((r = add_format(&w)) == 0)
+        r = add_additional(&w, budget);
+    buf_addc(w.b, '}');
+    return r;
+}

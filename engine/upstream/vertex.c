@@ -1,0 +1,168 @@
+/*
+ * Vertex AI: Google's models in Google's wire, Claude in Anthropic's.
+ *
+ * Source: "generateContent" and "Request predictions with Claude models" of the Vertex AI
+ * documentation.
+ */
+#include "engine/upstream/anthropic.h"
+#include "engine/upstream/gemini.h"
+
+static const struct anthropic_place place = { .version = "vertex-2023-10-16", .no_model = true };
+
+static bool is_claude(struct str model)
+{
+    return str_find(model, STR("claude")) >= 0;
+}
+
+static bool vertex_speaks(enum wire wire)
+{
+    (void)wire; /* not of every model */
+    return false;
+}
+
+static bool vertex_speaks_at(const struct config_endpoint *e, enum wire wire)
+{
+    return wire == WIRE_anthropic_messages && is_claude(e->model);
+}
+
+static const char *publisher_of(struct str model)
+{
+    if (memchr(model.p, '/', model.n)) /* "publishers/x/models/y" says it */
+        return "/";
+    return is_claude(model) ? "/publishers/anthropic/models/" : "/publishers/google/models/";
+}
+
+static void add_url(struct provider_call *call, const struct provider_job *job, const char *method)
+{
+    const struct config_endpoint *e = job->endpoint;
+    struct str part, model = job->model;
+    buf_add(&call->url, e->url);
+    buf_addc(&call->url, '/');
+    buf_add(&call->url, e->api_version.n ? e->api_version : STR("v1"));
+    buf_adds(&call->url, "/projects/");
+    provider_add_escaped(&call->url, e->project);
+    buf_adds(&call->url, "/locations/");
+    provider_add_escaped(&call->url, e->region);
+    buf_adds(&call->url, publisher_of(model));
+    for (bool more = true; more;) {
+        more = str_cut(model, '/', &part, &model);
+        provider_add_escaped(&call->url, more ? part : model);
+        if (more)
+            buf_addc(&call->url, '/');
+    }
+    buf_adds(&call->url, method);
+}
+
+static const char *method_of(const struct provider_job *job)
+{
+    bool is_stream = job->request->stream;
+    if (is_claude(job->model))
+        return is_stream ? ":streamRawPredict" : ":rawPredict";
+    return is_stream ? ":streamGenerateContent?alt=sse" : ":generateContent";
+}
+
+static int vertex_write(struct provider_call *ret, const struct provider_job *job,
+                        struct fail *reterr)
+{
+    const struct config_endpoint *e = job->endpoint;
+    if (e->path.n) {
+        buf_add(&ret->url, e->url);
+        buf_adds(&ret->url, e->path.p[0] == '/' ? "" : "/");
+        buf_add(&ret->url, e->path);
+    } else {
+        add_url(ret, job, method_of(job));
+    }
+    int r = provider_headers(ret, job, "authorization", "Bearer");
+    if (r == 0)
+        r = is_claude(job->model) ? anthropic_write_body(ret, job, &place, reterr)
+                                  : gemini_write_body(ret, job, reterr);
+    return r != 0 ? r : provider_written(ret, reterr);
+}
+
+/* ---- answers ---- */
+
+static struct provider_reader *vertex_reader_new(const struct provider_job *job,
+                                                 const struct call_head *head,
+                                                 struct reader_out out)
+{
+    return is_claude(job->model) ? anthropic_reader_new(job, head, out)
+                                 : gemini_reader_new(job, head, out);
+}
+
+static int vertex_read(struct provider_reader *r, struct str bytes)
+{
+    return is_claude(r->job->model) ? anthropic_read(r, bytes) : gemini_read(r, bytes);
+}
+
+static void vertex_end(struct provider_reader *r)
+{
+    if (is_claude(r->job->model))
+        anthropic_end(r);
+    else
+        gemini_end(r);
+}
+
+static void vertex_reader_free(struct provider_reader *r)
+{
+    if (r && is_claude(r->job->model))
+        anthropic_reader_free(r);
+    else
+        gemini_reader_free(r);
+}
+
+static void vertex_refusal(const struct provider_job *job, const struct call_head *head,
+                           struct str body, struct provider_refusal *ret)
+{
+    if (is_claude(job->model))
+        refusal_usual(job, head, body, WIRE_anthropic_messages, ret);
+    else
+        gemini_refusal(job, head, body, ret);
+}
+
+/* ---- embeddings ---- */
+
+static int vertex_write_embed(struct provider_call *ret, const struct provider_job *job,
+                              const struct embed_input *inputs, size_t n, struct fail *reterr)
+{
+    struct buf *b = &ret->body;
+    add_url(ret, job, ":predict");
+    int r = provider_headers(ret, job, "authorization", "Bearer");
+    if (r != 0)
+        return r;
+    buf_adds(b, "{\"instances\":[");
+    for (size_t i = 0; i < n; i++) {
+        if (inputs[i].ids)
+            return provider_embed_text_only(job, reterr);
+        buf_adds(b, i ? ",{\"content\":" : "{\"content\":");
+        buf_add_json(b, inputs[i].text);
+        buf_addc(b, '}');
+    }
+    buf_adds(b, "]}");
+    return provider_written(ret, reterr);
+}
+
+static int vertex_read_embed(const struct provider_job *job, struct str body, size_t n,
+                             struct embed_result *ret, struct fail *reterr)
+{
+    return provider_read_embeddings(
+        job, body,
+        &(struct embed_shape){ .list = "predictions",
+                               .vector = "embeddings.values",
+                               .tokens = "embeddings.statistics.token_count",
+                               .n = n },
+        ret, reterr);
+}
+
+const struct provider vertex_provider = {
+    .name = "vertex",
+    .speaks = vertex_speaks,
+    .speaks_at = vertex_speaks_at,
+    .write = vertex_write,
+    .reader_new = vertex_reader_new,
+    .read = vertex_read,
+    .end = vertex_end,
+    .reader_free = vertex_reader_free,
+    .refusal = vertex_refusal,
+    .write_embed = vertex_write_embed,
+    .read_embed = vertex_read_embed,
+};
