@@ -250,8 +250,11 @@ size_t json_unescape(const char **p, const char *end, char ret[static 4])
     if (letter == 'u')
         return str_utf8_put(ret, unescape_unit(p, end));
     const char *at = letter ? strchr(letters, letter) : NULL;
-    if (!at)
+    if (!at) { /* the whole character goes with it */
+        while ((letter & 0x80) && *p < end && (**p & 0xc0) == 0x80)
+            (*p)++;
         return str_utf8_put(ret, REPLACEMENT);
+    }
     ret[0] = meanings[at - letters];
     return 1;
 }
