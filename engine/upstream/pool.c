@@ -1,5 +1,6 @@
 #include "engine/upstream/pool_inside.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,21 +20,31 @@ uint64_t pool_prefix_hash(const char *p, size_t n)
     return h ? h : 1; /* 0 says: unknown */
 }
 
+/* Levels in the order of their priorities. */
+static void add_to_level(struct pool *p, unsigned i, uint64_t priority)
+{
+    unsigned l = 0;
+    while (l < p->n_levels && p->levels[l].priority < priority)
+        l++;
+    if (l == p->n_levels || p->levels[l].priority != priority) {
+        memmove(&p->levels[l + 1], &p->levels[l], (p->n_levels - l) * sizeof(p->levels[0]));
+        p->levels[l] = (struct pool_level){ .priority = priority };
+        p->n_levels++;
+    }
+    bool resort = !(p->endpoints[i].weight > 0);
+    *(resort ? &p->levels[l].resort : &p->levels[l].usual) |= 1ull << i;
+    p->levels[l].n++;
+}
+
 static void find_levels(struct pool *p)
 {
     const struct config_endpoint *all = p->config->endpoints.items;
-    for (unsigned i = 0; i < p->n; i++) { /* few: insertion keeps their order */
-        unsigned at = i;
-        for (; at && all[p->order[at - 1]].priority > all[i].priority; at--)
-            p->order[at] = p->order[at - 1];
-        p->order[at] = (uint8_t)i;
-    }
-    for (unsigned k = 0; k < p->n; k++) {
-        if (k == 0 || all[p->order[k]].priority != all[p->order[k - 1]].priority)
-            p->levels[p->n_levels++].first = k;
-        p->levels[p->n_levels - 1].n++;
-        p->endpoints[p->order[k]].level = p->n_levels - 1;
-    }
+    for (unsigned i = 0; i < p->n; i++)
+        add_to_level(p, i, all[i].priority);
+    for (unsigned i = 0; i < p->n; i++)
+        for (unsigned l = 0; l < p->n_levels; l++)
+            if (p->levels[l].priority == all[i].priority)
+                p->endpoints[i].level = l;
 }
 
 int pool_new(struct pool **ret, const struct config_upstream *config, uint64_t seed)
@@ -43,14 +54,19 @@ int pool_new(struct pool **ret, const struct config_upstream *config, uint64_t s
         return -ENOMEM;
     (void)pthread_mutex_init(&p->lock, NULL);
     const struct config_endpoint *all = config->endpoints.items;
+    assert(config->endpoints.n > 0); /* config says so */
     p->config = config;
     p->random = seed;
     p->n = config->endpoints.n < POOL_MAX ? (unsigned)config->endpoints.n : POOL_MAX;
+    p->all_alike = true;
     for (unsigned i = 0; i < p->n; i++) {
         p->endpoints[i].weight = all[i].weight;
+        p->endpoints[i].share = all[i].weight > 0 ? all[i].weight : 1;
+        p->endpoints[i].one = 1 / p->endpoints[i].share;
+        p->all_alike &= p->endpoints[i].one == p->endpoints[0].one;
         p->endpoints[i].id = pool_prefix_hash(all[i].name.p, all[i].name.n);
         /* Gateways that start together do not all begin with the first. */
-        p->endpoints[i].turn = all[i].weight * pool_unit(pool_random(p));
+        p->endpoints[i].turn = p->endpoints[i].share * pool_unit(pool_random(p));
     }
     find_levels(p);
     pool_budgets_start(p);
@@ -75,14 +91,15 @@ struct survey {
     uint64_t wait_ms; /* the least, of those that are later */
 };
 
-static struct survey survey(const struct pool *p, const struct pool_ask *ask)
+static struct survey survey(struct pool *p, const struct pool_ask *ask)
 {
     struct survey s = { .wait_ms = UINT64_MAX };
-    for (unsigned i = 0; i < p->n; i++) {
-        uint64_t wait_ms = UINT64_MAX, bit = 1ull << i;
-        if (ask->excluded & bit)
-            continue;
-        switch (pool_fitness(p, &p->endpoints[i], ask->now_ms, &wait_ms)) {
+    uint64_t asked = ~ask->excluded & (UINT64_MAX >> (POOL_MAX - p->n));
+    uint64_t look = p->config->breaker_pending ? asked : asked & p->watched;
+    s.fit = asked & ~look;
+    for (; look; look &= look - 1) {
+        uint64_t wait_ms = UINT64_MAX, bit = look & -look;
+        switch (pool_fitness(p, (unsigned)__builtin_ctzll(look), ask->now_ms, &wait_ms)) {
         case POOL_fit:
             s.fit |= bit;
             break;
@@ -101,27 +118,16 @@ static struct survey survey(const struct pool *p, const struct pool_ask *ask)
     return s;
 }
 
-/* Of the first level that has any of `set`; those of weight 0, or of more, are passed over. */
-static uint64_t first_level(const struct pool *p, uint64_t set, bool last_resort)
-{
-    for (unsigned l = 0; l < p->n_levels; l++) {
-        uint64_t found = 0;
-        for (unsigned k = 0; k < p->levels[l].n; k++) {
-            unsigned i = p->order[p->levels[l].first + k];
-            bool resort = !(p->endpoints[i].weight > 0);
-            if ((set >> i & 1) && resort == last_resort)
-                found |= 1ull << i;
-        }
-        if (found)
-            return found;
-    }
-    return 0;
-}
-
+/* Of the first level that has any of `set`; those of weight 0 only where no level has others. */
 static uint64_t best_level(const struct pool *p, uint64_t set)
 {
-    uint64_t found = set ? first_level(p, set, /* last_resort= */ false) : 0;
-    return found || !set ? found : first_level(p, set, /* last_resort= */ true);
+    for (unsigned l = 0; l < p->n_levels; l++)
+        if (set & p->levels[l].usual)
+            return set & p->levels[l].usual;
+    for (unsigned l = 0; l < p->n_levels; l++)
+        if (set & p->levels[l].resort)
+            return set & p->levels[l].resort;
+    return 0;
 }
 
 /* One that is due is tried at once, unless the request would have to load its adapter there. */
@@ -180,7 +186,7 @@ void pool_end(struct pool *p, unsigned i, const struct pool_end *end)
     }
     e->faults += end->outcome == POOL_fault;
     pool_sample(p, e, end);
-    pool_ended(p, e, end);
+    pool_ended(p, i, end);
 }
 
 void pool_look(struct pool *p, unsigned i, uint64_t now_ms, struct pool_state *ret)

@@ -2,10 +2,16 @@
  * Pool: the endpoints of one model, who of them is asked next, and how they are.
  *
  * Choosing: among those of the lowest priority that can be asked; there by adapter residency
- * (upstream/ledger.h tells), by affinity, else by the balance. Health: an endpoint that failed
- * `eject_errors` times in a row is left out for a while (never more than `eject_max` of them),
- * comes back with one trial request, then with a growing share. Time is given by the caller
- * (clock_ms), so that tests need none. Any thread.
+ * (ledger.h tells), by affinity, else by the balance. Who has a home there is asked while it has
+ * less than four requests under way, or no more than affinity_load times its share.
+ *
+ * Health: an endpoint that failed `eject_errors` times in a row is left out for a while (never more
+ * than `eject_max` of a priority's, but one where there is another), comes back with one trial
+ * request, then with a growing share. When nobody who is well is left, at no priority, those left
+ * out are asked: that is better than to fail. Busy and full ones are not.
+ *
+ * Time is given by the caller (clock_ms), so that tests need none; threads may be a little late.
+ * Any thread; one short lock.
  *
  * Sources: Mitzenmacher, "The power of two choices" (2001); Peak EWMA (Finagle); rendezvous hashing
  * (Thaler and Ravishankar, 1998); bounded loads (Mirrokni, Thorup, Zadimoghaddam, 2016); Envoy's

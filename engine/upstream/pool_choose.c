@@ -15,10 +15,21 @@ static unsigned lowest(uint64_t set)
     return (unsigned)__builtin_ctzll(set);
 }
 
-static double share(const struct pool *p, unsigned i, uint64_t now_ms)
+static inline double share(struct pool *p, unsigned i, uint64_t now_ms)
 {
-    double w = pool_weight(p, &p->endpoints[i], now_ms);
-    return w > 0 ? w : 1; /* they are only among themselves where all are the last resort */
+    double full = p->endpoints[i].share;
+    return p->growing >> i & 1 ? full * pool_grown(p, i, now_ms) : full;
+}
+
+/* The number of its shares that one request is. */
+static inline double one_of(struct pool *p, unsigned i, uint64_t now_ms)
+{
+    return p->growing >> i & 1 ? 1 / share(p, i, now_ms) : p->endpoints[i].one;
+}
+
+static bool alike(const struct pool *p)
+{
+    return p->all_alike && !p->growing;
 }
 
 /* ---- balance ---- */
@@ -40,8 +51,18 @@ static unsigned next_in_turn(struct pool *p, uint64_t among, uint64_t now_ms)
     return best;
 }
 
+static unsigned any_of(struct pool *p, uint64_t among)
+{
+    uint64_t n = (uint64_t)__builtin_popcountll(among);
+    for (uint64_t k = (pool_random(p) >> 32) * n >> 32; k; k--)
+        among &= among - 1;
+    return lowest(among);
+}
+
 static unsigned by_chance(struct pool *p, uint64_t among, uint64_t now_ms)
 {
+    if (alike(p))
+        return any_of(p, among);
     double total = 0;
     for (uint64_t left = among; left; left &= left - 1)
         total += share(p, lowest(left), now_ms);
@@ -66,9 +87,9 @@ static unsigned least_loaded(struct pool *p, uint64_t among, uint64_t now_ms)
     uint64_t equal = 0;
     for (uint64_t left = among; left; left &= left - 1) {
         unsigned i = lowest(left);
-        double one = 1 / share(p, i, now_ms);
+        double one = one_of(p, i, now_ms);
         load[i] = p->endpoints[i].running * one;
-        bound = fmin(bound, load[i] + one);
+        bound = load[i] + one < bound ? load[i] + one : bound;
     }
     for (uint64_t left = among; left; left &= left - 1)
         if (load[lowest(left)] < bound)
@@ -78,14 +99,14 @@ static unsigned least_loaded(struct pool *p, uint64_t among, uint64_t now_ms)
 
 /* The cheaper of two at random: latency times what waits there. One of which nothing is known is
  * asked once, then stands back until it is. */
-static double expected_cost(const struct pool *p, unsigned i, uint64_t now_ms)
+static double expected_cost(struct pool *p, unsigned i, uint64_t now_ms)
 {
     const double unknown_us = 1e9;
     const struct pool_endpoint *e = &p->endpoints[i];
     double us = pool_cost_us(e, now_ms);
     if (us < 1)
         us = e->running ? unknown_us : 1;
-    return us * (e->running + 1) / share(p, i, now_ms);
+    return us * (e->running + 1) * one_of(p, i, now_ms);
 }
 
 static unsigned better_of_two(struct pool *p, uint64_t among, uint64_t now_ms)
@@ -119,7 +140,7 @@ static unsigned balance(struct pool *p, uint64_t among, uint64_t now_ms)
  * Those whose load allows one more: no more than affinity_load times their share of what would then
  * be under way. Never empty: the bounds sum up to more than there is.
  */
-static uint64_t with_room(const struct pool *p, uint64_t among, uint64_t now_ms)
+static uint64_t with_room(struct pool *p, uint64_t among, uint64_t now_ms)
 {
     const double exact = 1e-9; /* of a product that is a whole number but for rounding */
     double total = 0, weights = 0;
@@ -131,24 +152,24 @@ static uint64_t with_room(const struct pool *p, uint64_t among, uint64_t now_ms)
     double each = p->config->affinity_load * (total + 1) / weights;
     for (uint64_t left = among; left; left &= left - 1) {
         unsigned i = lowest(left);
-        double bound = ceil(each * share(p, i, now_ms) - exact);
-        if (p->endpoints[i].running < fmax(bound, EVEN_ENOUGH))
+        double running = p->endpoints[i].running; /* whole: below the bound rounded up, too */
+        if (running < EVEN_ENOUGH || running < each * share(p, i, now_ms) - exact)
             room |= left & -left;
     }
     return room ? room : among;
 }
 
 /* Rendezvous: the greatest draw; keys of one that leaves go to others, no other key moves. Weighted
- * as by Schindelhauer and Schomaker: -weight / ln(u). */
+ * as by Schindelhauer and Schomaker: -weight / ln(u), which where all weigh the same is u's order.
+ */
 static unsigned home(const struct pool *p, uint64_t among, uint64_t key)
 {
-    double best = -1;
     unsigned found = lowest(among);
+    double best = -1;
     for (uint64_t left = among; left; left &= left - 1) {
         unsigned i = lowest(left);
-        const struct pool_endpoint *e = &p->endpoints[i];
-        double w = e->weight > 0 ? e->weight : 1;
-        double draw = -w / log(pool_unit(pool_mix(key ^ e->id)));
+        double u = pool_unit(pool_mix(key ^ p->endpoints[i].id));
+        double draw = p->all_alike ? u : -p->endpoints[i].share / log(u);
         if (draw > best) {
             best = draw;
             found = i;

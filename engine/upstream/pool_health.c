@@ -4,7 +4,6 @@
 #include <math.h>
 
 enum {
-    HEAT_MAX = 10,         /* times eject_ms, at most */
     PROBES_IN_A_ROW = 2,   /* that fail, of one that was well before */
     EWMA_TAU_MS = 10000,   /* a sample's weight falls to 1/e in this time */
     FAULT_US_MIN = 100000, /* what a fault costs at least, in first-token time */
@@ -13,18 +12,21 @@ enum {
 };
 #define SLOW_START_LEAST 0.1 /* of its weight, at the beginning */
 
-double pool_weight(const struct pool *p, const struct pool_endpoint *e, uint64_t now_ms)
+double pool_grown(struct pool *p, unsigned i, uint64_t now_ms)
 {
+    const struct pool_endpoint *e = &p->endpoints[i];
     uint64_t slow = p->config->slow_start_ms;
-    if (e->returned_ms == 0 || now_ms >= e->returned_ms + slow)
-        return e->weight;
+    if (now_ms >= e->returned_ms + slow) {
+        p->growing &= ~(1ull << i);
+        return 1;
+    }
     double grown = now_ms > e->returned_ms ? (double)(now_ms - e->returned_ms) / (double)slow : 0;
-    return e->weight * fmax(grown, SLOW_START_LEAST);
+    return fmax(grown, SLOW_START_LEAST);
 }
 
-enum pool_fitness pool_fitness(const struct pool *p, const struct pool_endpoint *e, uint64_t now_ms,
-                               uint64_t *ret_wait_ms)
+enum pool_fitness pool_fitness(struct pool *p, unsigned i, uint64_t now_ms, uint64_t *ret_wait_ms)
 {
+    const struct pool_endpoint *e = &p->endpoints[i];
     uint64_t most = p->config->breaker_pending;
     if (e->busy_until_ms > now_ms) {
         *ret_wait_ms = e->busy_until_ms - now_ms;
@@ -36,8 +38,10 @@ enum pool_fitness pool_fitness(const struct pool *p, const struct pool_endpoint 
     }
     if (e->probe_failed)
         return POOL_out;
-    if (!e->is_ejected)
+    if (!e->is_ejected) {
+        p->watched &= ~(1ull << i);
         return POOL_fit;
+    }
     return now_ms >= e->ejected_until_ms && now_ms >= e->trial_until_ms ? POOL_trial : POOL_out;
 }
 
@@ -66,36 +70,42 @@ static bool may_eject(const struct pool *p, const struct pool_endpoint *e)
 
 static void leave_out(const struct pool *p, struct pool_endpoint *e, uint64_t now_ms)
 {
-    unsigned times = e->heat < 4 ? 1u << e->heat : HEAT_MAX;
-    if (times > HEAT_MAX)
-        times = HEAT_MAX;
-    if (e->heat < HEAT_MAX)
+    static const unsigned times[] = { 1, 2, 4, 8, 10 };
+    e->ejected_until_ms = now_ms + p->config->eject_ms * times[e->heat];
+    if (e->heat + 1 < ARRAY_LEN(times))
         e->heat++;
-    e->ejected_until_ms = now_ms + p->config->eject_ms * times;
     e->trial_until_ms = 0;
     e->trials = 0;
     e->in_a_row = 0;
 }
 
-static void bring_back(struct pool *p, struct pool_endpoint *e, uint64_t now_ms)
+static void begin_to_grow(struct pool *p, unsigned i, uint64_t now_ms)
 {
+    p->endpoints[i].returned_ms = now_ms;
+    p->growing |= 1ull << i;
+}
+
+static void bring_back(struct pool *p, unsigned i, uint64_t now_ms)
+{
+    struct pool_endpoint *e = &p->endpoints[i];
     e->is_ejected = false;
     p->levels[e->level].n_ejected--;
     e->trials = 0;
     e->in_a_row = 0;
-    e->returned_ms = now_ms ? now_ms : 1;
     e->cooled_ms = now_ms;
+    begin_to_grow(p, i, now_ms);
 }
 
 /* A request that was under way while it is left out. Only those that began since tell: older ones
  * cannot be known apart from them, and are taken for them. */
-static void trial_ended(struct pool *p, struct pool_endpoint *e, const struct pool_end *end)
+static void trial_ended(struct pool *p, unsigned i, const struct pool_end *end)
 {
+    struct pool_endpoint *e = &p->endpoints[i];
     if (!e->trials)
         return;
     e->trials--;
     if (end->outcome == POOL_ok || end->outcome == POOL_busy) /* it answers */
-        bring_back(p, e, end->now_ms);
+        bring_back(p, i, end->now_ms);
     else if (end->outcome == POOL_neutral)
         e->trial_until_ms = 0; /* nothing was learnt: the next may try */
     else if (end->now_ms >= e->ejected_until_ms)
@@ -108,26 +118,31 @@ static void well(struct pool_endpoint *e)
     e->was_well = true;
 }
 
-static void faulty(struct pool *p, struct pool_endpoint *e, uint64_t now_ms)
+static void faulty(struct pool *p, unsigned i, uint64_t now_ms)
 {
+    struct pool_endpoint *e = &p->endpoints[i];
     e->in_a_row++;
     if (e->in_a_row < p->config->eject_errors || !may_eject(p, e))
         return;
     cool(p, e, now_ms);
     e->is_ejected = true;
+    p->watched |= 1ull << i;
     p->levels[e->level].n_ejected++;
     leave_out(p, e, now_ms);
 }
 
-void pool_ended(struct pool *p, struct pool_endpoint *e, const struct pool_end *end)
+void pool_ended(struct pool *p, unsigned i, const struct pool_end *end)
 {
+    struct pool_endpoint *e = &p->endpoints[i];
     uint64_t later = end->retry_after_ms < BUSY_MAX_MS ? end->retry_after_ms : BUSY_MAX_MS;
-    if (end->outcome == POOL_busy && end->now_ms + later > e->busy_until_ms)
+    if (end->outcome == POOL_busy && end->now_ms + later > e->busy_until_ms) {
         e->busy_until_ms = end->now_ms + later;
+        p->watched |= 1ull << i;
+    }
     if (e->is_ejected)
-        trial_ended(p, e, end);
+        trial_ended(p, i, end);
     else if (end->outcome == POOL_fault)
-        faulty(p, e, end->now_ms);
+        faulty(p, i, end->now_ms);
     else if (end->outcome != POOL_neutral)
         well(e);
 }
@@ -139,6 +154,7 @@ void pool_probe(struct pool *p, unsigned i, bool healthy, uint64_t now_ms)
     if (!healthy) {
         e->probe_faults++;
         e->probe_failed |= !e->was_well || e->probe_faults >= PROBES_IN_A_ROW;
+        p->watched |= 1ull << i;
         return;
     }
     e->probe_faults = 0;
@@ -146,7 +162,7 @@ void pool_probe(struct pool *p, unsigned i, bool healthy, uint64_t now_ms)
     if (!e->probe_failed)
         return; /* requests know more than checks: who is ejected stays so */
     e->probe_failed = false;
-    e->returned_ms = now_ms ? now_ms : 1;
+    begin_to_grow(p, i, now_ms);
     if (e->is_ejected && e->ejected_until_ms > now_ms)
         e->ejected_until_ms = now_ms; /* it was gone and is there again: one may try */
 }

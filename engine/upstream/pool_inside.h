@@ -21,7 +21,8 @@ enum {
 
 struct pool_endpoint {
     double weight;
-    uint64_t id; /* hash of its name: the same wherever it stands in the list */
+    double share, one; /* the weight, or 1 where it is 0; and 1 / share */
+    uint64_t id;       /* hash of its name: the same wherever it stands in the list */
     unsigned level;
     unsigned running;
     uint64_t requests, faults;
@@ -43,10 +44,11 @@ struct pool_endpoint {
     double turn; /* of the smooth weighted round robin: their sum stays as it is */
 };
 
-/* Endpoints of one priority: `order` names them. */
+/* Endpoints of one priority: bits. */
 struct pool_level {
-    unsigned first, n;
-    unsigned n_ejected;
+    uint64_t usual, resort; /* of some weight, of weight 0 */
+    uint64_t priority;
+    unsigned n, n_ejected;
 };
 
 /* Tokens that requests and time earn. What is saved is bounded: `most`, and what the requests of
@@ -74,7 +76,10 @@ struct pool {
     unsigned n, n_levels;
     struct pool_endpoint endpoints[POOL_MAX];
     struct pool_level levels[POOL_MAX];
-    uint8_t order[POOL_MAX]; /* endpoints by priority */
+    /* Who needs a second look before it is asked; everybody else is well, and has its whole share.
+     */
+    uint64_t watched, growing;
+    bool all_alike; /* weights are the same */
     uint64_t random;
     struct pool_bucket retries, hedges;
     struct pool_recent recent;
@@ -85,8 +90,8 @@ struct pool {
 
 /* Who is asked among those of `among` (bits), which is not empty: the part that balances. */
 unsigned pool_choose(struct pool *p, const struct pool_ask *ask, uint64_t among);
-/* Its weight now: grown by as much as its slow start allows. */
-double pool_weight(const struct pool *p, const struct pool_endpoint *e, uint64_t now_ms);
+/* The part of its share that its slow start allows now. */
+double pool_grown(struct pool *p, unsigned i, uint64_t now_ms);
 
 enum pool_fitness {
     POOL_fit,
@@ -95,9 +100,8 @@ enum pool_fitness {
     POOL_later, /* busy or full */
 };
 /* *ret_wait_ms where it is later. */
-enum pool_fitness pool_fitness(const struct pool *p, const struct pool_endpoint *e, uint64_t now_ms,
-                               uint64_t *ret_wait_ms);
-void pool_ended(struct pool *p, struct pool_endpoint *e, const struct pool_end *end);
+enum pool_fitness pool_fitness(struct pool *p, unsigned i, uint64_t now_ms, uint64_t *ret_wait_ms);
+void pool_ended(struct pool *p, unsigned i, const struct pool_end *end);
 void pool_sample(struct pool *p, struct pool_endpoint *e, const struct pool_end *end);
 double pool_cost_us(const struct pool_endpoint *e, uint64_t now_ms); /* its EWMA, aged */
 
