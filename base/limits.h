@@ -25,7 +25,7 @@
 #define LIMIT_EMBED_INPUTS 2048        /* of one embedding request: OpenAI's own */
 #define LIMIT_EMBED_TOKENS 300000      /* of all of them: likewise */
 #define LIMIT_REQUEST_ARENA (1 * GIB)  /* decoded request, plugins, rendering */
-#define LIMIT_SSE_EVENT (8 * MIB)      /* one rendered event */
+#define LIMIT_SSE_EVENT (64 * MIB)     /* one rendered event, JSON escapes included */
 #define LIMIT_STREAM_BACKLOG (4 * MIB) /* rendered but unread by a slow client */
 #define LIMIT_NAME 256                 /* model, adapter, alias names in bytes */
 

@@ -174,9 +174,11 @@ bool flow_push(struct flow *f, uint32_t choice, const struct engine_event *e,
         *f->last = c;
         f->last = &c->next;
         f->bytes += size;
+        f->largest = size > f->largest ? size : f->largest;
     }
     /* Bytes of an answer that is sent as a whole are bounded by the model's context. */
-    bool fits = c && (!f->eager || f->bytes <= LIMIT_STREAM_BACKLOG);
+    /* The largest does not count: a single event may be as large as an engine's events may be. */
+    bool fits = c && (!f->eager || f->bytes - f->largest <= LIMIT_STREAM_BACKLOG);
     f->unsettled = last && fits && f->connection;
     *ret_left = f->unsettled ? FLOW_handed : last ? FLOW_last : FLOW_more;
     if (f->eager || ends || !fits)
@@ -197,7 +199,7 @@ struct flow_event *flow_take(struct flow *f)
     LOCKED(&f->lock);
     struct flow_event *e = TAKE(f->first);
     f->last = &f->first;
-    f->bytes = 0;
+    f->bytes = f->largest = 0;
     return e;
 }
 

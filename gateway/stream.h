@@ -36,8 +36,8 @@ struct flow {
     unsigned jobs;  /* submitted and not yet done, plus one while submitting */
     bool unsettled; /* all have ended, and their reference is the http thread's to give back */
     struct flow_event *first, **last;
-    size_t bytes;      /* of the list */
-    uint64_t wrote_ms; /* when bytes last left */
+    size_t bytes, largest; /* of the list; of one of them */
+    uint64_t wrote_ms;     /* when bytes last left */
 };
 
 int flow_init(struct flow *f, struct MHD_Connection *connection) MUST_USE;
