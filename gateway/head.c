@@ -103,6 +103,9 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
 struct str head_query(struct request *r, const char *name)
 {
     const char *v = MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, name);
+    struct str text = STR_NULL;
+    if (v && api_unescape(str_of(v), r->arena, &text) == 0)
+        return arena_str(r->arena, text);
     return v ? arena_str(r->arena, str_of(v)) : STR_NULL;
 }
 

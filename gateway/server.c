@@ -452,8 +452,8 @@ static PRINTF_LIKE(2, 0) void on_mhd_log(void *cls, const char *fmt, va_list arg
     log_rated(&rate, LOG_debug, "http", "text=\"%.*s\"", (int)n, text);
 }
 
-/* Paths are decoded by us, once: an encoded slash belongs to its segment. Queries are decoded here,
- * where libmicrohttpd knows no length but the NUL. */
+/* Paths are decoded by us, once: an encoded slash belongs to its segment. So are queries, where
+ * they are read. */
 static size_t keep_escapes(void *cls, struct MHD_Connection *connection, char *s)
 {
     (void)cls;

@@ -67,8 +67,7 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Percent-decodes; -EINVAL for a malformed sequence, a control byte or invalid UTF-8. */
-static int decode(struct str raw, struct arena *arena, struct str *ret)
+int api_unescape(struct str raw, struct arena *arena, struct str *ret)
 {
     char *out = arena_alloc(arena, raw.n + 1);
     if (!out)
@@ -123,7 +122,7 @@ static int split(struct str url, struct arena *arena, struct path *ret)
             continue;
         if (ret->n == SEGMENTS)
             return -E2BIG;
-        int r = decode(segment, arena, &ret->segments[ret->n++]);
+        int r = api_unescape(segment, arena, &ret->segments[ret->n++]);
         if (r < 0)
             return r;
     }

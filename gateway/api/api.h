@@ -37,6 +37,9 @@ struct api_match {
 int api_find(struct api_match *ret, struct str url, const char *method, struct arena *arena,
              struct fail *reterr) MUST_USE;
 
+/* Percent-decodes, into the arena. -EINVAL: a malformed sequence, a control byte, no UTF-8. */
+int api_unescape(struct str raw, struct arena *arena, struct str *ret) MUST_USE;
+
 enum next api_health(struct request *r);
 enum next api_ready(struct request *r);
 enum next api_metrics(struct request *r);

@@ -11,13 +11,13 @@ install() {
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
 }
 
-if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c 'import openai, jsonschema' 2>/dev/null; then
+if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c 'import anthropic, openai, jsonschema' 2>/dev/null; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
     rm -rf .venv
     python3 -m venv .venv
     .venv/bin/pip -q install --disable-pip-version-check -r tests/e2e/requirements.txt
 fi
-if [ ! -d tests/e2e/clients/node_modules/openai ]; then
+if [ ! -d tests/e2e/clients/node_modules/openai ] || [ ! -d tests/e2e/clients/node_modules/@anthropic-ai/sdk ]; then
     command -v npm >/dev/null 2>&1 || install nodejs npm
     (cd tests/e2e/clients && npm ci --silent)
 fi

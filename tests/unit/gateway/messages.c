@@ -585,6 +585,47 @@ static void tokens_are_counted_by_the_engine(void **state)
     free(a);
 }
 
+/* ---- models ---- */
+
+static void models_are_listed_in_the_shape_of_the_client(void **state)
+{
+    (void)state;
+#define MODEL                                                                                      \
+    "{\"type\":\"model\",\"id\":\"demo\",\"display_name\":\"demo\",\"created_at\":"                \
+    "\"1970-01-01T00:00:01Z\",\"lifecycle\":\"active\",\"max_input_tokens\":4096,"                 \
+    "\"max_tokens\":4096}"
+#define PAGE(data, id)                                                                             \
+    "{\"data\":[" data "],\"has_more\":false,\"first_id\":" id ",\"last_id\":" id "}"
+    static const struct {
+        const char *path, *want;
+    } rows[] = {
+        { "/v1/models", "\"has_more\":false,\"first_id\":\"auto\",\"last_id\":\"demo\"}" },
+        { "/v1/models?limit=1", "\"has_more\":true,\"first_id\":\"auto\",\"last_id\":\"auto\"}" },
+        { "/v1/models?after_id=auto", PAGE(MODEL, "\"demo\"") },
+        { "/v1/models?after_id=d%65mo", PAGE("", "null") },
+        { "/v1/models?before_id=demo",
+          "\"has_more\":false,\"first_id\":\"auto\",\"last_id\":\"auto\"}" },
+        { "/v1/models?before_id=auto", PAGE("", "null") },
+        { "/v1/models/demo", MODEL },
+        { "/v1/models?limit=0", "\"invalid_request_error\",\"message\":\"limit: must be" },
+        { "/v1/models?after_id=a&before_id=b", "\"message\":\"before_id: may not" },
+        { "/anthropic/v1/models?after_id=auto", PAGE(MODEL, "\"demo\"") },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char request[256];
+        (void)snprintf(request, sizeof(request),
+                       "GET %s HTTP/1.1\r\nHost: t\r\nConnection: close\r\nanthropic-version: "
+                       "2023-06-01\r\n\r\n",
+                       rows[i].path);
+        char *a = exchange(request);
+        expect(a, rows[i].want);
+        free(a);
+    }
+    char *a = exchange("GET /v1/models HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+    expect(a, "{\"object\":\"list\",\"data\":[{\"id\":\"auto\",\"object\":\"model\"");
+    free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -601,6 +642,7 @@ int main(void)
         cmocka_unit_test(silence_is_broken_by_pings),
         cmocka_unit_test(errors_have_the_dialect_of_the_route),
         cmocka_unit_test(tokens_are_counted_by_the_engine),
+        cmocka_unit_test(models_are_listed_in_the_shape_of_the_client),
     };
     test_begin();
     return cmocka_run_group_tests(tests, set_up, tear_down);
