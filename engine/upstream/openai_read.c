@@ -12,6 +12,7 @@
 enum {
     CALLS_MAX = 256,        /* tool calls of one answer: more are an attack */
     TOKENS_MAX = 4096,      /* of one chunk, with log-probabilities */
+    SHAPE_MAX = 4096,       /* chunks of text are shorter */
     SCRATCH_MAX = 64 * MIB, /* a decoded text: no longer than the answer it is of */
 };
 
@@ -35,6 +36,8 @@ struct reader {
     struct open_call *calls;
     size_t n_calls;
     struct arena *arena; /* of one event's log-probabilities */
+    struct buf shape;    /* the last chunk that said a piece of text and nothing else … */
+    size_t shape_begin, shape_tail; /* … and the bytes of it before and behind that piece */
     double logprob_sum;
     uint64_t n_logprobs;
     int err;
@@ -48,8 +51,8 @@ struct provider_reader *openai_reader_new(const struct provider_job *job,
         return NULL;
     r->base = (struct provider_reader){ .job = job, .out = out };
     r->quirks = openai_quirks_of(job);
-    struct buf *const scratch[] = { &r->text,      &r->id,        &r->name,
-                                    &r->arguments, &r->rewritten, &r->stop };
+    struct buf *const scratch[] = { &r->text,      &r->id,   &r->name, &r->arguments,
+                                    &r->rewritten, &r->stop, &r->shape };
     for (size_t i = 0; i < ARRAY_LEN(scratch); i++)
         *scratch[i] = BUF_INIT(SCRATCH_MAX);
     reader_body_init(&r->body);
@@ -61,8 +64,8 @@ void openai_reader_free(struct provider_reader *base)
     struct reader *r = (struct reader *)base;
     if (!r)
         return;
-    struct buf *const scratch[] = { &r->text,      &r->id,        &r->name,
-                                    &r->arguments, &r->rewritten, &r->stop };
+    struct buf *const scratch[] = { &r->text,      &r->id,   &r->name, &r->arguments,
+                                    &r->rewritten, &r->stop, &r->shape };
     for (size_t i = 0; i < ARRAY_LEN(scratch); i++)
         buf_done(scratch[i]);
     reader_body_done(&r->body);
@@ -323,7 +326,8 @@ static void pass_chunk(struct reader *r, struct str name, struct str json, const
     if (c->has_choices && !over_choices(r, &json, choices, &has_content, &has_news))
         return;
     bool has_usage = json_view_kind(c->usage) == JSON_VIEW_object;
-    bool is_empty = c->has_choices && json_view_count(choices) == 0;
+    struct json_view_walk first = json_view_walk(choices);
+    bool is_empty = c->has_choices && !json_view_next(&first, NULL, &choices);
     if (!c->has_choices) {
         if (!has_usage)
             return; /* no chunk of an answer: clients would stumble over it */
@@ -636,6 +640,63 @@ static void read_choice(struct reader *r, struct str choice)
     (void)note_choice(r, &p);
 }
 
+/* ---- chunks like the last one ---- */
+
+/* Most chunks differ from the one before in a piece of text only: its bytes say the same then. */
+
+/* Keeps a chunk whose one choice says text and nothing else; forgets the last one. */
+static void keep_shape(struct reader *r, struct str json, const struct chunk *c)
+{
+    struct str choice, other;
+    struct piece p;
+    struct json_view_walk w = json_view_walk(c->choices);
+    buf_clear(&r->shape);
+    if (json.n > SHAPE_MAX || !json_view_next(&w, NULL, &choice) ||
+        json_view_next(&w, NULL, &other) || json_view_kind(c->usage) == JSON_VIEW_object)
+        return;
+    look_at_choice(&p, choice);
+    struct str text = STR_NULL;
+    w = json_view_walk(p.delta);
+    for (struct str key, value; json_view_next(&w, &key, &value);) {
+        if (str_is(key, "content"))
+            text = value;
+        else if (is_truthy(value) && !str_is(key, "role"))
+            return;
+    }
+    if (json_view_kind(text) != JSON_VIEW_string || text.n <= 2 || p.text.p ||
+        json_view_kind(p.finish) == JSON_VIEW_string || p.usage.p || c->extra_usage.p ||
+        json_view_kind(p.logprobs) == JSON_VIEW_object || is_marked(r->finished, p.index))
+        return;
+    if (!r->base.job->verbatim && p.index != 0)
+        return;
+    buf_add(&r->shape, json);
+    r->shape_begin = (size_t)(text.p - json.p);
+    r->shape_tail = json.n - r->shape_begin - text.n;
+}
+
+/* Whether the chunk is like it; *ret: the JSON string that stands for its piece. */
+static bool has_shape(const struct reader *r, struct str json, struct str *ret)
+{
+    size_t begin = r->shape_begin, tail = r->shape_tail;
+    if (r->shape.n == 0 || json.n < begin + tail + 2)
+        return false;
+    const char *end = json.p + json.n - tail;
+    if (memcmp(json.p, r->shape.p, begin) != 0 ||
+        memcmp(end, r->shape.p + r->shape.n - tail, tail) != 0)
+        return false;
+    *ret = (struct str){ json.p + begin, json.n - begin - tail };
+    struct str value = json_view_value(*ret);
+    return value.n == ret->n && value.p[0] == '"'; /* one string, and nothing else */
+}
+
+static void tell_piece(struct reader *r, struct str name, struct str json, struct str piece)
+{
+    if (r->base.job->verbatim)
+        reader_verbatim(&r->base, name, json, piece.n > 2);
+    else
+        reader_text(&r->base, reader_string(piece, &r->text));
+}
+
 /* ---- the end ---- */
 
 static void tell_done(struct reader *r)
@@ -669,6 +730,7 @@ static int on_chunk(struct reader *r, struct str name, struct str json)
         return 0;
     }
     openai_usage(&r->base.usage, c.usage.p && c.usage.p[0] == '{' ? c.usage : c.extra_usage);
+    keep_shape(r, json, &c);
     if (r->base.job->verbatim) {
         pass_chunk(r, name, json, &c);
         return r->err;
@@ -692,8 +754,13 @@ static int on_event(void *ctx, const struct sse_event *event)
             reader_fail(&r->base, FAIL_upstream_error, "the stream ended without an answer");
         return 0;
     }
+    struct str piece;
     if (data.n == 0)
         return 0;
+    if (has_shape(r, data, &piece)) {
+        tell_piece(r, event->name, data, piece);
+        return 0;
+    }
     struct str json = json_view_value(data);
     if (json_view_kind(json) != JSON_VIEW_object || json.n != data.n) {
         reader_fail(&r->base, FAIL_upstream_error, "the stream holds an event that is no JSON");
