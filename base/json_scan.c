@@ -222,12 +222,10 @@ static bool is_low(int unit)
     return unit >= 0xdc00 && unit <= 0xdfff;
 }
 
-/* \uXXXX whose digits are at *p, with a second half where it has one. */
+/* \uXXXX whose four digits are at *p, with a second half where it has one. */
 static unsigned unescape_unit(const char **p, const char *end)
 {
     int unit = json_hex4(*p, end);
-    if (unit < 0)
-        return REPLACEMENT;
     *p += HEX4;
     if (!is_high(unit))
         return is_low(unit) ? REPLACEMENT : (unsigned)unit;
@@ -243,20 +241,19 @@ static unsigned unescape_unit(const char **p, const char *end)
 size_t json_unescape(const char **p, const char *end, char ret[static 4])
 {
     static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
+    const char *letter = ++*p;
+    ret[0] = '\\';
+    if (letter == end)
+        return 1;
+    const char *at = *letter ? strchr(letters, *letter) : NULL;
+    if (at)
+        ret[0] = meanings[at - letters];
+    if (at)
+        (*p)++;
+    if (*letter != 'u' || json_hex4(letter + 1, end) < 0)
+        return 1;
     (*p)++;
-    if (*p == end)
-        return str_utf8_put(ret, REPLACEMENT);
-    char letter = *(*p)++;
-    if (letter == 'u')
-        return str_utf8_put(ret, unescape_unit(p, end));
-    const char *at = letter ? strchr(letters, letter) : NULL;
-    if (!at) { /* the whole character goes with it */
-        while ((letter & 0x80) && *p < end && (**p & 0xc0) == 0x80)
-            (*p)++;
-        return str_utf8_put(ret, REPLACEMENT);
-    }
-    ret[0] = meanings[at - letters];
-    return 1;
+    return str_utf8_put(ret, unescape_unit(p, end));
 }
 
 int json_bytes_next(struct json_bytes *b)

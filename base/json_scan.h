@@ -30,8 +30,8 @@ const char *json_past_string(const char *p, const char *end);
 /* Past the number at p; NULL: none is. */
 const char *json_past_number(const char *p, const char *end);
 
-/* The escape whose backslash is at *p (moved past it) as UTF-8; returns its bytes. What is no
- * escape, and half a surrogate pair, is U+FFFD. */
+/* The escape whose backslash is at *p (moved past it) as UTF-8; returns its bytes, never more than
+ * were passed. Half a surrogate pair is U+FFFD; what is no escape is its backslash. */
 size_t json_unescape(const char **p, const char *end, char ret[static 4]);
 /* Four hexadecimal digits at p, or -1. */
 int json_hex4(const char *p, const char *end);

@@ -138,8 +138,8 @@ bool json_view_next(struct json_view_walk *w, struct str *ret_key, struct str *r
 /* Whether what stands between a string's quotes means this text. */
 static bool means(struct str inside, const char *text, size_t n)
 {
-    if (inside.n == n && memcmp(inside.p, text, n) == 0)
-        return !memchr(inside.p, '\\', n);
+    if (inside.n == n && memcmp(inside.p, text, n) == 0 && !memchr(inside.p, '\\', n))
+        return true;
     struct json_bytes bytes = json_bytes(inside);
     for (size_t i = 0; i < n; i++)
         if (json_bytes_next(&bytes) != (unsigned char)text[i])
@@ -213,7 +213,8 @@ bool json_view_plain(struct str string, struct str *ret)
     return true;
 }
 
-/* Into `to`, which has room for as much as it is written; returns the length. */
+/* Into `to`, which has room for s.n bytes: no escape is shorter than what it means. Returns the
+ * length. */
 static size_t unescape_all(char *to, struct str s)
 {
     char *begin = to;
@@ -233,19 +234,13 @@ static size_t unescape_all(char *to, struct str s)
     return (size_t)(to - begin);
 }
 
-/* What is no escape may need more room than it takes: "\x" becomes three bytes. */
-static size_t decoded_max(struct str s)
-{
-    return s.n + s.n / 2 + 2;
-}
-
 struct str json_view_text(struct str string, struct arena *arena)
 {
     struct str s;
     if (json_view_plain(string, &s))
         return s;
     s = inside(string);
-    char *to = s.p ? arena_alloc(arena, decoded_max(s)) : NULL;
+    char *to = s.p ? arena_alloc(arena, s.n) : NULL;
     return to ? (struct str){ to, unescape_all(to, s) } : STR_NULL;
 }
 
@@ -257,7 +252,7 @@ void json_view_add_text(struct buf *b, struct str string)
         return;
     }
     s = inside(string);
-    char *to = s.p ? buf_space(b, decoded_max(s)) : NULL;
+    char *to = s.p ? buf_space(b, s.n) : NULL;
     if (!to)
         return;
     b->n += unescape_all(to, s);

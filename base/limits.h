@@ -13,6 +13,7 @@
 #define LIMIT_JSON_DEPTH 64            /* request documents; deeper ones are attacks */
 #define LIMIT_BODY_FIELDS 1024         /* members of a body: each is looked up among them */
 #define LIMIT_MESSAGES 16384           /* of one request */
+#define LIMIT_PARTS 16384              /* of one message */
 #define LIMIT_STOPS 16                 /* stop strings of one request (OpenAI allows 4) */
 #define LIMIT_STOP_BYTES 1024          /* of one stop string: bounds the hold-back */
 #define LIMIT_LOGIT_BIAS 1024          /* entries of one request */

@@ -181,4 +181,5 @@ struct chat_request {
     /* Static: a field of the body, not in this struct, that changes the answer and that only an
      * engine behind of the same wire can serve; NULL: none. */
     const char *unserved;
+    struct str unserved_why; /* a sentence; empty: its value is what is not served */
 };

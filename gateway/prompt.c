@@ -1,6 +1,7 @@
 #include "gateway/prompt.h"
 
 #include "base/metrics.h"
+#include "gateway/api/decode.h"
 #include "gateway/server.h"
 
 #include <errno.h>
@@ -96,6 +97,8 @@ int prompt_refuse_media(const struct answer *a, struct fail *reterr)
     bool behind = e && engine_is_upstream(e); /* it knows what it reads */
     if (behind && chat->source.n && engine_speaks(e, chat->wire))
         return 0;
+    if (chat->unserved)
+        return decode_served(chat, reterr);
     for (size_t i = 0; i < chat->n_messages; i++) {
         const struct chat_message *m = &chat->messages[i];
         const struct chat_part *p = unreadable(m);

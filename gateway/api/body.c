@@ -102,22 +102,34 @@ int body_check(struct str text, struct fail *reterr)
 
 int body_index(struct body *ret, struct str object, struct arena *arena, struct fail *reterr)
 {
+    enum { USUAL = 32 }; /* members of most bodies: found in one pass */
+    struct body_member usual[USUAL], m, *members = usual;
     struct json_view_walk w = json_view_walk(object);
-    size_t n = json_view_count(object);
-    if (n > LIMIT_BODY_FIELDS)
-        return fail_set(reterr, FAIL_invalid_request,
-                        "the body has %zu fields; at most %d are read", n, LIMIT_BODY_FIELDS);
-    struct body_member *members = arena_array(arena, n + 1, sizeof(*members));
-    if (!members)
-        return body_no_memory(reterr);
-    for (size_t i = 0; i < n; i++) {
-        struct body_member *m = &members[i];
-        if (!json_view_next(&w, &m->key, &m->value))
-            break;
+    size_t n = 0, max = USUAL;
+    for (; json_view_next(&w, &m.key, &m.value); n++) {
+        if (n == LIMIT_BODY_FIELDS)
+            return fail_set(reterr, FAIL_invalid_request,
+                            "the body has more than %d fields, the most that are read",
+                            LIMIT_BODY_FIELDS);
+        if (n == max) {
+            struct body_member *more = arena_array(arena, LIMIT_BODY_FIELDS, sizeof(*more));
+            if (!more)
+                return body_no_memory(reterr);
+            memcpy(more, members, n * sizeof(*members));
+            members = more;
+            max = LIMIT_BODY_FIELDS;
+        }
         /* With its quotes it is a string. */
-        m->key = json_view_text((struct str){ m->key.p - 1, m->key.n + 2 }, arena);
-        if (!m->key.p)
+        m.key = json_view_text((struct str){ m.key.p - 1, m.key.n + 2 }, arena);
+        if (!m.key.p)
             return body_no_memory(reterr);
+        members[n] = m;
+    }
+    if (members == usual) {
+        members = arena_array(arena, n + 1, sizeof(*members));
+        if (!members)
+            return body_no_memory(reterr);
+        memcpy(members, usual, n * sizeof(*members));
     }
     *ret = (struct body){ object, members, n };
     return 0;
@@ -153,6 +165,21 @@ struct str body_get(const struct body *b, const char *name)
 struct str body_part(struct str object, const char *name)
 {
     return unless_null(json_view_get(object, name));
+}
+
+void body_parts(struct str object, const char *const *names, size_t n, struct str *ret)
+{
+    struct str key, value;
+    for (size_t i = 0; i < n; i++)
+        ret[i] = STR_NULL;
+    for (struct json_view_walk w = json_view_walk(object);
+         w.is_object && json_view_next(&w, &key, &value);) {
+        size_t i = 0; /* with its quotes the key is a string */
+        while (i < n && !json_view_is((struct str){ key.p - 1, key.n + 2 }, names[i]))
+            i++;
+        if (i < n)
+            ret[i] = unless_null(value);
+    }
 }
 
 const char *body_kind(struct str value)

@@ -36,6 +36,9 @@ struct str body_get(const struct body *b, const char *name); /* p NULL: absent, 
 /* The same of an object that was not indexed: for those with few members. */
 struct str body_part(struct str object, const char *name);
 
+/* The values of several members in one pass, in the order of `names`; as body_part has each. */
+void body_parts(struct str object, const char *const *names, size_t n, struct str *ret);
+
 /* json_fields of views: text members are views, or in the arena where they have escapes. */
 int body_fields(void *into, const struct field *table, const struct body *b, struct arena *arena,
                 struct fail *reterr) MUST_USE;

@@ -24,14 +24,15 @@ static const struct refused refused_here[] = {
     { NULL, UNLESS_null },
 };
 
-static int refuse_modalities(const json_t *body, struct fail *reterr)
+static void note_modalities(struct chat_request *ret, struct str modalities)
 {
-    const json_t *modalities = json_object_get(body, "modalities");
-    for (size_t i = 0; i < json_array_size(modalities); i++)
-        if (!str_is(json_str(json_array_get(modalities, i)), "text"))
-            return fail_param(reterr, FAIL_unsupported_parameter, "modalities",
-                              "only the modality \"text\" is served");
-    return 0;
+    struct json_view_walk w = json_view_walk(modalities);
+    for (struct str m; json_view_next(&w, NULL, &m);) {
+        if (json_view_is(m, "text") || ret->unserved)
+            continue;
+        ret->unserved = "modalities";
+        ret->unserved_why = STR("only the modality \"text\" is served");
+    }
 }
 
 struct chat_knobs {
@@ -45,10 +46,11 @@ static const struct field chat_fields[] = {
     { 0 },
 };
 
-static int decode_logprobs(struct chat_request *ret, const json_t *body, struct fail *reterr)
+static int decode_logprobs(struct chat_request *ret, const struct body *body, struct arena *arena,
+                           struct fail *reterr)
 {
     struct chat_knobs k = { 0 };
-    int r = json_fields(&k, chat_fields, body, reterr);
+    int r = body_fields(&k, chat_fields, body, arena, reterr);
     if (r != 0)
         return r;
     if (k.top > 0 && !k.logprobs)
@@ -59,34 +61,36 @@ static int decode_logprobs(struct chat_request *ret, const json_t *body, struct 
     return 0;
 }
 
-static int decode_body(struct chat_request *ret, const json_t *body, struct arena *arena,
+static int decode_body(struct chat_request *ret, const struct body *body, struct arena *arena,
                        struct fail *reterr)
 {
+    double max = 1;
     int r = decode_common(ret, body, arena, reterr);
     if (r == 0)
-        r = decode_messages(ret, json_object_get(body, "messages"), arena, reterr);
+        r = decode_messages(ret, body_get(body, "messages"), arena, reterr);
     if (r == 0)
-        r = json_refuse(refused_here, body, reterr);
-    if (r == 0)
-        r = refuse_modalities(body, reterr);
-    if (r == 0)
-        r = decode_logprobs(ret, body, reterr);
+        r = decode_logprobs(ret, body, arena, reterr);
     if (r == 0)
         r = decode_tools(ret, body, arena, reterr);
     if (r == 0)
         r = decode_tool_choice(ret, body, arena, reterr);
-    const json_t *max = json_object_get(body, "max_tokens");
-    if (r == 0 && json_is_number(max) && json_number_value(max) < 1)
+    if (r == 0 && json_view_double(body_get(body, "max_tokens"), &max) == 0 && max < 1)
         r = fail_param(reterr, FAIL_invalid_request, "max_tokens",
                        "'max_tokens' must be at least 1");
-    return r;
+    if (r != 0)
+        return r;
+    decode_unserved(ret, refused_here, body);
+    note_modalities(ret, body_get(body, "modalities"));
+    ret->wire = WIRE_openai_chat;
+    ret->source = body->text;
+    return 0;
 }
 
 int chat_decode(struct chat_request *ret, struct str text, struct arena *arena, struct fail *reterr)
 {
-    json_auto_t *body = NULL;
-    int r = json_body(&body, text, reterr);
-    return r != 0 ? r : decode_body(ret, body, arena, reterr);
+    struct body body;
+    int r = body_read(&body, text, arena, reterr);
+    return r != 0 ? r : decode_body(ret, &body, arena, reterr);
 }
 
 static int chat_decode_answer(struct answer *a, struct str body, struct fail *reterr)

@@ -36,64 +36,74 @@ static int bad_prompt(struct fail *reterr)
                       "an array of such arrays, none of them empty");
 }
 
-static int prompt_ids(struct chat_request *c, const json_t *v, struct arena *arena,
+static int prompt_ids(struct chat_request *c, struct str v, struct arena *arena,
                       struct fail *reterr)
 {
-    size_t n = json_array_size(v);
+    size_t n = json_view_count(v), i = 0;
     if (n == 0 || n > LIMIT_CONTEXT)
         return bad_prompt(reterr);
     int32_t *ids = arena_array(arena, n, sizeof(*ids));
     if (!ids)
-        return json_no_memory(reterr);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *id = json_array_get(v, i);
-        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
-            json_integer_value(id) >= (json_int_t)LIMIT_VOCAB)
+        return body_no_memory(reterr);
+    struct str item;
+    for (struct json_view_walk w = json_view_walk(v); json_view_next(&w, NULL, &item); i++) {
+        uint64_t id = 0;
+        if (json_view_u64(item, &id) < 0 || id >= LIMIT_VOCAB)
             return bad_prompt(reterr);
-        ids[i] = (int32_t)json_integer_value(id);
+        ids[i] = (int32_t)id;
     }
     c->prompt_ids = ids;
     c->n_prompt_ids = n;
     return 0;
 }
 
-static int one_prompt(struct chat_request *c, const json_t *v, struct arena *arena,
+static int one_prompt(struct chat_request *c, struct str v, struct arena *arena,
                       struct fail *reterr)
 {
-    if (json_is_array(v))
+    if (body_is_array(v))
         return prompt_ids(c, v, arena, reterr);
-    if (!json_is_string(v))
+    if (!body_is_string(v))
         return bad_prompt(reterr);
-    c->prompt = json_str_copy(arena, v);
-    return c->prompt.p ? 0 : json_no_memory(reterr);
+    c->prompt = json_view_text(v, arena);
+    return c->prompt.p ? 0 : body_no_memory(reterr);
 }
 
 /* An array of numbers is one prompt; any other array holds prompts. */
 static int decode_prompts(struct chat_request **ret, size_t *ret_n,
-                          const struct chat_request *common, const json_t *v, struct arena *arena,
+                          const struct chat_request *common, struct str v, struct arena *arena,
                           struct fail *reterr)
 {
-    if (!v || json_is_null(v))
+    struct json_view_walk w = json_view_walk(v);
+    struct str prompt = v;
+    bool many = body_is_array(v) && !(json_view_next(&w, NULL, &prompt) && body_is_number(prompt));
+    size_t n = many ? json_view_count(v) : 1;
+    if (!v.p)
         return fail_param(reterr, FAIL_invalid_request, "prompt", "'prompt' is missing");
-    bool many = json_is_array(v) && !json_is_integer(json_array_get(v, 0));
-    size_t n = many ? json_array_size(v) : 1;
     if (n == 0)
         return fail_param(reterr, FAIL_empty_array, "prompt",
                           "'prompt' is an empty array; it must hold at least one prompt");
     uint32_t each = common->best_of > common->n ? common->best_of : common->n;
-    if (n * each > LIMIT_PROMPTS)
+    if (n > LIMIT_PROMPTS || n * each > LIMIT_PROMPTS)
         return fail_param(reterr, FAIL_invalid_request, "prompt",
                           "prompts times '%s' may be at most %d",
                           each > common->n ? "best_of" : "n", LIMIT_PROMPTS);
     struct chat_request *chats = arena_array(arena, n, sizeof(*chats));
     if (!chats)
-        return json_no_memory(reterr);
+        return body_no_memory(reterr);
+    w = json_view_walk(v);
     for (size_t i = 0; i < n; i++) {
+        if (!many)
+            prompt = v;
+        else if (!json_view_next(&w, NULL, &prompt))
+            break;
         chats[i] = *common;
-        int r = one_prompt(&chats[i], many ? json_array_get(v, i) : v, arena, reterr);
+        int r = one_prompt(&chats[i], prompt, arena, reterr);
         if (r != 0)
             return r;
     }
+    if (n == 1)
+        chats->source_prompt =
+            chats->prompt_ids ? (const void *)chats->prompt_ids : (const void *)chats->prompt.p;
     *ret = chats;
     *ret_n = n;
     return 0;
@@ -127,20 +137,22 @@ static int put_knobs(struct chat_request *c, const struct completion_knobs *k, s
 int completions_decode(struct chat_request **ret, size_t *ret_n, bool *ret_empty, struct str text,
                        struct arena *arena, struct fail *reterr)
 {
-    json_auto_t *body = NULL;
-    int r = json_body(&body, text, reterr);
+    struct body body;
     struct chat_request common = { 0 };
     struct completion_knobs k = { 0 };
+    int r = body_read(&body, text, arena, reterr);
     if (r == 0)
-        r = decode_common(&common, body, arena, reterr);
+        r = decode_common(&common, &body, arena, reterr);
     if (r == 0)
-        r = json_refuse(refused_here, body, reterr);
-    if (r == 0)
-        r = json_fields(&k, completion_fields, body, reterr);
+        r = body_fields(&k, completion_fields, &body, arena, reterr);
     if (r == 0)
         r = put_knobs(&common, &k, reterr);
-    if (r == 0)
-        r = decode_prompts(ret, ret_n, &common, json_object_get(body, "prompt"), arena, reterr);
+    if (r != 0)
+        return r;
+    decode_unserved(&common, refused_here, &body);
+    common.wire = WIRE_openai_completions;
+    common.source = body.text;
+    r = decode_prompts(ret, ret_n, &common, body_get(&body, "prompt"), arena, reterr);
     if (r != 0)
         return r;
     *ret_empty = k.has_max && k.max == 0 && common.max_tokens == 0 && !common.prompt_only;

@@ -28,15 +28,18 @@ static const struct field option_fields[] = {
     { 0 },
 };
 
-static int read_options(const struct request *r, const json_t *body, struct options *ret,
+static int read_options(const struct request *r, const struct body *body, struct options *ret,
                         struct fail *reterr)
 {
-    const json_t *o = json_object_get(body, "options");
+    struct str o = body_get(body, "options");
+    struct body inner;
     *ret = (struct options){ .every = true };
-    if (o && !json_is_null(o) && !json_is_object(o))
+    if (o.p && !body_is_object(o))
         return fail_param(reterr, FAIL_invalid_request, "options",
-                          "'options' must be an object, not %s", json_kind(o));
-    int err = json_is_object(o) ? json_fields(ret, option_fields, o, reterr) : 0;
+                          "'options' must be an object, not %s", body_kind(o));
+    int err = o.p ? body_index(&inner, o, r->arena, reterr) : 0;
+    if (o.p && err == 0)
+        err = body_fields(ret, option_fields, &inner, r->arena, reterr);
     if (err != 0) { /* the field stands in `options` */
         char field[sizeof(reterr->param)];
         (void)snprintf(field, sizeof(field), "options.%.40s", reterr->param);
@@ -48,7 +51,7 @@ static int read_options(const struct request *r, const json_t *body, struct opti
     return 0;
 }
 
-static int evaluate(struct request *r, const json_t *body, struct fail *reterr)
+static int evaluate(struct request *r, const struct body *body, struct fail *reterr)
 {
     struct chat_request chat = { 0 };
     struct options o;
@@ -90,10 +93,10 @@ static int evaluate(struct request *r, const json_t *body, struct fail *reterr)
 static void reply_eval(struct request *r)
 {
     struct fail fail = { 0 };
-    json_auto_t *body = NULL;
-    int err = json_body(&body, buf_str(&r->body), &fail);
+    struct body body;
+    int err = body_read(&body, buf_str(&r->body), r->arena, &fail);
     if (err == 0)
-        err = evaluate(r, body, &fail);
+        err = evaluate(r, &body, &fail);
     if (err < 0)
         err = fail_errno(&fail, err, "routing");
     if (err != 0)

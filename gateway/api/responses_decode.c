@@ -564,16 +564,19 @@ static int take_options(struct responses *x, struct chat_request *ret, struct ar
                         struct fail *reterr)
 {
     CLEANUP(buf_done) struct buf text = BUF_INIT(LIMIT_BODY);
-    json_auto_t *options = NULL;
+    struct body options;
+    struct str kept = STR_NULL; /* what is read of it are views */
     int r = put_options(x, &text, reterr);
     if (r == 0)
-        r = json_body(&options, buf_str(&text), reterr);
+        kept = arena_str(arena, buf_str(&text));
     if (r == 0)
-        r = decode_common(ret, options, arena, reterr);
+        r = kept.p ? body_read(&options, kept, arena, reterr) : body_no_memory(reterr);
     if (r == 0)
-        r = decode_tools(ret, options, arena, reterr);
+        r = decode_common(ret, &options, arena, reterr);
     if (r == 0)
-        r = decode_tool_choice(ret, options, arena, reterr);
+        r = decode_tools(ret, &options, arena, reterr);
+    if (r == 0)
+        r = decode_tool_choice(ret, &options, arena, reterr);
     if (r == FAILED)
         rename_param(reterr);
     if (ret->format_param)

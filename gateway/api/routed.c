@@ -22,6 +22,12 @@ static int tell_reasoning(struct chat_request *chat, const struct route *route, 
     if (json_object_set_new(kwargs, key, value) != 0)
         return -ENOMEM;
     chat->template_kwargs = json_text(arena, kwargs);
+    if (str_is(route->reasoning_key, "reasoning_effort")) { /* a field of its own, too */
+        chat->reasoning_effort = route->reasoning_value;
+        chat->changed |= CHAT_CHANGED_effort;
+    } else {
+        chat->changed |= CHAT_CHANGED_template;
+    }
     return chat->template_kwargs.p ? 0 : -ENOMEM;
 }
 
@@ -37,6 +43,8 @@ static void ask_format(struct chat_request *chat, const struct output_contract *
     } else if (contract->type == CONTRACT_structured_json) {
         chat->format = CHAT_FORMAT_json_object;
     }
+    if (chat->format != CHAT_FORMAT_text)
+        chat->changed |= CHAT_CHANGED_format;
 }
 
 int routed_apply(struct chat_request *chat, const struct route *route, struct arena *arena)

@@ -39,31 +39,34 @@ static const struct refused refused_here[] = {
     { NULL, UNLESS_null },
 };
 
-static int encode(struct ask *a, const json_t *text, const char *field, struct fail *reterr)
+static int encode(struct ask *a, struct str text, const char *field, struct arena *arena,
+                  struct fail *reterr)
 {
-    if (!json_is_string(text))
+    if (!body_is_string(text))
         return fail_param(reterr, FAIL_invalid_request, field, "'%s' must be a string, not %s",
-                          field, json_kind(text));
-    struct engine_encoding what = { .text = json_str(text),
+                          field, body_kind(text));
+    struct engine_encoding what = { .text = json_view_text(text, arena),
                                     .ends = a->ends,
                                     .specials = a->specials };
+    if (!what.text.p)
+        return -ENOMEM;
     return engine_encode(a->engine, &what, &a->ids, &a->n, reterr);
 }
 
-static int encode_chat(struct ask *a, const json_t *body, struct arena *arena, struct fail *reterr)
+static int encode_chat(struct ask *a, const struct body *body, struct arena *arena,
+                       struct fail *reterr)
 {
     struct chat_request chat = { .n = 1, .sampling = SAMPLING_INIT };
-    int r = decode_messages(&chat, json_object_get(body, "messages"), arena, reterr);
+    int r = decode_messages(&chat, body_get(body, "messages"), arena, reterr);
     if (r == 0)
         r = decode_tools(&chat, body, arena, reterr);
-    const json_t *kwargs = json_object_get(body, "chat_template_kwargs");
-    if (r == 0 && kwargs && !json_is_null(kwargs)) {
-        if (!json_is_object(kwargs))
-            return fail_param(reterr, FAIL_invalid_request, "chat_template_kwargs",
-                              "'chat_template_kwargs' must be an object, not %s",
-                              json_kind(kwargs));
-        chat.template_kwargs = json_text(arena, kwargs);
-    }
+    if (r == 0)
+        r = decode_served(&chat, reterr);
+    struct str kwargs = body_get(body, "chat_template_kwargs");
+    if (r == 0 && kwargs.p && !body_is_object(kwargs))
+        return fail_param(reterr, FAIL_invalid_request, "chat_template_kwargs",
+                          "'chat_template_kwargs' must be an object, not %s", body_kind(kwargs));
+    chat.template_kwargs = kwargs;
     return r == 0 ? engine_tokenize(a->engine, &a->ids, &a->n, &chat, reterr) : r;
 }
 
@@ -132,15 +135,15 @@ static void print_tokens(const struct ask *a, bool is_content, struct buf *b)
  * `prompt` is vLLM's: ends by default, and control tokens stay text, as in /v1/completions.
  * `content` is llama.cpp's: no ends, and control tokens are parsed, as its server has it.
  */
-static int tokenize_body(struct request *r, struct ask *a, const json_t *body, struct fail *reterr)
+static int tokenize_body(struct request *r, struct ask *a, const struct body *body,
+                         struct fail *reterr)
 {
-    const json_t *prompt = json_object_get(body, "prompt"),
-                 *messages = json_object_get(body, "messages"),
-                 *content = json_object_get(body, "content");
-    bool is_content = content && !json_is_null(content);
-    int err = json_fields(a, ask_fields, body, reterr);
+    struct str prompt = body_get(body, "prompt"), messages = body_get(body, "messages"),
+               content = body_get(body, "content");
+    bool is_content = content.p;
+    int err = body_fields(a, ask_fields, body, r->arena, reterr);
     if (err == 0)
-        err = json_refuse(refused_here, body, reterr);
+        err = body_refuse(refused_here, body, reterr);
     if (err == 0)
         err = model_for_tokens(r, a->model, &a->engine, reterr);
     if (err != 0)
@@ -149,12 +152,12 @@ static int tokenize_body(struct request *r, struct ask *a, const json_t *body, s
         a->ends = !is_content;
     if (!a->has_specials)
         a->specials = is_content;
-    if (messages && !json_is_null(messages))
+    if (messages.p)
         err = encode_chat(a, body, r->arena, reterr);
     else if (is_content)
-        err = encode(a, content, "content", reterr);
-    else if (prompt && !json_is_null(prompt))
-        err = encode(a, prompt, "prompt", reterr);
+        err = encode(a, content, "content", r->arena, reterr);
+    else if (prompt.p)
+        err = encode(a, prompt, "prompt", r->arena, reterr);
     else
         err = fail_param(reterr, FAIL_invalid_request, "prompt",
                          "send 'prompt' (a string) or 'messages' (an array)");
@@ -179,10 +182,10 @@ static void tokenize(struct request *r)
 {
     struct ask a = { 0 };
     struct fail fail = { 0 };
-    json_auto_t *body = NULL;
-    int err = json_body(&body, buf_str(&r->body), &fail);
+    struct body body;
+    int err = body_read(&body, buf_str(&r->body), r->arena, &fail);
     if (err == 0)
-        err = tokenize_body(r, &a, body, &fail);
+        err = tokenize_body(r, &a, &body, &fail);
     finish(r, &a, err, &fail);
 }
 
@@ -193,40 +196,40 @@ enum next api_tokenize(struct request *r)
 
 /* ---- /detokenize ---- */
 
-static int read_ids(struct ask *a, const json_t *v, struct fail *reterr)
+static int read_ids(struct ask *a, struct str v, struct fail *reterr)
 {
-    size_t n = json_array_size(v);
-    if (!json_is_array(v))
+    size_t n = json_view_count(v);
+    struct json_view_walk w = json_view_walk(v);
+    if (!body_is_array(v))
         return fail_param(reterr, FAIL_invalid_request, "tokens",
-                          "'tokens' must be an array of token ids%s", v ? "" : "; it is missing");
+                          "'tokens' must be an array of token ids%s", v.p ? "" : "; it is missing");
     if (n > LIMIT_CONTEXT)
         return fail_param(reterr, FAIL_invalid_request, "tokens",
                           "'tokens' has %zu ids; at most %lu are taken", n, LIMIT_CONTEXT);
     a->ids = calloc(n ? n : 1, sizeof(*a->ids));
     if (!a->ids)
         return -ENOMEM;
-    for (a->n = 0; a->n < n; a->n++) {
-        const json_t *id = json_array_get(v, a->n);
-        json_int_t x = json_integer_value(id);
-        if (!json_is_integer(id) || x < 0 || x > INT32_MAX)
+    for (struct str item; json_view_next(&w, NULL, &item); a->n++) {
+        uint64_t id = 0;
+        if (json_view_u64(item, &id) < 0 || id > INT32_MAX)
             return fail_param(reterr, FAIL_invalid_request, "tokens",
                               "tokens[%zu] is not a token id", a->n);
-        a->ids[a->n] = (int32_t)x;
+        a->ids[a->n] = (int32_t)id;
     }
     return 0;
 }
 
 /* llama.cpp's clients name no model and read `content`. */
-static int detokenize_body(struct request *r, struct ask *a, const json_t *body,
+static int detokenize_body(struct request *r, struct ask *a, const struct body *body,
                            struct fail *reterr)
 {
     CLEANUP(buf_done) struct buf text = BUF_INIT(LIMIT_BODY);
     struct buf *b = &r->reply.body;
-    int err = json_fields(a, ask_fields, body, reterr);
+    int err = body_fields(a, ask_fields, body, r->arena, reterr);
     if (err == 0)
         err = model_for_tokens(r, a->model, &a->engine, reterr);
     if (err == 0)
-        err = read_ids(a, json_object_get(body, "tokens"), reterr);
+        err = read_ids(a, body_get(body, "tokens"), reterr);
     if (err == 0)
         err = engine_spell(a->engine, a->ids, a->n, &text, reterr);
     if (err == 0)
@@ -247,10 +250,10 @@ static void detokenize(struct request *r)
 {
     struct ask a = { 0 };
     struct fail fail = { 0 };
-    json_auto_t *body = NULL;
-    int err = json_body(&body, buf_str(&r->body), &fail);
+    struct body body;
+    int err = body_read(&body, buf_str(&r->body), r->arena, &fail);
     if (err == 0)
-        err = detokenize_body(r, &a, body, &fail);
+        err = detokenize_body(r, &a, &body, &fail);
     finish(r, &a, err, &fail);
 }
 

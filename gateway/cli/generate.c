@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/num.h"
 #include "gateway/api/decode.h"
+#include "gateway/api/json.h"
 #include "gateway/cli/local.h"
 
 #include <errno.h>
@@ -140,7 +141,13 @@ static int read_fields(struct jobs *g, struct local_job *j, json_t *line, struct
     if (!fields || json_object_set_new(fields, "model", json_string("-")) < 0)
         return -ENOMEM;
     (void)json_object_del(fields, "n");
-    int r = decode_common(&asked, fields, a, &j->fail);
+    struct str text = json_text(a, fields);
+    struct body body;
+    int r = text.p ? body_index(&body, text, a, &j->fail) : -ENOMEM;
+    if (r == 0)
+        r = decode_common(&asked, &body, a, &j->fail);
+    if (r == 0)
+        r = decode_served(&asked, &j->fail);
     if (r == 0)
         r = json_refuse(refused_jobs, line, &j->fail);
     if (r == 0)

@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "gateway/api/chat.h"
 #include "gateway/api/completions.h"
+#include "gateway/api/decode.h"
 
 #include <string.h>
 
@@ -59,7 +60,11 @@ static const struct row bad_chats[] = {
     { "a part of audio",
       "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\"}]}"
       "]}",
-      UNSERVED, "messages" },
+      BAD, "messages[0].content" },
+    { "an image without an address",
+      "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}"
+      "]}",
+      BAD, "messages[0].content" },
     { "a tool answer without an id",
       "{\"model\":\"m\",\"messages\":[{\"role\":\"tool\",\"content\":\"x\"}]}", BAD,
       "messages[0].tool_call_id" },
@@ -213,6 +218,8 @@ static void every_bad_chat_names_its_fault(void **state)
         struct chat_request chat = { 0 };
         struct fail fail = { 0 };
         int err = chat_decode(&chat, str_of(bad_chats[i].body), arena, &fail);
+        if (err == 0)
+            err = decode_served(&chat, &fail);
         check(&bad_chats[i], err, &fail);
     }
 }
@@ -228,6 +235,8 @@ static void every_bad_completion_names_its_fault(void **state)
         bool empty = false;
         int err =
             completions_decode(&chats, &n, &empty, str_of(bad_completions[i].body), arena, &fail);
+        if (err == 0)
+            err = decode_served(chats, &fail);
         check(&bad_completions[i], err, &fail);
     }
 }
@@ -361,7 +370,7 @@ static void what_the_text_looks_like_has_many_spellings(void **state)
           CHAT_FORMAT_json_schema, false, "{}", "response_format" },
         { CHAT(",\"guided_json\":{\"a\":1}"), CHAT_FORMAT_json_schema, true, "{\"a\":1}",
           "guided_json" },
-        { CHAT(",\"guided_json\":\"{\\\"a\\\": 1}\""), CHAT_FORMAT_json_schema, true, "{\"a\":1}",
+        { CHAT(",\"guided_json\":\" {\\\"a\\\": 1}\""), CHAT_FORMAT_json_schema, true, "{\"a\": 1}",
           "guided_json" },
         { CHAT(",\"guided_regex\":\"a+\""), CHAT_FORMAT_regex, false, "a+", "guided_regex" },
         { CHAT(",\"guided_choice\":[\"a\",\"b\"]"), CHAT_FORMAT_choice, false, "[\"a\",\"b\"]",
@@ -519,6 +528,103 @@ static void messages_keep_parts_names_and_calls(void **state)
     assert_true(str_is(c.tools[0].parameters, "{\"z\":1.5,\"a\":2}"));
 }
 
+/* "text TEXT | image URL TYPE DATA DETAIL | …", the parts of one message. */
+static void print_parts(struct buf *b, const struct chat_message *m)
+{
+    static const char *const kinds[] = { "text", "image", "audio", "file" };
+    for (size_t i = 0; i < m->n_parts; i++) {
+        const struct chat_part *p = &m->parts[i];
+        const struct str fields[] = { p->text, p->url, p->media_type, p->data, p->detail, p->name };
+        buf_addf(b, "%s%s", i ? " | " : "", kinds[p->kind]);
+        for (size_t k = 0; k < ARRAY_LEN(fields); k++)
+            if (fields[k].n)
+                buf_addf(b, " " STR_FMT, STR_ARG(fields[k]));
+    }
+}
+
+static void parts_say_what_they_hold(void **state)
+{
+    static const struct {
+        const char *content, *parts, *text;
+        unsigned n_images;
+    } rows[] = {
+        { "\"plain\"", "", "plain", 0 },
+        { "[]", "", "", 0 },
+        { "[\"a\",{\"type\":\"text\",\"text\":\"\"},{\"type\":\"refusal\",\"refusal\":\"no\"}]",
+          "text a | text | text no", "a\nno", 0 },
+        { "[{\"type\":\"image_url\",\"image_url\":{\"url\":\"https:\\/\\/x\",\"detail\":\"low\"}}]",
+          "image https://x low", "", 1 },
+        { "[{\"type\":\"image_url\",\"image_url\":\"data:image/png;base64,AA==\"}]",
+          "image image/png AA==", "", 1 },
+        { "[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/"
+          "webp;q=1;base64,AA\"}}]",
+          "image image/webp AA", "", 1 },
+        { "[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:,x\"}}]", "image data:,x", "",
+          1 },
+        { "[{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"AA\",\"format\":\"wav\"}},{"
+          "\"type\":\"input_audio\",\"input_audio\":{\"data\":\"BB\",\"format\":\"mp3\"}}]",
+          "audio audio/wav AA | audio audio/mpeg BB", "", 2 },
+        { "[{\"type\":\"file\",\"file\":{\"filename\":\"a.pdf\",\"file_data\":\"data:application/"
+          "pdf;base64,AA\"}},{\"type\":\"file\",\"file\":{\"file_id\":\"f-1\"}}]",
+          "file application/pdf AA a.pdf | file file_id", "", 2 },
+        { "[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"hologram\",\"x\":1}]",
+          "text a | file hologram", "a", 1 },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(arena_freep) struct arena *arena = arena_new(1 * MIB);
+        CLEANUP(buf_done) struct buf body = BUF_INIT(MIB), parts = BUF_INIT(MIB);
+        buf_addf(&body, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":%s}]}",
+                 rows[i].content);
+        struct chat_request c = good_chat(arena, body.p);
+        print_parts(&parts, c.messages);
+        if (!str_is(buf_str(&parts), rows[i].parts) || !str_is(c.messages->content, rows[i].text))
+            fail_msg("%s: %s: " STR_FMT, rows[i].content, parts.p, STR_ARG(c.messages->content));
+        assert_int_equal(c.messages->n_images, rows[i].n_images);
+        assert_true(chat_is_as_sent(c.messages));
+    }
+}
+
+static void what_was_sent_stays_beside_what_was_read(void **state)
+{
+    static const char body[] =
+        " {\"model\":\"m\",\"messages\":[ {\"role\":\"user\",\"content\":\"a b\"},"
+        "{\"role\":\"assistant\",\"content\":\"\\n\",\"thinking_blocks\":[{"
+        "\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"s\"}]}],"
+        "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\","
+        "\"strict\":true}}],\"reasoning_effort\":\"low\"} ";
+    CLEANUP(arena_freep) struct arena *arena = arena_new(1 * MIB);
+    (void)state;
+    struct chat_request c = good_chat(arena, body);
+    assert_int_equal(c.wire, WIRE_openai_chat);
+    assert_true(c.source.p == body + 1 && c.source.n == strlen(body) - 2);
+    assert_true(str_is(c.messages[0].source, "{\"role\":\"user\",\"content\":\"a b\"}"));
+    assert_true(c.messages[0].content.p > body && c.messages[0].content.p < body + sizeof(body));
+    assert_true(str_is(c.messages[1].content, "\n") && chat_is_as_sent(&c.messages[1]));
+    assert_true(str_is(c.messages[1].reasoning, "hm"));
+    assert_true(str_is(c.messages[1].reasoning_signature, "s"));
+    assert_true(c.tools[0].strict && str_is(c.reasoning_effort, "low"));
+    assert_null(c.unserved);
+
+    struct chat_request *chats = NULL;
+    struct fail fail = { 0 };
+    size_t n = 0;
+    bool empty = false;
+    static const struct {
+        const char *prompt;
+        bool alone;
+    } rows[] = {
+        { "\"a\\n\"", true }, { "[1,2]", true }, { "[[1]]", true }, { "[\"a\",\"b\"]", false }
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[64];
+        (void)snprintf(text, sizeof(text), "{\"model\":\"m\",\"prompt\":%s}", rows[i].prompt);
+        assert_int_equal(completions_decode(&chats, &n, &empty, str_of(text), arena, &fail), 0);
+        assert_int_equal(chats->wire, WIRE_openai_completions);
+        assert_true((chats->source_prompt != NULL) == rows[i].alone);
+    }
+}
+
 static void tools_that_may_not_be_chosen_are_not_shown(void **state)
 {
     (void)state;
@@ -589,6 +695,8 @@ int main(void)
         cmocka_unit_test(completions_say_what_their_prompt_gets),
         cmocka_unit_test(a_completion_without_a_bound_has_16_tokens),
         cmocka_unit_test(messages_keep_parts_names_and_calls),
+        cmocka_unit_test(parts_say_what_they_hold),
+        cmocka_unit_test(what_was_sent_stays_beside_what_was_read),
         cmocka_unit_test(tools_that_may_not_be_chosen_are_not_shown),
         cmocka_unit_test(nesting_is_bounded),
         cmocka_unit_test(prompts_become_one_request_each),

@@ -63,6 +63,12 @@ static void the_template_is_told_to_reason(void **state)
         assert_int_equal(routed_apply(&chat, &route, a), 0);
         if (!str_is(chat.template_kwargs, rows[i].want))
             fail_msg("row %zu: %.*s", i, STR_ARG(chat.template_kwargs));
+        bool set = strcmp(rows[i].given, rows[i].want) != 0;
+        bool effort = set && strstr(rows[i].want, "reasoning_effort");
+        assert_int_equal(chat.changed, effort ? CHAT_CHANGED_effort
+                                       : set  ? CHAT_CHANGED_template
+                                              : 0);
+        assert_true((chat.reasoning_effort.n > 0) == effort);
         (void)router_free(TAKE(r)); /* before its configuration */
     }
 }
@@ -96,6 +102,8 @@ static void the_answer_takes_the_form_of_the_contract(void **state)
         struct route route = { .contract = rows[i].contract };
         assert_int_equal(routed_apply(&chat, &route, NULL), 0);
         assert_int_equal(chat.format, rows[i].want);
+        assert_int_equal(chat.changed,
+                         chat.format == rows[i].chat.format ? 0 : CHAT_CHANGED_format);
         if (chat.format == CHAT_FORMAT_choice)
             assert_true(str_is(chat.format_text, "[\"a\",\"b\"]"));
     }
