@@ -394,7 +394,7 @@ static int say_instructions(struct responses *x, struct items *to)
     if (json_view_kind(v) != JSON_VIEW_string)
         return wrong(to->reterr, "instructions", "a string or an array of items");
     struct str text = json_view_text(v, to->arena);
-    return text.p ? items_say(to, STR("system"), text) : json_no_memory(to->reterr);
+    return text.p ? items_say(to, STR("system"), text) : body_no_memory(to->reterr);
 }
 
 /* A text is a message of the user. */
@@ -418,7 +418,7 @@ static int take_input(struct responses *x, struct items *to)
     if (kind == JSON_VIEW_string) {
         struct str text = json_view_text(x->input, to->arena);
         keep_text(x, &ids);
-        return text.p ? items_say(to, STR("user"), text) : json_no_memory(to->reterr);
+        return text.p ? items_say(to, STR("user"), text) : body_no_memory(to->reterr);
     }
     if (is_given(x->input) && kind != JSON_VIEW_array)
         return wrong(to->reterr, "input", "a string or an array of items");
