@@ -123,30 +123,28 @@ static int tell(struct str frame, aws_event_fn fn, void *ctx)
 /* Completes what was begun; takes what it needs off `bytes`. */
 static int push_part(struct aws_event_stream *s, struct str *bytes, aws_event_fn fn, void *ctx)
 {
-    size_t length = 0, want = PRELUDE + SUM;
-    while (bytes->n && s->part.n) {
+    for (size_t length;;) {
         int r = frame_length(buf_str(&s->part), s->part.max, &length);
         if (r != 0)
-            return r;
-        if (length)
-            want = length;
-        struct str piece = str_head(*bytes, want - s->part.n);
-        buf_add(&s->part, piece);
-        *bytes = str_sub(*bytes, piece.n);
-        if ((r = buf_err(&s->part)) != 0)
             return r;
         if (length && s->part.n == length) {
             r = tell(buf_str(&s->part), fn, ctx);
             buf_clear(&s->part);
             return r;
         }
+        if (bytes->n == 0)
+            return 0;
+        struct str piece = str_head(*bytes, (length ? length : PRELUDE + SUM) - s->part.n);
+        buf_add(&s->part, piece);
+        *bytes = str_sub(*bytes, piece.n);
+        if ((r = buf_err(&s->part)) != 0)
+            return r;
     }
-    return 0;
 }
 
 static int push(struct aws_event_stream *s, struct str bytes, aws_event_fn fn, void *ctx)
 {
-    int r = push_part(s, &bytes, fn, ctx);
+    int r = s->part.n ? push_part(s, &bytes, fn, ctx) : 0;
     while (r == 0 && bytes.n) {
         size_t length;
         r = frame_length(bytes, s->part.max, &length);

@@ -301,21 +301,26 @@ static bool begins_document(char c)
     return c == '{' || c == '[' || c == '<' || c == '"';
 }
 
+void provider_add_clean(struct buf *b, struct str text)
+{
+    for (size_t at = 0; at < text.n;) {
+        char one[4];
+        size_t from = at;
+        int cp = str_utf8_next(text, &at);
+        if (cp == 0xfffd)
+            buf_add(b, (struct str){ one, str_utf8_put(one, 0xfffd) });
+        else
+            buf_add(b, (struct str){ text.p + from, at - from });
+    }
+}
+
 struct str reader_body_whole(struct reader_body *b)
 {
     struct str text = buf_str(&b->whole);
     if (str_utf8_valid(text))
         return text;
     struct buf clean = BUF_INIT(3 * LIMIT_UPSTREAM_ANSWER); /* U+FFFD has three bytes */
-    for (size_t at = 0; at < text.n;) {
-        char one[4];
-        size_t from = at;
-        int cp = str_utf8_next(text, &at);
-        if (cp == 0xfffd)
-            buf_add(&clean, (struct str){ one, str_utf8_put(one, 0xfffd) });
-        else
-            buf_add(&clean, (struct str){ text.p + from, at - from });
-    }
+    provider_add_clean(&clean, text);
     if (buf_err(&clean) < 0) {
         buf_done(&clean);
         return STR_NULL;

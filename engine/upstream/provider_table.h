@@ -116,6 +116,8 @@ struct reader_body {
 };
 void reader_body_init(struct reader_body *b);
 void reader_body_done(struct reader_body *b);
+/* Malformed UTF-8 becomes U+FFFD. */
+void provider_add_clean(struct buf *b, struct str text);
 /* The document, malformed UTF-8 made U+FFFD; borrowed. p NULL: no memory. */
 struct str reader_body_whole(struct reader_body *b);
 /* The text of a JSON string; in `scratch` (emptied) where it has escapes. */

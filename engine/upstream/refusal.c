@@ -256,11 +256,11 @@ static void clean_message(struct buf *out, const struct provider_job *job, struc
         ptrdiff_t at = model.n ? str_find(message, model) : -1;
         if (at < 0)
             break;
-        buf_add(out, str_head(message, (size_t)at));
+        provider_add_clean(out, str_head(message, (size_t)at));
         buf_add(out, job->request->model);
         message = str_sub(message, (size_t)at + model.n);
     }
-    buf_add(out, message);
+    provider_add_clean(out, message);
 }
 
 enum { MESSAGE_BYTES = 4096 }; /* more than is ever told of one */
@@ -268,7 +268,7 @@ enum { MESSAGE_BYTES = 4096 }; /* more than is ever told of one */
 void refusal_by_error(struct provider_refusal *ret, const struct provider_job *job, unsigned status,
                       const struct provider_error *e)
 {
-    CLEANUP(buf_done) struct buf text = BUF_INIT(2 * MESSAGE_BYTES);
+    CLEANUP(buf_done) struct buf text = BUF_INIT(4 * MESSAGE_BYTES);
     enum topic topic = error_topic(e, status);
     struct meaning m = topic_meaning(topic, status);
     buf_addf(&text, "%s: ", provider_word(job->endpoint->provider));

@@ -1,7 +1,7 @@
 /*
- * A provider (first byte), how it was asked and how the answer is cut (second), then the answer:
- * it ends exactly once, says only UTF-8, and says the same however it is cut. Another status than
- * 200 is read as a refusal too.
+ * A provider and a kind of model (first byte), how it was asked and how the answer is cut (second),
+ * then the answer: it ends exactly once, says only UTF-8, and says the same however it is cut.
+ * Another status than 200 is read as a refusal too.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -58,6 +58,26 @@ static void read_in_steps(const struct provider *p, const struct provider_job *j
         abort();
 }
 
+/* After the providers, in their order, those that speak another wire with another model. */
+static const struct place {
+    unsigned provider;
+    struct str model;
+    enum wire wire; /* of the client */
+} others[] = {
+    { UPSTREAM_vertex, { "gemini-3-pro", 12 }, WIRE_openai_chat },
+    { UPSTREAM_bedrock, { "anthropic.claude-x", 18 }, WIRE_anthropic_messages },
+};
+
+static struct place place_of(uint8_t byte)
+{
+    enum { OWN = UPSTREAM_bedrock + 1 };
+    unsigned i = byte % (OWN + ARRAY_LEN(others));
+    if (i >= OWN)
+        return others[i - OWN];
+    return (struct place){ i, STR("claude-3-5-haiku"),
+                           i == UPSTREAM_anthropic ? WIRE_anthropic_messages : WIRE_openai_chat };
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct chat_tool tools[] = { { .name = { "f", 1 } } };
@@ -65,15 +85,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     uint8_t how = data[1];
     struct config_upstream upstream = { 0 };
-    struct config_endpoint endpoint = { .provider = data[0] % (UPSTREAM_bedrock + 1),
+    struct place place = place_of(data[0]);
+    struct config_endpoint endpoint = { .provider = place.provider,
                                         .url = STR("http://h"),
-                                        .model = STR("claude-3-5-haiku") };
+                                        .model = place.model };
     struct chat_request request = { .model = STR("m"), .stream = how & 1, .n = 1 };
     request.logprobs = how & 4;
     request.is_completion = how & 8;
     request.format = how & 16 ? CHAT_FORMAT_json_schema : CHAT_FORMAT_text;
-    request.wire =
-        endpoint.provider == UPSTREAM_anthropic ? WIRE_anthropic_messages : WIRE_openai_chat;
+    request.wire = place.wire;
+    request.source = STR("{}");
     request.tools = tools;
     request.n_tools = 1;
     struct provider_job job = { .request = &request,
@@ -83,7 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                 .model = endpoint.model,
                                 .request_id = "req" };
     const struct provider *p = provider_of(endpoint.provider);
-    job.verbatim = job.verbatim && p->speaks(request.wire);
+    job.verbatim = job.verbatim && provider_speaks(&endpoint, request.wire);
     struct str answer = { (const char *)data + 2, size - 2 };
     struct heard whole = { 0 }, cut = { 0 };
     read_in_steps(p, &job, answer, answer.n, &whole);

@@ -62,7 +62,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                 .now_s = 1800000000,
                                 .request_id = "req",
                                 .adapter = data[1] & 8 ? &adapter : NULL };
-    job.verbatim = data[1] & 16 && provider_of(endpoint.provider)->speaks(request.wire);
+    if (data[1] & 64)
+        endpoint.model = job.model = STR("gemini-3-pro");
+    job.verbatim = data[1] & 16 && provider_speaks(&endpoint, request.wire);
     write_one(&job);
     return 0;
 }
