@@ -25,6 +25,6 @@ int kept_get(struct kept *k, const char *key, struct buf *ret, struct fail *rete
 int kept_put(struct kept *k, const char *key, struct str value) MUST_USE;
 /* Puts it behind what is there; several gateways may do so at once. */
 int kept_append(struct kept *k, const char *key, struct str text) MUST_USE;
-int kept_remove(struct kept *k, const char *key, struct fail *reterr) MUST_USE; /* -ENOENT */
+int kept_remove(struct kept *k, const char *key, struct fail *reterr); /* -ENOENT */
 
 size_t kept_bytes(struct kept *k); /* held in this process */

@@ -91,6 +91,8 @@ struct request {
     struct answer *answer;           /* a generation; NULL for the rest */
     void *front;                     /* what its endpoint keeps beside it, in the arena */
     void (*front_done)(void *front); /* frees what that owns; may be NULL */
+    ptrdiff_t (*read)(struct request *r, char *into,
+                      size_t max); /* of a stream; NULL: answer_read */
     struct reply reply;
     struct flow flow;
     struct watch_node watch;

@@ -7,6 +7,7 @@
 #include "gateway/api/api.h"
 #include "gateway/api/error.h"
 #include "gateway/canary.h"
+#include "gateway/detached.h"
 #include "gateway/head.h"
 #include "gateway/kept.h"
 #include "gateway/listen.h"
@@ -41,6 +42,7 @@ struct server {
     struct work *work, *changes, *compute;
     struct replay *replay;
     struct kept *kept;
+    struct detached *detached;
     struct canaries *canaries; /* NULL where there are no adapters */
     struct shadows *shadows;   /* likewise */
     pthread_mutex_t lock;
@@ -77,6 +79,11 @@ struct kept *server_kept(struct server *s)
     return s->kept;
 }
 
+struct detached *server_detached(struct server *s)
+{
+    return s->detached;
+}
+
 void server_forget(struct server *s)
 {
     s->active--;
@@ -107,7 +114,7 @@ static int connection_fd(struct request *r)
 bool server_suspend(struct request *r)
 {
     static struct log_rate rate;
-    if (!r->watch.added) {
+    if (!r->watch.added && r->connection) {
         int err = watch_add(r->server->watch, &r->watch, r, connection_fd(r));
         if (err < 0)
             log_rated(&rate, LOG_warn, "watch", "cause=%s, continuing", strerror(-err));
@@ -247,7 +254,8 @@ static enum MHD_Result send_whole(struct request *r)
 static ssize_t on_read(void *cls, uint64_t pos, char *into, size_t max)
 {
     (void)pos;
-    ptrdiff_t n = answer_read(cls, into, max);
+    struct request *r = cls;
+    ptrdiff_t n = r->read ? r->read(r, into, max) : answer_read(r, into, max);
     if (n == -1)
         return MHD_CONTENT_READER_END_OF_STREAM;
     return n < 0 ? MHD_CONTENT_READER_END_WITH_ERROR : n;
@@ -285,19 +293,27 @@ static struct state *current_state(struct server *s)
     return state_ref(s->state);
 }
 
-static struct request *arrive(struct server *s, struct MHD_Connection *connection)
+struct request *server_request(struct server *s, struct state *state)
 {
-    struct state *state = current_state(s);
-    struct request *r = request_new(s, state);
+    struct request *r = request_new(s, state_ref(state));
     if (!r) {
         (void)state_unref(state);
         return NULL;
     }
+    s->active++;
+    metrics_add(METRIC_requests_active, 1);
+    return r;
+}
+
+static struct request *arrive(struct server *s, struct MHD_Connection *connection)
+{
+    CLEANUP(state_unrefp) struct state *state = current_state(s);
+    struct request *r = server_request(s, state);
+    if (!r)
+        return NULL;
     r->connection = connection;
     r->flow.connection = connection;
     r->body = BUF_INIT(state->config->gateway.body_bytes);
-    s->active++;
-    metrics_add(METRIC_requests_active, 1);
     return r;
 }
 
@@ -413,6 +429,14 @@ static void account(struct request *r, bool complete)
         log_request(r, status, us);
 }
 
+void server_depart(struct request *r, bool complete)
+{
+    if (r->answer)
+        answer_abandon(r->answer);
+    record_finish(r, /* gone= */ true); /* unless its answer has ended */
+    account(r, complete);
+}
+
 static void on_completed(void *cls, struct MHD_Connection *connection, void **context,
                          enum MHD_RequestTerminationCode code)
 {
@@ -435,10 +459,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK || r->unread_body;
     if (!complete)
         request_cancel(r, FLOW_gone);
-    if (r->answer)
-        answer_abandon(r->answer);
-    record_finish(r, /* gone= */ true); /* unless its answer has ended */
-    account(r, complete);
+    server_depart(r, complete);
     request_unref(r);
 }
 
@@ -506,6 +527,7 @@ static struct server *server_free(struct server *s)
     (void)work_free(s->work);
     (void)watch_free(s->watch);
     (void)replay_free(s->replay);
+    (void)detached_free(s->detached);
     (void)kept_free(s->kept);
     (void)state_unref(s->state);
     (void)pthread_mutex_destroy(&s->lock);
@@ -542,6 +564,8 @@ int server_start(struct server **ret, struct core *core, struct state *state, st
     if (r == 0)
         r = kept_new(&s->kept, state->config, reterr);
     if (r == 0)
+        r = detached_new(&s->detached);
+    if (r == 0)
         r = listen_open(&fd, s->address, listen, reterr);
     if (r != 0)
         return r;
@@ -573,6 +597,7 @@ void server_drain(struct server *s)
 void server_cancel_all(struct server *s)
 {
     watch_cancel_all(s->watch);
+    detached_cancel_all(s->detached);
 }
 
 int server_stop(struct server *s)

@@ -8,6 +8,7 @@
 #include "gateway/request.h"
 
 struct canaries;
+struct detached;
 struct kept;
 struct replay;
 struct server;
@@ -39,6 +40,11 @@ struct replay *server_replay(struct server *s); /* of the last routed requests *
 struct canaries *server_canaries(struct server *s);
 struct shadows *server_shadows(struct server *s);
 struct kept *server_kept(struct server *s); /* responses and conversations */
+struct detached *server_detached(struct server *s);
+/* A new request with that snapshot and no connection; NULL: no memory. */
+struct request *server_request(struct server *s, struct state *state);
+/* It has ended as far as its client is concerned: waits are given up, it is logged and counted. */
+void server_depart(struct request *r, bool complete);
 void server_forget(struct server *s); /* a request was freed; the server may go right after it */
 /* Puts the connection to sleep, watched; false: look again. */
 bool server_suspend(struct request *r);

@@ -32,14 +32,15 @@ bool flow_suspend(struct flow *f)
         return false;
     }
     f->suspended = true;
-    MHD_suspend_connection(f->connection);
+    if (f->connection)
+        MHD_suspend_connection(f->connection);
     return true;
 }
 
 /* Under the lock: the connection cannot complete while it is suspended, so it is valid here. */
 static void wake_locked(struct flow *f)
 {
-    if (!f->connection)
+    if (!f->connection && !f->resume)
         return;
     if (!f->suspended) {
         f->woken = true;
@@ -47,7 +48,17 @@ static void wake_locked(struct flow *f)
     }
     f->suspended = false;
     f->woken = false;
-    MHD_resume_connection(f->connection);
+    if (f->connection)
+        MHD_resume_connection(f->connection);
+    else
+        f->resume(f->owner);
+}
+
+void flow_detach(struct flow *f, void (*resume)(void *owner), void *owner)
+{
+    LOCKED(&f->lock);
+    f->resume = resume;
+    f->owner = owner;
 }
 
 void flow_wake(struct flow *f)
@@ -60,6 +71,7 @@ void flow_completed(struct flow *f)
 {
     LOCKED(&f->lock);
     f->connection = NULL;
+    f->resume = NULL;
 }
 
 void flow_tick(struct flow *f, uint64_t now_ms, uint64_t keep_alive_ms)

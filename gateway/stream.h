@@ -28,7 +28,9 @@ struct flow_event {
 
 struct flow {
     pthread_mutex_t lock;
-    struct MHD_Connection *connection; /* NULL once completed */
+    struct MHD_Connection *connection; /* NULL once completed, or without one … */
+    void (*resume)(void *owner);       /* … whose sleep ends by this; under the lock */
+    void *owner;
     bool suspended, woken;
     bool beat;  /* silence lasted keep_alive_ms */
     bool eager; /* every event wakes; else only the last one of each job */
@@ -45,6 +47,8 @@ void flow_done(struct flow *f); /* drops events that nobody took */
 
 /* http thread: puts the connection to sleep. false: something happened meanwhile, look again. */
 bool flow_suspend(struct flow *f);
+/* No connection: `resume` is called once for each sleep, and must not call back. */
+void flow_detach(struct flow *f, void (*resume)(void *owner), void *owner);
 void flow_wake(struct flow *f);      /* any thread */
 void flow_completed(struct flow *f); /* http thread: the connection must not be touched any more */
 

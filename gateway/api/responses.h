@@ -31,10 +31,11 @@ enum responses_keeping {
 struct responses {       /* request->front */
     struct arena *arena; /* the request's */
     struct str base;     /* of its ids: 24 characters */
+    struct str id;       /* of one in the background */
     /* As the client wrote them: views of the checked body. */
     struct str body, input;
     struct str previous, conversation; /* ids; empty: none */
-    bool store, background;
+    bool store, background, streams;
     bool wants_summary; /* reasoning is told as a summary of itself */
     bool counts;        /* only its tokens are asked for: a model need not be named */
     bool may_cut;       /* truncation: auto */
@@ -111,8 +112,24 @@ int items_list(struct buf *b, struct str array, const struct item_page *page,
 /* ---- rendering (responses_render.c) ---- */
 
 extern const struct dialect responses_dialect;
-/* The response object with what was output so far. */
-void responses_print(struct answer *a, struct buf *b, const char *status, const struct fail *fail);
+/* The response object: what the answer knows of it, and what x has. */
+struct response_head {
+    const char *id, *status;
+    uint64_t created_s;
+    struct str model;
+    const struct fail *fail;          /* NULL: none */
+    const char *incomplete;           /* why; NULL: it is not */
+    const struct engine_usage *usage; /* NULL: not known yet */
+};
+void responses_print(const struct responses *x, struct buf *b, const struct response_head *head);
+/* `error` and `response.failed`. */
+void responses_print_failure(struct answer *a, const struct fail *fail, struct buf *b);
+/* x->record: what is kept of a response. */
+void responses_record(struct responses *x, struct str response);
+/* The same where it stopped before its end: x->final and x->record. */
+void responses_break(struct answer *a, const char *status, const struct fail *fail);
+/* The events of a response that has ended, its text in one piece, without the first `skip`. */
+void responses_replay(struct buf *b, struct str response, uint64_t skip);
 /* Into x->final, and what is to be kept into x->record. */
 void responses_end(struct answer *a);
 
@@ -123,5 +140,10 @@ bool responses_settle(struct answer *a);
 /* Worker: what is kept under an id for the caller, in the arena. -ENOENT, FAILED, -ENOMEM. */
 int responses_fetch(struct request *r, struct str id, struct str *ret,
                     struct fail *reterr) MUST_USE;
+/* A worker, or a store that never blocks: puts x->record; not over one that was cancelled or
+ * deleted meanwhile. */
+void responses_keep(struct request *r);
+/* NEXT_stream: the client reads what the response, which runs here, streams; else NEXT_wait. */
+enum next responses_follow(struct request *r, struct str id, uint64_t skip);
 /* The key of a thing of the caller's, in the arena; NULL: no memory. */
 const char *responses_key(struct request *r, struct str id);

@@ -54,6 +54,8 @@ int responses_read(struct responses *x, struct str body, struct fail *reterr)
     if (r == 0)
         r = read_flag(x->body, "background", false, &x->background, reterr);
     if (r == 0)
+        r = read_flag(x->body, "stream", false, &x->streams, reterr);
+    if (r == 0)
         r = read_id(x, json_view_get(x->body, "previous_response_id"), "previous_response_id",
                     &x->previous, reterr);
     if (r == 0)

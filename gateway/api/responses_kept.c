@@ -2,9 +2,11 @@
 #include "base/json_view.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/num.h"
 #include "gateway/api/api.h"
 #include "gateway/api/conversations.h"
 #include "gateway/api/responses.h"
+#include "gateway/detached.h"
 #include "gateway/head.h"
 #include "gateway/kept.h"
 #include "gateway/server.h"
@@ -134,11 +136,23 @@ void responses_load(struct request *r)
 
 /* ---- keeping one ---- */
 
-/* A worker, or a store that never blocks. */
-static void keep(struct request *r)
+/* Whether the record of a background response was taken away, or says that it was cancelled. */
+static bool is_given_up(struct request *r, const char *id)
 {
+    struct fail fail;
+    struct str record;
+    int err = responses_fetch(r, str_of(id), &record, &fail);
+    return err == -ENOENT ||
+           (err == 0 && json_view_is(json_view_at(record, "response.status"), "cancelled"));
+}
+
+void responses_keep(struct request *r)
+{
+    static struct log_rate rate;
     struct responses *x = r->front;
     struct answer *a = r->answer;
+    if (x->background && is_given_up(r, a->id))
+        return;
     const char *key = responses_key(r, str_of(a->id));
     int err = buf_err(&x->record);
     if (err == 0)
@@ -151,7 +165,6 @@ static void keep(struct request *r)
         buf_add(&items, buf_str(&x->output));
         err = conversation_append(r, x->conversation, buf_str(&items));
     }
-    static struct log_rate rate;
     if (err < 0)
         log_rated(&rate, LOG_warn, "kept", "response=%s cause=%s", a->id, strerror(-err));
 }
@@ -164,8 +177,8 @@ bool responses_settle(struct answer *a)
         responses_end(a);
         x->keeping = KEEPING_done;
         if (x->store && !kept_blocks(server_kept(r->server)))
-            keep(r);
-        else if (x->store && server_work_aside(r, keep) == 0)
+            responses_keep(r);
+        else if (x->store && server_work_aside(r, responses_keep) == 0)
             x->keeping = KEEPING_now;
     }
     LOCKED(&r->flow.lock);
@@ -215,14 +228,83 @@ static void forget(struct request *r)
         answer_fault(r, err, &fail, r->params[0]);
         return;
     }
+    (void)detached_cancel(server_detached(r->server), key);
     buf_adds(&r->reply.body, "{\"id\":");
     buf_add_json(&r->reply.body, r->params[0]);
     buf_adds(&r->reply.body, ",\"object\":\"response\",\"deleted\":true}");
 }
 
+/* ---- … as a stream ---- */
+
+static bool is_under_way(struct str response)
+{
+    struct str status = json_view_get(response, "status");
+    return json_view_is(status, "queued") || json_view_is(status, "in_progress");
+}
+
+static void replay(struct request *r)
+{
+    struct fail fail = { 0 };
+    struct str record;
+    const uint64_t *skip = r->work_about;
+    int err = responses_fetch(r, r->params[0], &record, &fail);
+    struct str response = err == 0 ? json_view_get(record, "response") : STR_NULL;
+    if (err == 0 && is_under_way(response))
+        err = fail_set(&fail, FAIL_conflict,
+                       "the response is under way at another gateway; ask for it without 'stream'");
+    if (err == 0)
+        responses_replay(&r->reply.body, response, *skip);
+    else
+        answer_fault(r, err, &fail, r->params[0]);
+}
+
+static enum next as_stream(struct request *r)
+{
+    if (r->reply.status)
+        return NEXT_reply;
+    enum next next = reply_json(r);
+    if (r->reply.status == 200)
+        r->reply.type = "text/event-stream; charset=utf-8";
+    return next;
+}
+
+enum next responses_follow(struct request *r, struct str id, uint64_t skip)
+{
+    const char *key = responses_key(r, id);
+    if (!key || detached_follow(server_detached(r->server), r, key, skip) < 0)
+        return NEXT_wait;
+    r->reply.status = 200;
+    r->reply.type = "text/event-stream; charset=utf-8";
+    reply_header(r, "Cache-Control", STR("no-cache"));
+    reply_header(r, "X-Accel-Buffering", STR("no"));
+    return NEXT_stream;
+}
+
+static enum next stream_again(struct request *r)
+{
+    struct fail fail = { 0 };
+    struct str after = head_query(r, "starting_after");
+    uint64_t *skip = arena_alloc(r->arena, sizeof(*skip)), number = 0;
+    int err = skip ? 0 : fail_errno(&fail, -ENOMEM, "reading what is kept");
+    if (err == 0 && after.p && num_parse_u64(&number, after, 0, UINT32_MAX) < 0)
+        err = fail_param(&fail, FAIL_invalid_request, "starting_after",
+                         "'starting_after' must be the sequence number of an event");
+    if (err != 0)
+        return reply_fail(r, &fail);
+    *skip = after.p ? number + 1 : 0;
+    enum next next = responses_follow(r, r->params[0], *skip);
+    if (next == NEXT_stream)
+        return next;
+    r->work_about = skip;
+    return server_work(r, replay, as_stream);
+}
+
 enum next api_response(struct request *r)
 {
-    return server_work(r, strcmp(r->endpoint->method, "GET") == 0 ? show : forget, reply_made);
+    bool shows = strcmp(r->endpoint->method, "GET") == 0;
+    if (shows && str_is(head_query(r, "stream"), "true"))
+        return stream_again(r);
+    return server_work(r, shows ? show : forget, reply_made);
 }
 
 static void list(struct request *r)
@@ -248,13 +330,40 @@ enum next api_response_items(struct request *r)
     return server_work(r, list, reply_made);
 }
 
+enum { CANCEL_MS = 2000 };
+
+/* It runs at another gateway, or at none any more: its record says so from now on. */
+static int mark_cancelled(struct request *r, const char *key, struct str *record)
+{
+    struct str status = json_view_at(*record, "response.status");
+    CLEANUP(buf_done) struct buf b = BUF_INIT(LIMIT_BODY);
+    if (!status.p)
+        return -ENOENT;
+    size_t at = (size_t)(status.p - record->p);
+    buf_add(&b, str_head(*record, at));
+    buf_adds(&b, "\"cancelled\"");
+    buf_add(&b, str_sub(*record, at + status.n));
+    *record = arena_str(r->arena, buf_str(&b));
+    int err = record->p ? buf_err(&b) : -ENOMEM;
+    return err == 0 ? kept_put(server_kept(r->server), key, *record) : err;
+}
+
 static void cancel(struct request *r)
 {
     struct fail fail = { 0 };
     struct str record;
-    int err = responses_fetch(r, r->params[0], &record, &fail);
+    struct detached *d = server_detached(r->server);
+    const char *key = responses_key(r, r->params[0]);
+    int err = key ? responses_fetch(r, r->params[0], &record, &fail) : -ENOMEM;
     if (err == 0 && !json_view_true(json_view_at(record, "response.background")))
         err = fail_set(&fail, FAIL_invalid_request, "Cannot cancel a synchronous response.");
+    if (err == 0 && is_under_way(json_view_get(record, "response"))) {
+        if (detached_cancel(d, key) == 0)
+            detached_wait(d, key, CANCEL_MS);
+        err = responses_fetch(r, r->params[0], &record, &fail);
+        if (err == 0 && is_under_way(json_view_get(record, "response")))
+            err = mark_cancelled(r, key, &record);
+    }
     if (err == 0)
         buf_add(&r->reply.body, json_view_get(record, "response"));
     else

@@ -39,38 +39,52 @@ static const char *incomplete_word(const struct answer *a)
     return c->finish == FINISH_content_filter ? "content_filter" : "max_output_tokens";
 }
 
-void responses_print(struct answer *a, struct buf *b, const char *status, const struct fail *fail)
+void responses_print(const struct responses *x, struct buf *b, const struct response_head *head)
 {
-    struct responses *x = of(a);
-    bool ended = strcmp(status, "in_progress") != 0 && strcmp(status, "queued") != 0;
+    const char *status = head->status;
     buf_addf(b, "{\"id\":\"%s\",\"object\":\"response\",\"created_at\":%llu,\"status\":\"%s\"",
-             a->id, (unsigned long long)a->request->created_s, status);
+             head->id, (unsigned long long)head->created_s, status);
     if (strcmp(status, "completed") == 0)
         buf_addf(b, ",\"completed_at\":%llu", (unsigned long long)clock_wall_s());
     buf_adds(b, ",\"error\":");
-    if (fail) {
-        buf_addf(b, "{\"code\":\"%s\",\"message\":", error_word(fail));
-        buf_add_json(b, str_of(fail->message));
+    if (head->fail) {
+        buf_addf(b, "{\"code\":\"%s\",\"message\":", error_word(head->fail));
+        buf_add_json(b, str_of(head->fail->message));
         buf_addc(b, '}');
     } else {
         buf_adds(b, "null");
     }
     buf_adds(b, ",\"incomplete_details\":");
-    if (strcmp(status, "incomplete") == 0)
-        buf_addf(b, "{\"reason\":\"%s\"}", incomplete_word(a));
+    if (head->incomplete)
+        buf_addf(b, "{\"reason\":\"%s\"}", head->incomplete);
     else
         buf_adds(b, "null");
     buf_adds(b, ",\"model\":");
-    buf_add_json(b, a->model.n ? a->model : a->chats[0].model);
+    buf_add_json(b, head->model);
     buf_adds(b, ",\"output\":[");
     buf_add(b, buf_str(&x->output));
     buf_addc(b, ']');
-    if (ended && a->n_choices) {
-        struct engine_usage u = answer_usage(a);
-        print_usage(b, &u);
-    }
+    if (head->usage)
+        print_usage(b, head->usage);
     buf_add(b, buf_str(&x->echo));
     buf_addc(b, '}');
+}
+
+static void print_response(struct answer *a, struct buf *b, const char *status,
+                           const struct fail *fail)
+{
+    struct engine_usage u = answer_usage(a);
+    bool ended = strcmp(status, "in_progress") != 0;
+    const struct response_head head = {
+        .id = a->id,
+        .created_s = a->request->created_s,
+        .model = a->model.n ? a->model : a->chats[0].model,
+        .status = status,
+        .fail = fail,
+        .incomplete = strcmp(status, "incomplete") == 0 ? incomplete_word(a) : NULL,
+        .usage = ended && a->n_choices ? &u : NULL,
+    };
+    responses_print(of(a), b, &head);
 }
 
 /* ---- output items ---- */
@@ -173,7 +187,7 @@ static void event_response(struct answer *a, struct buf *b, const char *type, co
 {
     event_begin(of(a), b, type);
     buf_adds(b, ",\"response\":");
-    responses_print(a, b, status, /* fail= */ NULL);
+    print_response(a, b, status, /* fail= */ NULL);
     event_end(b);
 }
 
@@ -350,7 +364,7 @@ static void finish_stream(struct answer *a, struct buf *b)
     event_end(b);
 }
 
-static void fail_stream(struct answer *a, const struct fail *fail, struct buf *b)
+void responses_print_failure(struct answer *a, const struct fail *fail, struct buf *b)
 {
     struct responses *x = of(a);
     event_begin(x, b, "error");
@@ -369,7 +383,7 @@ static void fail_stream(struct answer *a, const struct fail *fail, struct buf *b
     if (x->final.n)
         buf_add(b, buf_str(&x->final));
     else
-        responses_print(a, b, "failed", fail);
+        print_response(a, b, "failed", fail);
     event_end(b);
 }
 
@@ -412,23 +426,38 @@ static void whole_output(struct answer *a)
     }
 }
 
-void responses_end(struct answer *a)
+void responses_record(struct responses *x, struct str response)
 {
-    struct responses *x = of(a);
-    if (!a->chats[0].stream)
-        whole_output(a);
-    const char *status = a->is_failed ? "failed" : incomplete_word(a) ? "incomplete" : "completed";
-    responses_print(a, &x->final, status, a->is_failed ? &a->failed : NULL);
     struct str context = x->context.n > 2 ? x->context : STR_NULL; /* "[…]" */
     struct str inner = context.n ? (struct str){ context.p + 1, context.n - 2 } : STR_NULL;
     buf_adds(&x->record, "{\"response\":");
-    buf_add(&x->record, buf_str(&x->final));
+    buf_add(&x->record, response);
     buf_adds(&x->record, ",\"input\":[");
     buf_add(&x->record, inner);
     if (inner.n && x->own.n)
         buf_addc(&x->record, ',');
     buf_add(&x->record, buf_str(&x->own));
     buf_adds(&x->record, "]}");
+}
+
+void responses_end(struct answer *a)
+{
+    struct responses *x = of(a);
+    if (!a->chats[0].stream)
+        whole_output(a);
+    const char *status = a->is_failed ? "failed" : incomplete_word(a) ? "incomplete" : "completed";
+    print_response(a, &x->final, status, a->is_failed ? &a->failed : NULL);
+    responses_record(x, buf_str(&x->final));
+}
+
+void responses_break(struct answer *a, const char *status, const struct fail *fail)
+{
+    struct responses *x = of(a);
+    if (x->item.kind != ITEM_none)
+        keep_item(x, "incomplete");
+    print_response(a, &x->final, status, fail);
+    responses_record(x, buf_str(&x->final));
+    x->conversation = STR_NULL; /* it does not grow by half an answer */
 }
 
 static void print_whole(struct answer *a, struct buf *b)
@@ -473,7 +502,10 @@ static int decode(struct answer *a, struct str body, struct fail *reterr)
     if (!a->chats)
         return -ENOMEM;
     a->n_chats = 1;
-    return responses_decode(of(a), a->chats, arena, reterr);
+    int r = responses_decode(of(a), a->chats, arena, reterr);
+    if (of(a)->background)
+        a->chats->stream = true; /* nobody waits for all of it at once */
+    return r;
 }
 
 const struct dialect responses_dialect = {
@@ -485,7 +517,7 @@ const struct dialect responses_dialect = {
     .part = stream_part,
     .end = end_item,
     .finish = finish_stream,
-    .fail = fail_stream,
+    .fail = responses_print_failure,
     .beat = render_keep_alive,
     .settle = responses_settle,
     .shorten = shorten,

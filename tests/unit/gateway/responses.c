@@ -502,6 +502,182 @@ static void tokens_are_counted(void **state)
     free(a);
 }
 
+/* Waits for the end of a response in the background: what it ended as, owned. */
+static char *ended(const char *id)
+{
+    char path[128];
+    (void)snprintf(path, sizeof(path), "/v1/responses/%s", id);
+    for (int i = 0; i < 5000; i++) {
+        char *a = bare("GET", path);
+        if (!strstr(a, "\"status\":\"queued\"") && !strstr(a, "\"status\":\"in_progress\""))
+            return a;
+        free(a);
+        (void)usleep(1000);
+    }
+    fail_msg("%s does not end", id);
+    return NULL;
+}
+
+static void a_response_in_the_background_ends_by_itself(void **state)
+{
+    (void)state;
+    char id[64], more[128];
+    char *a = say("wait 30", ",\"background\":true");
+    expect(a, "HTTP/1.1 200");
+    expect(a, "\"status\":\"queued\"");
+    expect(a, "\"background\":true");
+    id_in(a, "resp", id);
+    free(a);
+    a = ended(id);
+    expect(a, "\"status\":\"completed\"");
+    expect(a, "\"text\":\"ok\"");
+    expect(a, "\"usage\":{");
+    free(a);
+    (void)snprintf(more, sizeof(more), ",\"previous_response_id\":\"%s\"", id);
+    a = say("recall", more);
+    expect(a, "user=wait 30;assistant=ok;user=recall;");
+    free(a);
+    a = say("break", ",\"background\":true");
+    id_in(a, "resp", id);
+    free(a);
+    a = ended(id);
+    expect(a, "\"status\":\"failed\"");
+    expect(a, "\"error\":{\"code\":\"server_error\",\"message\":\"the fake engine broke\"}");
+    free(a);
+    a = say("fail", ",\"background\":true"); /* at once, or a moment later */
+    if (!strstr(a, "HTTP/1.1 500")) {
+        id_in(a, "resp", id);
+        free(a);
+        a = ended(id);
+        expect(a, "\"status\":\"failed\"");
+    }
+    expect(a, "the fake engine broke");
+    free(a);
+}
+
+static void mistakes_in_the_background_are_told_at_once(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *fields, *status;
+    } rows[] = {
+        { "\"input\":\"long\",\"background\":true", "HTTP/1.1 400" },
+        { "\"input\":\"full\",\"background\":true", "HTTP/1.1 429" },
+        { "\"input\":7,\"background\":true", "HTTP/1.1 400" },
+        { "\"input\":\"say x\",\"background\":true,\"temperature\":7", "HTTP/1.1 400" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char *a = respond(rows[i].fields);
+        expect(a, rows[i].status);
+        expect(a, "{\"error\":{\"message\":");
+        free(a);
+    }
+}
+
+static void a_response_in_the_background_is_cancelled(void **state)
+{
+    (void)state;
+    char id[64], path[128];
+    char *a = say("slow", ",\"background\":true");
+    id_in(a, "resp", id);
+    free(a);
+    (void)snprintf(path, sizeof(path), "/v1/responses/%s/cancel", id);
+    for (int i = 0; i < 2; i++) { /* once more is no mistake */
+        a = post(path, "");
+        expect(a, "HTTP/1.1 200");
+        expect(a, "\"status\":\"cancelled\"");
+        free(a);
+    }
+    assert_true(comes_true(is_idle, 5000));
+    a = say("hang", ",\"background\":true");
+    id_in(a, "resp", id);
+    free(a);
+    (void)snprintf(path, sizeof(path), "/v1/responses/%s", id);
+    free(bare("DELETE", path));
+    assert_true(comes_true(is_idle, 5000)); /* nobody can ask for it: it does not run on */
+    a = bare("GET", path);
+    expect(a, "HTTP/1.1 404");
+    free(a);
+}
+
+/* The events of an answer, without its head and the chunks' frames. */
+static void events_of(char *a)
+{
+    char *to = a, *body = strstr(a, "\r\n\r\n");
+    for (const char *line = body ? body + 4 : a; *line;) {
+        size_t n = strcspn(line, "\n");
+        bool is_frame = n < 8 && n > 0 && line[n - 1] == '\r';
+        if (!is_frame) {
+            memmove(to, line, n + 1);
+            to += n + 1;
+        }
+        line += n + (line[n] == '\n');
+    }
+    *to = '\0';
+}
+
+static void a_stream_in_the_background_is_read_again(void **state)
+{
+    (void)state;
+    char id[64], path[256];
+    char *a = say(ACT, ",\"background\":true,\"stream\":true");
+    expect(a, "Content-Type: text/event-stream");
+    expect(a, "event: response.completed");
+    id_in(a, "resp", id);
+    events_of(a);
+    (void)snprintf(path, sizeof(path), "/v1/responses/%s?stream=true", id);
+    char *b = bare("GET", path);
+    events_of(b);
+    assert_string_equal(a, b);
+    free(b);
+    (void)snprintf(path, sizeof(path), "/v1/responses/%s?stream=true&starting_after=6", id);
+    b = bare("GET", path);
+    events_of(b);
+    expect(b, "\"sequence_number\":7");
+    reject(b, "\"sequence_number\":6,");
+    assert_true(strlen(b) < strlen(a));
+    assert_string_equal(a + strlen(a) - strlen(b), b);
+    free(b);
+    free(a);
+}
+
+static void any_response_is_told_as_a_stream(void **state)
+{
+    (void)state;
+    static const char *const order[] = {
+        "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,",
+        "\"status\":\"in_progress\"",
+        "event: response.in_progress",
+        "event: response.output_item.added",
+        "\"content\":[],\"summary\":[]}",
+        "event: response.content_part.added",
+        "event: response.reasoning_text.delta",
+        "\"delta\":\"I think.\"",
+        "event: response.output_item.done",
+        "event: response.output_text.delta",
+        "\"content_index\":0,\"delta\":\"See:\",\"logprobs\":[]}",
+        "event: response.function_call_arguments.done",
+        "event: response.completed",
+    };
+    char id[64], path[256];
+    char *a = say(ACT, "");
+    id_in(a, "resp", id);
+    free(a);
+    (void)snprintf(path, sizeof(path), "/v1/responses/%s?stream=true", id);
+    a = bare("GET", path);
+    in_order(a, order, ARRAY_LEN(order));
+    free(a);
+    (void)snprintf(path, sizeof(path), "/v1/responses/%s?stream=true&starting_after=1", id);
+    a = bare("GET", path);
+    reject(a, "response.in_progress\",");
+    expect(a, "\"sequence_number\":2");
+    free(a);
+    (void)snprintf(path, sizeof(path), "/v1/responses/%s?stream=true&starting_after=x", id);
+    a = bare("GET", path);
+    expect(a, "HTTP/1.1 400");
+    free(a);
+}
+
 static void only_background_responses_are_cancelled(void **state)
 {
     (void)state;
@@ -604,6 +780,11 @@ int main(void)
         cmocka_unit_test(a_conversation_grows_by_its_responses),
         cmocka_unit_test(truncation_drops_the_oldest_in_the_middle),
         cmocka_unit_test(tokens_are_counted),
+        cmocka_unit_test(a_response_in_the_background_ends_by_itself),
+        cmocka_unit_test(mistakes_in_the_background_are_told_at_once),
+        cmocka_unit_test(a_response_in_the_background_is_cancelled),
+        cmocka_unit_test(a_stream_in_the_background_is_read_again),
+        cmocka_unit_test(any_response_is_told_as_a_stream),
         cmocka_unit_test(only_background_responses_are_cancelled),
         cmocka_unit_test(the_longest_unused_is_given_up),
         cmocka_unit_test(time_ends_what_is_kept),

@@ -1,0 +1,44 @@
+/*
+ * Detached: answers that go on without a connection, and clients that read along.
+ *
+ * Such a request has no connection: threads of ours run its steps instead of an http thread, one at
+ * a time, and keep what it streams, so that clients may come, leave, and come again.
+ */
+#pragma once
+
+#include "gateway/request.h"
+
+struct detached;
+
+int detached_new(struct detached **ret) MUST_USE;
+struct detached *detached_free(struct detached *d); /* after all requests ended; NULL is fine */
+DEFINE_CLEANUP(struct detached *, detached_free);
+void detached_cancel_all(struct detached *d); /* any thread: the server shuts down */
+
+/* A request like `r`, with its own memory and no connection, its body moved; NULL: no memory. */
+struct request *detached_request(struct request *r);
+
+/* After the last step, also of one that was cancelled: appends what readers are told at the end. It
+ * may block. */
+typedef void detached_ended(struct request *r, struct buf *last);
+struct detached_task {
+    const char *key; /* copied; by which it is found */
+    detached_ended *ended;
+};
+/*
+ * Worker: runs r->step, which must become a stream, from here on; the reference is moved. FAILED:
+ * it was refused at once, and r->reply (keep a reference of your own) says why. -EAGAIN: as many
+ * run as may; -ENOMEM.
+ */
+int detached_start(struct detached *d, struct request *r,
+                   const struct detached_task *task) MUST_USE;
+
+/* Any thread. -ENOENT: none of that name runs here, nor has ended lately. */
+int detached_cancel(struct detached *d, const char *key);
+/* Waits up to `ms` for its end. Workers only. */
+void detached_wait(struct detached *d, const char *key, unsigned ms);
+/*
+ * The request, whose reply is to be streamed, reads what the other streams, without its first
+ * `skip` events. -ENOENT as above; -ENOMEM. request->front is taken.
+ */
+int detached_follow(struct detached *d, struct request *r, const char *key, uint64_t skip) MUST_USE;
