@@ -41,7 +41,9 @@ static void print_instead(struct buf *b, struct str object, const struct instead
             o++;
         if (o->name && !o->value)
             continue;
-        buf_addf(b, "%s\"" STR_FMT "\":", first ? "" : ",", STR_ARG(key));
+        buf_adds(b, first ? "\"" : ",\"");
+        buf_add(b, key);
+        buf_adds(b, "\":");
         if (o->name)
             buf_adds(b, o->value);
         else

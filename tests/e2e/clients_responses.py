@@ -203,6 +203,60 @@ class Responses(unittest.TestCase):
         with self.assertRaises(openai.NotFoundError):
             self.client.conversations.retrieve(conversation.id)
 
+    def end_of(self, response_id, client=None):
+        """What a response in the background ends as."""
+        client = client or self.client
+        wait_for(lambda: client.responses.retrieve(response_id).status not in ("queued", "in_progress"), 30, response_id)
+        answer = client.responses.retrieve(response_id)
+        openai_schema.check("Response", answer)
+        return answer
+
+    def test_responses_in_the_background(self):
+        whole = self.create(input="Hello there")
+        begun = self.create(input="Hello there", background=True)
+        self.assertEqual((begun.status, begun.background, begun.output), ("queued", True, []))
+        ended = self.end_of(begun.id)
+        self.assertEqual((ended.status, ended.output_text), (whole.status, whole.output_text))
+        self.assertEqual(self.create(input="And again", previous_response_id=begun.id).output_text,
+                         self.create(input="And again", previous_response_id=whole.id).output_text)
+        with self.assertRaises(openai.NotFoundError) as caught:
+            self.client.responses.create(model="nope", input="x", background=True)
+        self.assertEqual(caught.exception.code, "model_not_found")
+
+    def test_a_stream_in_the_background_outlives_its_client(self):
+        fields = {"model": "demo", "input": "Tell me a long story", "max_output_tokens": 200, "temperature": 0}
+        with self.client.responses.create(stream=True, background=True, **fields) as stream:
+            seen = [event for event, _ in zip(stream, range(8))]
+        response_id = seen[0].response.id
+        ended = self.end_of(response_id)
+        rest = list(self.client.responses.retrieve(response_id, stream=True, starting_after=seen[-1].sequence_number))
+        for event in (*seen, *rest):
+            openai_schema.check_event(event)
+        numbers = [e.sequence_number for e in (*seen, *rest)]
+        self.assertEqual(numbers, list(range(len(numbers))))
+        text = "".join(e.delta for e in (*seen, *rest) if e.type == "response.output_text.delta")
+        self.assertEqual(text, ended.output_text)
+        self.assertEqual(rest[-1].response.to_dict(), ended.to_dict())
+
+    def test_what_is_kept_is_told_as_a_stream(self):
+        answer = self.create(input="What is the weather?", tools=[TOOL], tool_choice="required", max_output_tokens=60)
+        status, _, data = self.server.get(f"/v1/responses/{answer.id}?stream=true")
+        self.assertEqual(status, 200)
+        events = openai_schema.check_stream(data) if not openai_schema.absent() else []
+        for event in events[-1:]:
+            self.assertEqual(event["response"]["output"], answer.to_dict()["output"])
+        self.assertEqual(list(self.client.responses.retrieve(answer.id, stream=True))[-1].response.id, answer.id)
+
+    def test_a_response_in_the_background_is_cancelled(self):
+        begun = self.create(input="Tell me a long story", background=True, temperature=1.5, max_output_tokens=4000,
+                            extra_body={"ignore_eos": True})
+        ended = self.client.responses.cancel(begun.id)
+        openai_schema.check("Response", ended)
+        self.assertEqual(ended.status, "cancelled")
+        self.assertEqual(self.end_of(begun.id).status, "cancelled")
+        with self.assertRaises(openai.BadRequestError):
+            self.client.responses.cancel(self.create(input="Hello").id)
+
     def test_errors_raise_the_right_classes(self):
         for fields, kind, param in (
                 ({"model": "nope", "input": "x"}, openai.NotFoundError, None),
@@ -270,6 +324,24 @@ class Fleet(unittest.TestCase):
                             call(answer.id)
                     with self.assertRaises(openai.BadRequestError):
                         client.responses.create(model="demo", input="x", previous_response_id=answer.id)
+
+    def test_the_background_is_seen_from_both(self):
+        begun = self.ask(0, "one", input="Hello there", background=True)
+        whole = self.ask(1, "one", input="Hello there")
+        with client_of(self.servers[1], "one") as client:
+            wait_for(lambda: client.responses.retrieve(begun.id).status == whole.status, 30, "the end")
+            self.assertEqual(client.responses.retrieve(begun.id).output_text, whole.output_text)
+            events = list(client.responses.retrieve(begun.id, stream=True))
+            for event in events:
+                openai_schema.check_event(event)
+            self.assertEqual(events[-1].response.id, begun.id)
+            long = self.ask(0, "one", input="A long story", background=True, temperature=1.5, max_output_tokens=4000,
+                            extra_body={"ignore_eos": True})
+            self.assertEqual(client.responses.cancel(long.id).status, "cancelled")
+            self.assertEqual(client.responses.retrieve(long.id).status, "cancelled")
+        with client_of(self.servers[0], "one") as client:
+            self.assertEqual(client.responses.cancel(long.id).status, "cancelled")
+            client.responses.delete(long.id)
 
     def test_conversations_are_shared(self):
         with client_of(self.servers[0], "one") as here, client_of(self.servers[1], "one") as there:
