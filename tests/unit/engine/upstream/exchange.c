@@ -305,7 +305,10 @@ static void a_paused_job_holds_the_engine_behind_back(void **state)
         assert_true(clock_ms() < until);
         assert_true(sent < (uint64_t)FRAMES * SIZE);
     }
-    assert_false(has_ended(&a));
+    {
+        LOCKED(&a.lock);
+        assert_false(has_ended(&a));
+    }
     engine_pause(a.job, false);
     wait_for(&a, has_ended);
     assert_int_equal(a.done, 1);
