@@ -121,6 +121,14 @@ int engine_embed(struct engine *e, const struct embed_input *inputs, size_t n,
     return e->ops->embed(e, inputs, n, ret, reterr);
 }
 
+int engine_relay(struct engine *e, const struct engine_relay *what, struct engine_relayed *ret,
+                 struct fail *reterr)
+{
+    if (!e->ops->relay)
+        return not_served("serve this API", reterr);
+    return e->ops->relay(e, what, ret, reterr);
+}
+
 int engine_classify(struct engine *e, const struct embed_input *inputs, size_t n,
                     struct embed_result *ret, struct fail *reterr)
 {

@@ -206,6 +206,25 @@ void embed_unit_length(float *v, size_t n);
  * context_length_exceeded (names the input), a model that cannot embed. */
 int engine_embed(struct engine *e, const struct embed_input *inputs, size_t n,
                  struct embed_result *ret, struct fail *reterr) MUST_USE;
+/*
+ * A body of one of OpenAI's (or Anthropic's) smaller APIs to an engine behind that serves it, with
+ * its own name for the model; blocks like embedding. FAILED: unsupported_parameter where it has no
+ * such API (and of every local engine); with ret->status set it refused in these very words.
+ */
+struct engine_relay {
+    const char *path; /* "/moderations", below the API's own root */
+    struct str body;  /* a JSON object with `model` */
+    struct str tenant_name, request_id;
+    const struct chat_pair *headers; /* as of engine_spec */
+    size_t n_headers;
+};
+struct engine_relayed {
+    unsigned status; /* 200; or of a refusal; 0: nothing was answered */
+    struct buf body; /* owned: buf_done */
+};
+int engine_relay(struct engine *e, const struct engine_relay *what, struct engine_relayed *ret,
+                 struct fail *reterr) MUST_USE;
+
 /* Raw scores of a sequence-classification head, one row an input. */
 int engine_classify(struct engine *e, const struct embed_input *inputs, size_t n,
                     struct embed_result *ret, struct fail *reterr) MUST_USE;
@@ -253,6 +272,8 @@ struct engine_ops {
     int (*classify_tokens)(struct engine *e, struct str text, struct embed_result *ret,
                            struct token_range **ret_ranges, struct fail *reterr);
     struct str (*label)(const struct engine *e, size_t i);
+    int (*relay)(struct engine *e, const struct engine_relay *what, struct engine_relayed *ret,
+                 struct fail *reterr); /* may be NULL: not served */
     uint32_t (*context)(const struct engine *e);
     size_t (*load)(const struct engine *e, size_t *ret_running, size_t *ret_waiting);
     void (*drain)(struct engine *e);

@@ -24,6 +24,27 @@ int anthropic_version(struct provider_call *call, const struct provider_job *job
     return provider_call_header(call, "anthropic-version", version.n ? version : STR("2023-06-01"));
 }
 
+/* Keys stand in a header of their own; tokens of accounts do not. */
+static int anthropic_headers(struct provider_call *call, const struct provider_job *job)
+{
+    bool is_token = str_starts(provider_secret(job), STR("sk-ant-oat"));
+    int r = is_token ? provider_headers(call, job, "authorization", "Bearer")
+                     : provider_headers(call, job, "x-api-key", NULL);
+    return r == 0 ? anthropic_version(call, job) : r;
+}
+
+static int anthropic_write_relay(struct provider_call *ret, const struct provider_job *job,
+                                 const char *path, struct fail *reterr)
+{
+    if (strncmp(path, "/v1/messages", strlen("/v1/messages")) != 0) /* of another wire */
+        return fail_param(reterr, FAIL_unsupported_parameter, "model",
+                          "anthropic does not serve this API");
+    buf_add(&ret->url, job->endpoint->url);
+    buf_adds(&ret->url, path);
+    int r = anthropic_headers(ret, job);
+    return r != 0 ? r : provider_written(ret, reterr);
+}
+
 static int anthropic_write(struct provider_call *ret, const struct provider_job *job,
                            struct fail *reterr)
 {
@@ -33,12 +54,7 @@ static int anthropic_write(struct provider_call *ret, const struct provider_job 
     if (e->path.n && e->path.p[0] != '/')
         buf_addc(&ret->url, '/');
     buf_add(&ret->url, e->path.n ? e->path : STR("/v1/messages"));
-    /* Keys stand in a header of their own; tokens of accounts do not. */
-    bool is_token = str_starts(provider_secret(job), STR("sk-ant-oat"));
-    int r = is_token ? provider_headers(ret, job, "authorization", "Bearer")
-                     : provider_headers(ret, job, "x-api-key", NULL);
-    if (r == 0)
-        r = anthropic_version(ret, job);
+    int r = anthropic_headers(ret, job);
     if (r == 0)
         r = anthropic_write_body(ret, job, &own, reterr);
     return r != 0 ? r : provider_written(ret, reterr);
@@ -57,4 +73,5 @@ const struct provider anthropic_provider = { .name = "anthropic",
                                              .read = anthropic_read,
                                              .end = anthropic_end,
                                              .reader_free = anthropic_reader_free,
-                                             .refusal = anthropic_refusal };
+                                             .refusal = anthropic_refusal,
+                                             .write_relay = anthropic_write_relay };

@@ -148,6 +148,7 @@ static const struct engine_ops upstream_ops = {
     .count_tokens = count_tokens,
     .detokenize = detokenize,
     .embed = upstream_embed,
+    .relay = upstream_relay,
     .context = context,
     .load = load,
     .drain = drain,

@@ -136,7 +136,7 @@ static int write_headers(struct lora_call *c, struct fail *reterr)
     struct provider_job job = { .upstream = c->spec.config->upstream,
                                 .endpoint = c->endpoint,
                                 .secret = buf_str(&secret) };
-    err = provider_headers(&c->call, &job, "authorization", "Bearer ");
+    err = provider_headers(&c->call, &job, "authorization", "Bearer");
     if (secret.p)
         OPENSSL_cleanse(secret.p, secret.cap);
     return err;

@@ -299,12 +299,25 @@ int openai_read_embed(const struct provider_job *job, struct str body, size_t n,
 
 /* ---- the table's rows ---- */
 
+static int openai_write_relay(struct provider_call *ret, const struct provider_job *job,
+                              const char *path, struct fail *reterr)
+{
+    if (path[0] == '/' && strncmp(path, "/v1/", 4) == 0) /* of another wire */
+        return fail_param(reterr, FAIL_unsupported_parameter, "model", "%s does not serve this API",
+                          provider_word(job->endpoint->provider));
+    int r = openai_url(ret, job, path);
+    if (r == 0)
+        r = openai_headers(ret, job);
+    return r != 0 ? r : provider_written(ret, reterr);
+}
+
 #define OPENAI_PROVIDER(word)                                                                      \
     {                                                                                              \
         .name = (word), .speaks = openai_speaks, .write = openai_write,                            \
         .reader_new = openai_reader_new, .read = openai_read, .end = openai_end,                   \
         .reader_free = openai_reader_free, .refusal = openai_refusal,                              \
-        .write_embed = openai_write_embed, .read_embed = openai_read_embed                         \
+        .write_embed = openai_write_embed, .read_embed = openai_read_embed,                        \
+        .write_relay = openai_write_relay                                                          \
     }
 
 const struct provider openai_provider = OPENAI_PROVIDER("openai");

@@ -91,6 +91,10 @@ struct provider {
     /* Embeddings: {"input"} → vectors. NULL: not served. */
     int (*write_embed)(struct provider_call *ret, const struct provider_job *job,
                        const struct embed_input *inputs, size_t n, struct fail *reterr);
+    /* Address and headers of a call whose body is written already, of an API of its own wire:
+     * "/moderations", "/embeddings", "/v1/messages/count_tokens". NULL: none passes through. */
+    int (*write_relay)(struct provider_call *ret, const struct provider_job *job, const char *path,
+                       struct fail *reterr);
     int (*read_embed)(const struct provider_job *job, struct str body, size_t n,
                       struct embed_result *ret, struct fail *reterr);
 };

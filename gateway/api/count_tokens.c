@@ -5,9 +5,35 @@
 #include "gateway/api/api.h"
 #include "gateway/api/messages.h"
 #include "gateway/api/model.h"
+#include "gateway/relay.h"
 #include "gateway/server.h"
 
 #include <stdlib.h>
+
+/* Where nobody tells: by the bytes of all texts. */
+static size_t estimate(struct engine *e, const struct chat_request *c)
+{
+    size_t n = (size_t)engine_count_tokens(e, c->tools_json);
+    for (size_t i = 0; i < c->n_messages; i++) {
+        const struct chat_message *m = &c->messages[i];
+        n += (size_t)engine_count_tokens(e, m->content) +
+             (size_t)engine_count_tokens(e, m->reasoning);
+        for (size_t k = 0; k < m->n_tool_calls; k++)
+            n += (size_t)engine_count_tokens(e, m->tool_calls[k].arguments);
+    }
+    return n;
+}
+
+/* Behind: asked there where that is Anthropic's own API, else estimated. */
+static int count_behind(struct request *r, struct engine *e, const struct chat_request *c,
+                        struct fail *reterr)
+{
+    int err = relay_body(r, e, c->model, "/v1/messages/count_tokens", reterr);
+    if (err != FAILED || reterr->code != FAIL_unsupported_parameter)
+        return err;
+    buf_addf(&r->reply.body, "{\"input_tokens\":%zu}", estimate(e, c));
+    return 0;
+}
 
 static int count(struct request *r, struct fail *reterr)
 {
@@ -18,6 +44,8 @@ static int count(struct request *r, struct fail *reterr)
     int err = messages_decode(&chat, buf_str(&r->body), /* counts= */ true, r->arena, reterr);
     if (err == 0)
         err = model_for_tokens(r, chat.model, &engine, reterr);
+    if (err == 0 && engine_is_upstream(engine))
+        return count_behind(r, engine, &chat, reterr);
     if (err == 0)
         err = engine_tokenize(engine, &ids, &n, &chat, reterr);
     if (err == 0)

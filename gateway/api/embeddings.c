@@ -8,6 +8,7 @@
 #include "gateway/api/api.h"
 #include "gateway/api/json.h"
 #include "gateway/api/model.h"
+#include "gateway/relay.h"
 #include "gateway/server.h"
 
 #include <endian.h>
@@ -272,6 +273,8 @@ static int embed_group(struct ask *a, size_t from, size_t n, struct fail *reterr
     if (r == 0)
         r = engine_embed(a->engine, a->inputs + from, n, &got, reterr);
     a->engine_us += clock_us() - since;
+    if (r == 0 && engine_is_upstream(a->engine))
+        a->tokens += got.tokens;
     return r == 0 ? print_group(a, from, &got, reterr) : r;
 }
 
@@ -289,6 +292,18 @@ static int embed_all(struct ask *a, struct fail *reterr)
 
 /* ---- the endpoint ---- */
 
+/* To an engine behind that serves this API itself. false: it does not, and is asked by inputs. */
+static bool passes(struct ask *a, int *ret, struct fail *reterr)
+{
+    *ret = relay_body(a->request, a->engine, a->model, "/embeddings", reterr);
+    bool is_unserved = *ret == FAILED && reterr->code == FAIL_unsupported_parameter &&
+                       str_is(str_of(reterr->param), "model");
+    a->tokens = a->request->log_tokens;
+    if (is_unserved)
+        *ret = 0;
+    return !is_unserved;
+}
+
 static int answer(struct ask *a, struct fail *reterr)
 {
     json_auto_t *body = NULL; /* texts are borrowed from it to the end */
@@ -303,9 +318,11 @@ static int answer(struct ask *a, struct fail *reterr)
         r = decode_format(a, reterr);
     if (r == 0)
         r = model_for_vectors(a->request, a->model, &a->engine, reterr);
+    if (r == 0 && engine_is_upstream(a->engine) && passes(a, &r, reterr))
+        return r;
     if (r == 0)
         r = decode_inputs(a, json_object_get(body, "input"), reterr);
-    if (r == 0)
+    if (r == 0 && !engine_is_upstream(a->engine)) /* nobody else tells before they are computed */
         r = count_inputs(a, reterr);
     buf_adds(a->out, "{\"object\":\"list\",\"data\":[");
     if (r == 0)
@@ -329,7 +346,8 @@ static void embed(struct request *r)
         (void)reply_fail(r, &fail);
     } else {
         uint64_t us = clock_us() - since - a.engine_us;
-        reply_headerf(r, "x-rootstock-overhead-us", "%llu", (unsigned long long)us);
+        if (a.n)
+            reply_headerf(r, "x-rootstock-overhead-us", "%llu", (unsigned long long)us);
         reply_headerf(r, "x-rootstock-queue-us", "%llu",
                       (unsigned long long)(since - r->received_us));
         metrics_observe_us(METRIC_overhead_seconds, us);
