@@ -267,54 +267,54 @@ void messages_beat(struct answer *a, struct buf *b)
 
 /* ---- as the engine behind wrote it ---- */
 
-/* The same bytes with another value where `at`, a view of them, is; p NULL: nowhere. */
-static void add_renamed(struct buf *b, struct str text, struct str at, struct str model)
-{
-    if (!at.p) {
-        buf_add(b, text);
-        return;
-    }
-    buf_add(b, str_head(text, (size_t)(at.p - text.p)));
-    buf_add_json(b, model);
-    buf_add(b, str_sub(text, (size_t)(at.p - text.p) + at.n));
-}
-
 /* Breaks of line in the JSON begin another data line: the client joins them again. */
 static void add_lines(struct buf *b, struct str text)
 {
-    buf_adds(b, "data: ");
-    for (size_t from = 0, i = 0; i <= text.n; i++) {
-        bool breaks = i < text.n && (text.p[i] == '\n' || text.p[i] == '\r');
-        if (!breaks && i < text.n)
+    size_t from = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] != '\n' && text.p[i] != '\r')
             continue;
         buf_add(b, str_head(str_sub(text, from), i - from));
-        if (breaks)
-            buf_adds(b, "\ndata: ");
+        buf_adds(b, "\ndata: ");
         from = i + 1;
     }
-    buf_adds(b, "\n\n");
+    buf_add(b, str_sub(text, from));
+}
+
+/* The same bytes with the client's name of the model where `at`, a view of them, is; p NULL:
+ * nowhere. */
+static void add_renamed(struct buf *b, struct str text, struct str at, struct str model)
+{
+    if (!at.p) {
+        add_lines(b, text);
+        return;
+    }
+    size_t begin = (size_t)(at.p - text.p);
+    add_lines(b, str_head(text, begin));
+    buf_add_json(b, model);
+    add_lines(b, str_sub(text, begin + at.n));
 }
 
 void messages_verbatim(struct answer *a, const struct engine_event *e, struct buf *b)
 {
     struct str model = json_view_get(e->text, "model");
     if (!a->chats[0].stream) {
-        add_renamed(b, e->text, model, a->model);
+        buf_add(b, model.p ? str_head(e->text, (size_t)(model.p - e->text.p)) : e->text);
+        if (!model.p)
+            return;
+        buf_add_json(b, a->model);
+        buf_add(b, str_sub(e->text, (size_t)(model.p - e->text.p) + model.n));
         return;
     }
     if (!model.p)
         model = json_view_at(e->text, "message.model"); /* of message_start */
-    CLEANUP(buf_done) struct buf text = BUF_INIT(LIMIT_SSE_EVENT);
-    add_renamed(&text, e->text, model, a->model);
-    if (buf_err(&text) < 0) {
-        no_memory(a);
-        return;
-    }
     struct arena *arena = a->request->arena;
     struct str name = e->name.n ? e->name : json_view_text(json_view_get(e->text, "type"), arena);
     if (name.n)
         buf_addf(b, "event: " STR_FMT "\n", STR_ARG(name));
-    add_lines(b, buf_str(&text));
+    buf_adds(b, "data: ");
+    add_renamed(b, e->text, model, a->model);
+    buf_adds(b, "\n\n");
 }
 
 /* ---- whole ---- */

@@ -150,7 +150,7 @@ class StockClient(unittest.TestCase):
 
     def test_errors_raise_the_right_classes(self):
         cases = (
-            (anthropic.NotFoundError, "not_found_error", {"model": "claude-sonnet-4-5"}),
+            (anthropic.NotFoundError, "not_found_error", {"model": "claude-unheard-of"}),
             (anthropic.NotFoundError, "not_found_error", {"model": "demo:nope"}),
             (anthropic.BadRequestError, "invalid_request_error", {"messages": []}),
             (anthropic.BadRequestError, "invalid_request_error", {"temperature": 1.5}),
@@ -189,6 +189,103 @@ class StockClient(unittest.TestCase):
         answer = self.ask(extra_headers={"anthropic-beta": "something-2099-01-01"},
                           extra_body={"context_management": {"edits": []}, "something": [1]})
         self.assertEqual(answer.content[0].text, self.case["answer"])
+
+
+BEHIND = """version: v0.3
+engine:
+  models:
+    - name: native
+      upstream: {{provider: anthropic, url: "http://127.0.0.1:{port}", model: "demo:sql"}}
+    - name: plain
+      upstream: {{provider: anthropic, url: "http://127.0.0.1:{port}", model: demo}}
+    - name: other
+      upstream: {{provider: openai, url: "http://127.0.0.1:{port}/v1", model: "demo:sql"}}
+    - name: other-plain
+      upstream: {{provider: openai, url: "http://127.0.0.1:{port}/v1", model: demo}}
+"""
+
+
+@unittest.skipIf(anthropic is None, "the anthropic client is not installed; run tests/e2e/install-clients.sh")
+class Behind(unittest.TestCase):
+    """The same where the engine is behind: one that speaks Anthropic's API itself, and one that speaks OpenAI's."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.engine = Server()
+        cls.server = Server(text=BEHIND.format(port=cls.engine.port))
+        cls.client = anthropic.Anthropic(base_url=f"http://127.0.0.1:{cls.server.port}", api_key="none", max_retries=0)
+        cls.case = heldout("sql.2")[0]
+        cls.messages = [{"role": "user", "content": cls.case["prompt"]}]
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.client.close()
+        cls.server.stop()
+        cls.engine.stop()
+
+    def ask(self, model, **more):
+        """One message, greedily."""
+        return self.client.messages.create(
+            **{"model": model, "messages": self.messages, "max_tokens": 64, "extra_body": {"temperature": 0}, **more})
+
+    def test_whole_and_streamed_answers_are_those_of_the_engine(self):
+        for model in ("native", "other"):
+            with self.subTest(model=model):
+                whole = self.ask(model)
+                self.assertEqual((whole.content[0].text, whole.stop_reason), (self.case["answer"], "end_turn"))
+                self.assertEqual(whole.model, model)
+                with self.client.messages.stream(model=model, messages=self.messages, max_tokens=64,
+                                                 extra_body={"temperature": 0}) as stream:
+                    final = stream.get_final_message()
+                self.assertEqual((final.content[0].text, final.model), (self.case["answer"], model))
+                self.assertEqual(final.usage.output_tokens, whole.usage.output_tokens)
+                self.assertEqual(final.usage.input_tokens + final.usage.cache_read_input_tokens,
+                                 whole.usage.input_tokens + whole.usage.cache_read_input_tokens)
+
+    def test_answers_hold_to_the_clients_models(self):
+        for model in ("native", "other"):
+            body = {"model": model, "max_tokens": 64, "messages": self.messages}
+            status, _, text = self.server.request("POST", "/v1/messages", body, headers=VERSION)
+            self.assertEqual(status, 200, text)
+            self.assertEqual(undeclared(TypeAdapter(Message).validate_json(text, strict=True)), [])
+            text = self.server.request("POST", "/v1/messages", {**body, "stream": True}, headers=VERSION)[2].decode()
+            for name, data in events(text):
+                self.assertEqual(data["type"], name)
+                if name != "ping":
+                    event = TypeAdapter(RawMessageStreamEvent).validate_json(json.dumps(data), strict=True)
+                    self.assertEqual(undeclared(event), [])
+
+    def test_calls_make_the_round_trip(self):
+        for model in ("plain", "other-plain"):
+            with self.subTest(model=model):
+                answer = self.ask(model, tools=[ORDER], tool_choice={"type": "any"}, max_tokens=200)
+                self.assertEqual(answer.stop_reason, "tool_use")
+                call = answer.content[-1]
+                self.assertIn(call.input["size"], ("small", "large"))
+                with self.client.messages.stream(model=model, messages=self.messages, max_tokens=200, tools=[ORDER],
+                                                 tool_choice={"type": "any"}, extra_body={"temperature": 0}) as stream:
+                    self.assertEqual(stream.get_final_message().content[-1].input, call.input)
+                turn = [*self.messages, {"role": "assistant", "content": answer.content}, {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": call.id, "content": "done", "is_error": True}]}]
+                self.assertTrue(self.ask(model, messages=turn, tools=[ORDER]).stop_reason)
+
+    def test_stop_sequences_are_named_where_the_engine_tells(self):
+        answer = self.ask("native", stop_sequences=["FROM"])
+        self.assertEqual((answer.stop_reason, answer.stop_sequence), ("stop_sequence", "FROM"))
+        self.assertEqual(self.ask("other", stop_sequences=["FROM"]).content[0].text,
+                         self.case["answer"].split("FROM")[0])
+
+    def test_what_the_engine_refuses_is_refused(self):
+        for model in ("native", "other"):
+            with self.subTest(model=model), self.assertRaises(anthropic.BadRequestError) as caught:
+                self.ask(model, messages=[{"role": "user", "content": "word " * 3000}])
+            self.assertEqual(caught.exception.body["error"]["type"], "invalid_request_error")
+
+    def test_a_client_that_leaves_stops_the_engine(self):
+        for model in ("plain", "other-plain"):
+            with self.client.messages.stream(model=model, messages=self.messages, max_tokens=900) as stream:
+                next(iter(stream.text_stream))
+            wait_for(lambda: metric(self.engine, "requests_active") <= 1, 5, "the end of the decode")
 
 
 @unittest.skipIf(anthropic is None, "the anthropic client is not installed; run tests/e2e/install-clients.sh")

@@ -41,7 +41,7 @@ const turn = [...messages, { role: 'assistant', content: whole.content }, { role
 out.after = (await client.messages.create({ ...ask, model: 'demo', messages: turn, tools })).stop_reason;
 
 const failing = {
-  unknownModel: { ...ask, model: 'claude-opus-4-1' },
+  unknownModel: { ...ask, model: 'claude-unheard-of' },
   noMessages: { ...ask, model: 'demo', messages: [] },
 };
 for (const [name, body] of Object.entries(failing)) {
