@@ -31,9 +31,7 @@ static int no_conversation(struct str id, struct fail *reterr)
 /* *ret: the conversation object. */
 static int fetch(struct request *r, struct str id, struct str *ret, struct fail *reterr)
 {
-    int err = responses_fetch(r, id, ret, reterr);
-    if (err == 0 && !json_view_is(json_view_get(*ret, "object"), "conversation"))
-        err = -ENOENT;
+    int err = responses_is_id(id, "conv_") ? responses_fetch(r, id, ret, reterr) : -ENOENT;
     return err == -ENOENT ? no_conversation(id, reterr) : err;
 }
 

@@ -36,6 +36,19 @@ static void openai_print(struct buf *b, const struct fail *fail, const char *req
 
 const struct error_dialect error_openai = { openai_status, openai_print, NULL };
 
+/* Engines and routing speak of messages. */
+static void responses_print(struct buf *b, const struct fail *fail, const char *request_id)
+{
+    static const char theirs[] = "messages";
+    struct fail f = *fail;
+    (void)request_id;
+    if (strncmp(fail->param, theirs, strlen(theirs)) == 0)
+        (void)snprintf(f.param, sizeof(f.param), "input%s", fail->param + strlen(theirs));
+    error_print(b, &f);
+}
+
+const struct error_dialect error_responses = { openai_status, responses_print, NULL };
+
 /* ---- Anthropic ---- */
 
 enum { ANTHROPIC_OVERLOADED = 529 };

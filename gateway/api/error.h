@@ -14,6 +14,8 @@ struct error_dialect {
     const char *id_header; /* has the request's id beside x-request-id; NULL: none */
 };
 extern const struct error_dialect error_openai;
+/* The same where what is asked is called input, as the Responses API has it. */
+extern const struct error_dialect error_responses;
 /* {"type":"error","error":{"type":…,"message":…},"request_id":…}; 503 is 529 there. */
 extern const struct error_dialect error_anthropic;
 

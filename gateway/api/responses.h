@@ -137,6 +137,8 @@ void responses_end(struct answer *a);
 
 /* As dialect.settle: the response is kept before the client is told that it is complete. */
 bool responses_settle(struct answer *a);
+/* Whether an id may be one of ours: others never reach a store. */
+bool responses_is_id(struct str id, const char *prefix);
 /* Worker: what is kept under an id for the caller, in the arena. -ENOENT, FAILED, -ENOMEM. */
 int responses_fetch(struct request *r, struct str id, struct str *ret,
                     struct fail *reterr) MUST_USE;

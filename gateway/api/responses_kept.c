@@ -11,6 +11,7 @@
 #include "gateway/kept.h"
 #include "gateway/server.h"
 
+#include <ctype.h>
 #include <errno.h>
 
 enum { OWNER_DIGITS = 16 };
@@ -28,6 +29,22 @@ const char *responses_key(struct request *r, struct str id)
     sha256_hex(hex, &d);
     return arena_printf(r->arena, "%.*s:" STR_FMT, OWNER_DIGITS, hex,
                         STR_ARG(str_head(id, LIMIT_NAME)));
+}
+
+enum { ID_MAX = 64 };
+
+bool responses_is_id(struct str id, const char *prefix)
+{
+    bool fits = str_starts(id, str_of(prefix)) && id.n <= ID_MAX;
+    for (size_t i = strlen(prefix); i < id.n && fits; i++)
+        fits = isalnum((unsigned char)id.p[i]);
+    return fits;
+}
+
+/* The record of a response of the caller's. */
+static int fetch(struct request *r, struct str id, struct str *ret, struct fail *reterr)
+{
+    return responses_is_id(id, "resp_") ? responses_fetch(r, id, ret, reterr) : -ENOENT;
 }
 
 int responses_fetch(struct request *r, struct str id, struct str *ret, struct fail *reterr)
@@ -61,7 +78,7 @@ static struct str join_arrays(struct arena *arena, struct str a, struct str b)
 static int load_previous(struct request *r, struct responses *x, struct fail *reterr)
 {
     struct str record;
-    int err = responses_fetch(r, x->previous, &record, reterr);
+    int err = fetch(r, x->previous, &record, reterr);
     if (err == -ENOENT)
         return fail_param(reterr, FAIL_previous_response_not_found, "previous_response_id",
                           "Previous response with id '" STR_FMT "' not found.",
@@ -92,7 +109,7 @@ static int load_named(struct request *r, struct responses *x, struct str id, str
     struct str record = STR_NULL;
     if (items_find(x->known, id).p || !items_response(id, response))
         return 0;
-    int err = responses_fetch(r, str_of(response), &record, reterr);
+    int err = fetch(r, str_of(response), &record, reterr);
     if (err != 0)
         return err == -ENOENT ? 0 : err; /* the decoder says that it is unknown */
     struct str item = items_find(json_view_at(record, "response.output"), id);
@@ -212,7 +229,7 @@ static void show(struct request *r)
 {
     struct fail fail = { 0 };
     struct str record;
-    int err = responses_fetch(r, r->params[0], &record, &fail);
+    int err = fetch(r, r->params[0], &record, &fail);
     if (err == 0)
         buf_add(&r->reply.body, json_view_get(record, "response"));
     else
@@ -223,7 +240,10 @@ static void forget(struct request *r)
 {
     struct fail fail = { 0 };
     const char *key = responses_key(r, r->params[0]);
-    int err = key ? kept_remove(server_kept(r->server), key, &fail) : -ENOMEM;
+    int err = !key ? -ENOMEM
+              : !responses_is_id(r->params[0], "resp_")
+                  ? -ENOENT
+                  : kept_remove(server_kept(r->server), key, &fail);
     if (err != 0) {
         answer_fault(r, err, &fail, r->params[0]);
         return;
@@ -247,7 +267,7 @@ static void replay(struct request *r)
     struct fail fail = { 0 };
     struct str record;
     const uint64_t *skip = r->work_about;
-    int err = responses_fetch(r, r->params[0], &record, &fail);
+    int err = fetch(r, r->params[0], &record, &fail);
     struct str response = err == 0 ? json_view_get(record, "response") : STR_NULL;
     if (err == 0 && is_under_way(response))
         err = fail_set(&fail, FAIL_conflict,
@@ -311,7 +331,7 @@ static void list(struct request *r)
 {
     struct fail fail = { 0 };
     struct str record;
-    int err = responses_fetch(r, r->params[0], &record, &fail);
+    int err = fetch(r, r->params[0], &record, &fail);
     if (err == 0)
         err = items_list(&r->reply.body, json_view_get(record, "input"), r->work_about, &fail);
     if (err != 0)
@@ -354,13 +374,13 @@ static void cancel(struct request *r)
     struct str record;
     struct detached *d = server_detached(r->server);
     const char *key = responses_key(r, r->params[0]);
-    int err = key ? responses_fetch(r, r->params[0], &record, &fail) : -ENOMEM;
+    int err = key ? fetch(r, r->params[0], &record, &fail) : -ENOMEM;
     if (err == 0 && !json_view_true(json_view_at(record, "response.background")))
         err = fail_set(&fail, FAIL_invalid_request, "Cannot cancel a synchronous response.");
     if (err == 0 && is_under_way(json_view_get(record, "response"))) {
         if (detached_cancel(d, key) == 0)
             detached_wait(d, key, CANCEL_MS);
-        err = responses_fetch(r, r->params[0], &record, &fail);
+        err = fetch(r, r->params[0], &record, &fail);
         if (err == 0 && is_under_way(json_view_get(record, "response")))
             err = mark_cancelled(r, key, &record);
     }

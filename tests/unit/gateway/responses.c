@@ -2,10 +2,8 @@
 
 #include "base/limits.h"
 #include "gateway/api/responses.h"
-#include "gateway/kept.h"
 #include "tests/unit/gateway/client.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -342,6 +340,32 @@ static void a_response_goes_on_from_another(void **state)
     free(a);
 }
 
+static void an_id_opens_only_what_it_is_of(void **state)
+{
+    (void)state;
+    char id[64], path[128];
+    char *a = post("/v1/conversations", "{\"items\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+    id_in(a, "conv", id);
+    free(a);
+    static const char *const paths[][2] = { { "/v1/responses/", "" },
+                                            { "/v1/responses/", ":items" },
+                                            { "/v1/conversations/", ":items" },
+                                            { "/v1/conversations/resp_", "" } };
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        (void)snprintf(path, sizeof(path), "%s%s%s", paths[i][0], id, paths[i][1]);
+        a = bare("GET", path);
+        expect(a, "HTTP/1.1 404");
+        free(a);
+        a = bare("DELETE", path);
+        expect(a, "HTTP/1.1 404");
+        free(a);
+    }
+    (void)snprintf(path, sizeof(path), "/v1/conversations/%s/items", id);
+    a = bare("GET", path);
+    expect(a, "\"text\":\"hi\"");
+    free(a);
+}
+
 static void what_is_not_stored_is_not_found(void **state)
 {
     (void)state;
@@ -482,7 +506,7 @@ static void truncation_drops_the_oldest_in_the_middle(void **state)
         buf_addf(&b, "{\"role\":\"%s\",\"content\":\"m%d\"},", i % 2 ? "assistant" : "user", i);
     buf_adds(&b, "{\"role\":\"user\",\"content\":\"recall\"}]");
     char *a = respond(b.p);
-    expect(a, "context_length_exceeded");
+    expect(a, "\"param\":\"input\",\"code\":\"context_length_exceeded\"");
     free(a);
     buf_adds(&b, ",\"truncation\":\"auto\"");
     a = respond(b.p);
@@ -695,59 +719,6 @@ static void only_background_responses_are_cancelled(void **state)
     free(a);
 }
 
-/* ---- what keeps them ---- */
-
-static struct kept *new_kept(uint64_t max_bytes, uint64_t ttl_ms)
-{
-    struct config c = { 0 };
-    struct kept *k = NULL;
-    struct fail fail;
-    c.gateway.responses.store = KEEP_memory;
-    c.gateway.responses.max_bytes = max_bytes;
-    c.gateway.responses.ttl_ms = ttl_ms;
-    assert_int_equal(kept_new(&k, &c, &fail), 0);
-    return k;
-}
-
-static void the_longest_unused_is_given_up(void **state)
-{
-    (void)state;
-    CLEANUP(kept_freep) struct kept *k = new_kept(64 * KIB, 100000);
-    CLEANUP(buf_done) struct buf b = BUF_INIT(MIB);
-    char text[8000], key[16];
-    struct fail fail;
-    memset(text, 'x', sizeof(text));
-    for (int i = 0; i < 50; i++) {
-        (void)snprintf(key, sizeof(key), "k%d", i);
-        assert_int_equal(kept_put(k, key, (struct str){ text, sizeof(text) }), 0);
-        assert_int_equal(kept_get(k, "k0", &b, &fail), 0); /* used all the time */
-        buf_clear(&b);
-        assert_true(kept_bytes(k) <= 64 * KIB);
-    }
-    assert_int_equal(kept_get(k, "k49", &b, &fail), 0);
-    assert_int_equal(b.n, sizeof(text));
-    assert_int_equal(kept_get(k, "k1", &b, &fail), -ENOENT);
-    assert_int_equal(kept_put(k, "big", (struct str){ text, 64 * KIB }), -EMSGSIZE);
-    buf_clear(&b);
-    assert_int_equal(kept_append(k, "k49", STR("tail")), 0);
-    assert_int_equal(kept_get(k, "k49", &b, &fail), 0);
-    assert_int_equal(b.n, sizeof(text) + 4);
-    assert_int_equal(kept_remove(k, "k49", &fail), 0);
-    assert_int_equal(kept_remove(k, "k49", &fail), -ENOENT);
-}
-
-static void time_ends_what_is_kept(void **state)
-{
-    (void)state;
-    CLEANUP(kept_freep) struct kept *k = new_kept(64 * KIB, 1);
-    CLEANUP(buf_done) struct buf b = BUF_INIT(MIB);
-    struct fail fail;
-    assert_int_equal(kept_put(k, "a", STR("x")), 0);
-    (void)usleep(3000);
-    assert_int_equal(kept_get(k, "a", &b, &fail), -ENOENT);
-    assert_int_equal(kept_bytes(k), 0);
-}
-
 static void ids_of_items_lead_to_their_response(void **state)
 {
     (void)state;
@@ -774,6 +745,7 @@ int main(void)
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(items_become_a_conversation),
         cmocka_unit_test(a_response_goes_on_from_another),
+        cmocka_unit_test(an_id_opens_only_what_it_is_of),
         cmocka_unit_test(what_is_not_stored_is_not_found),
         cmocka_unit_test(a_stream_that_is_left_is_not_kept),
         cmocka_unit_test(input_items_are_listed_in_pages),
@@ -786,8 +758,6 @@ int main(void)
         cmocka_unit_test(a_stream_in_the_background_is_read_again),
         cmocka_unit_test(any_response_is_told_as_a_stream),
         cmocka_unit_test(only_background_responses_are_cancelled),
-        cmocka_unit_test(the_longest_unused_is_given_up),
-        cmocka_unit_test(time_ends_what_is_kept),
         cmocka_unit_test(ids_of_items_lead_to_their_response),
     };
     test_begin();
