@@ -11,13 +11,13 @@
 
 #include "base/clock.h"
 
-#define BUFFER_BYTES 8192l  /* curl's of a transfer: what a paused stream holds */
-#define UPLOAD_BYTES 32768l /* likewise, of a body that does not go out at once */
-#define DNS_CACHE_S 10l     /* a name that moved is noticed by then */
-#define KEEP_ALIVE_S 30l    /* probes of the kernel on silent connections */
-#define IDLE_PLAIN_S 4l     /* uvicorn, under vLLM and SGLang, closes after 5 s */
-#define IDLE_TLS_S 50l      /* load balancers close after 60 s and more */
-#define MAX_AGE_S 600l      /* balancers and names behind move on */
+#define BUFFER_BYTES 8192l   /* curl's of a transfer: what a paused stream holds */
+#define UPLOAD_BYTES 32768l  /* likewise, of a body that does not go out at once */
+#define UPLOAD_AT_ONCE 65536 /* curl sends such a body with the head */
+#define UPLOAD_LOOK_MS 200
+#define DNS_CACHE_S 10l  /* a name that moved is noticed by then */
+#define KEEP_ALIVE_S 30l /* probes of the kernel on silent connections */
+#define MAX_AGE_S 600l   /* balancers and names behind move on */
 #define MAX_HEAD_DEFAULT (256 * KIB)
 #define KEEP_IDLE_CALLS 256 /* of a loop, for the next ones */
 #define KEEP_BYTES (16 * KIB)
@@ -90,48 +90,54 @@ static uint64_t phase_end(const struct call *c, enum call_outcome *ret)
 }
 
 /* The timer only ever needs to be moved forward when a phase begins: one that is early looks. */
-static void arm(struct call *c)
+static void arm_at(struct call *c, uint64_t at)
 {
-    enum call_outcome outcome;
-    uint64_t at = phase_end(c, &outcome);
-    if (at > c->spec.deadline_ms)
-        at = c->spec.deadline_ms;
     if (at < c->timer.at_ms) /* moved, never added: it cannot fail */
         (void)!transport_timer_set(c->loop, &c->timer, at);
 }
 
-static bool upload_moves(struct call *c)
+static void arm(struct call *c)
 {
+    enum call_outcome outcome;
+    uint64_t at = phase_end(c, &outcome);
+    arm_at(c, at < c->spec.deadline_ms ? at : c->spec.deadline_ms);
+}
+
+/* A body that does not go out at once is looked after: the wait for the first byte of the answer
+ * begins when the last of it is out. Returns whether some of it is left. */
+static bool look_after_upload(struct call *c, uint64_t now)
+{
+    bool is_large = c->spec.body.n > UPLOAD_AT_ONCE;
+    if (!is_large || c->has_head || !c->connect_us || c->uploaded >= c->spec.body.n)
+        return false;
     curl_off_t sent = 0;
     (void)curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
-    bool moves = (uint64_t)sent > c->uploaded && c->uploaded < c->spec.body.n;
+    if ((uint64_t)sent > c->uploaded)
+        c->last_ms = now;
     c->uploaded = (uint64_t)sent;
-    return moves;
+    return c->uploaded < c->spec.body.n;
 }
 
 static void on_timer(struct transport_timer *timer)
 {
     struct call *c = (struct call *)((char *)timer - offsetof(struct call, timer));
     uint64_t now = clock_ms();
-    enum call_outcome outcome;
-    uint64_t at = phase_end(c, &outcome);
     if (now >= c->spec.deadline_ms) {
         call_stop(c, CALL_timeout_total);
         return;
     }
-    /* the wait for the first byte begins when the request is out */
-    if (now >= at && outcome == CALL_timeout_first && upload_moves(c)) {
-        c->last_ms = now;
-        at = phase_end(c, &outcome);
-    }
+    bool is_uploading = look_after_upload(c, now);
+    enum call_outcome outcome;
+    uint64_t at = phase_end(c, &outcome);
     if (now >= at) {
         call_stop(c, outcome);
         return;
     }
-    if (at > c->spec.deadline_ms)
-        at = c->spec.deadline_ms;
     timer->at_ms = CLOCK_NEVER;
-    (void)!transport_timer_set(c->loop, timer, at); /* there is room: it stood there until now */
+    (void)!transport_timer_set(c->loop, timer, CLOCK_NEVER); /* there is room: it stood there */
+    arm(c);
+    if (is_uploading)
+        arm_at(c, now + UPLOAD_LOOK_MS);
 }
 
 /* ---- the answer ---- */
@@ -303,6 +309,8 @@ static int on_connected(void *owner, char *remote, char *local, int remote_port,
         c->connect_us = clock_us();
         c->last_ms = c->connect_us / 1000;
         arm(c);
+        if (c->spec.first_byte_ms && c->spec.body.n > UPLOAD_AT_ONCE)
+            arm_at(c, c->last_ms + UPLOAD_LOOK_MS);
     }
     /* Should the pooled connection turn out to be dead, curl tries once more: not another one of
      * the pool then, for a request must not be sent many times. */
@@ -392,188 +400,6 @@ void call_destroy(struct call *c)
     free(c);
 }
 
-static bool is_name(struct str s)
-{
-    static const char others[] = "!#$%&'*+-.^_`|~";
-    for (size_t i = 0; i < s.n; i++) {
-        char at = s.p[i];
-        char low = (char)(at | 0x20);
-        if (!(low >= 'a' && low <= 'z') && !(at >= '0' && at <= '9') &&
-            (!at || !strchr(others, at)))
-            return false;
-    }
-    return s.n > 0;
-}
-
-static bool is_value(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if (((unsigned char)s.p[i] < ' ' && s.p[i] != '\t') || s.p[i] == 0x7f)
-            return false;
-    return true;
-}
-
-/* Whether it is the transport's own business: length and framing follow from the body. */
-static bool is_framing(struct str name)
-{
-    return str_eq_nocase(name, STR("content-length")) ||
-           str_eq_nocase(name, STR("transfer-encoding")) || str_eq_nocase(name, STR("expect"));
-}
-
-static void add_line(struct call *c, struct str name, struct str value)
-{
-    buf_add(&c->text, name);
-    buf_add(&c->text, value.n ? STR(": ") : STR(";")); /* curl's way to say an empty value */
-    buf_add(&c->text, value);
-    buf_addc(&c->text, '\0');
-}
-
-/* The header lines, one after the other in `text`; *ret_n of them. */
-static int write_lines(struct call *c, const struct call_spec *spec, size_t *ret_n)
-{
-    bool has_accept = false, has_type = false;
-    size_t n = 0;
-    buf_clear(&c->text);
-    for (size_t i = 0; i < spec->n_headers; i++) {
-        struct chat_pair h = spec->headers[i];
-        if (!is_name(h.key) || !is_value(h.value))
-            return -EINVAL;
-        if (is_framing(h.key))
-            continue;
-        has_accept = has_accept || str_eq_nocase(h.key, STR("accept"));
-        has_type = has_type || str_eq_nocase(h.key, STR("content-type"));
-        add_line(c, h.key, h.value);
-        n++;
-    }
-    /* what curl would add by itself: a name with nothing behind it leaves it out */
-    buf_add(&c->text, STR("Expect:\0"));
-    n++;
-    if (!has_accept) {
-        buf_add(&c->text, STR("Accept:\0"));
-        n++;
-    }
-    if (!has_type) {
-        buf_add(&c->text, STR("Content-Type:\0"));
-        n++;
-    }
-    *ret_n = n;
-    return buf_err(&c->text);
-}
-
-static int set_headers(struct call *c, const struct call_spec *spec)
-{
-    size_t n = 0;
-    int r = write_lines(c, spec, &n);
-    if (r < 0)
-        return r;
-    if (n > c->cap_lines) {
-        struct curl_slist *lines = reallocarray(c->lines, n, sizeof(*lines));
-        if (!lines)
-            return -ENOMEM;
-        c->lines = lines;
-        c->cap_lines = n;
-    }
-    char *at = c->text.p;
-    for (size_t i = 0; i < n; i++) {
-        c->lines[i] = (struct curl_slist){ at, i + 1 < n ? &c->lines[i + 1] : NULL };
-        at += strlen(at) + 1;
-    }
-    return curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, c->lines) ? -ENOMEM : 0;
-}
-
-static int set_url(struct call *c, const struct call_spec *spec)
-{
-    if (c->url && !strcmp(c->url, spec->url))
-        return 0;
-    size_t n = strlen(spec->url) + 1;
-    if (n > c->cap_url) {
-        char *url = realloc(c->url, n);
-        if (!url)
-            return -ENOMEM;
-        c->url = url;
-        c->cap_url = n;
-    }
-    memcpy(c->url, spec->url, n);
-    if (curl_easy_setopt(c->easy, CURLOPT_URL, c->url)) {
-        c->url[0] = '\0'; /* it is not what curl has */
-        return -ENOMEM;
-    }
-    c->is_https = str_starts(str_of(c->url), STR("https:"));
-    long idle = c->is_https ? IDLE_TLS_S : IDLE_PLAIN_S;
-    if (c->loop->owner->config.max_idle_s)
-        idle = (long)c->loop->owner->config.max_idle_s;
-    (void)curl_easy_setopt(c->easy, CURLOPT_MAXAGE_CONN, idle);
-    return 0;
-}
-
-static int set_method(struct call *c, const struct call_spec *spec)
-{
-    CURL *e = c->easy;
-    bool is_post = !strcmp(spec->method, "POST");
-    if (is_post || spec->body.n) {
-        (void)curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)spec->body.n);
-        (void)curl_easy_setopt(e, CURLOPT_POSTFIELDS, spec->body.n ? spec->body.p : "");
-    }
-    if (!strcmp(c->method, spec->method) && is_post)
-        return 0;
-    if (strlen(spec->method) >= sizeof(c->method) || !is_name(str_of(spec->method)))
-        return -EINVAL;
-    c->method[0] = '\0';
-    (void)curl_easy_setopt(e, CURLOPT_NOBODY, 0l);
-    if (is_post || spec->body.n)
-        (void)curl_easy_setopt(e, CURLOPT_POST, 1l);
-    else
-        (void)curl_easy_setopt(e, CURLOPT_HTTPGET, 1l);
-    if (!strcmp(spec->method, "HEAD"))
-        (void)curl_easy_setopt(e, CURLOPT_NOBODY, 1l);
-    if (curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, is_post ? NULL : spec->method))
-        return -ENOMEM;
-    (void)snprintf(c->method, sizeof(c->method), "%s", spec->method);
-    return 0;
-}
-
-static int set_tls(struct call *c, const struct call_spec *spec)
-{
-    const struct tls_kind *kind = tls_kind_of(c->loop, &spec->tls);
-    if (!kind)
-        return -ENOMEM;
-    if (kind == c->tls)
-        return 0;
-    c->tls = NULL;
-    const struct call_tls *t = &kind->tls;
-    CURL *e = c->easy;
-    const char *ca = t->ca ? t->ca : curl_version_info(CURLVERSION_NOW)->cainfo;
-    if (curl_easy_setopt(e, CURLOPT_CAINFO, ca) || curl_easy_setopt(e, CURLOPT_SSLCERT, t->cert) ||
-        curl_easy_setopt(e, CURLOPT_SSLKEY, t->key))
-        return -ENOMEM;
-    (void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, t->insecure ? 0l : 1l);
-    (void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, t->insecure ? 0l : 2l);
-    c->tls = kind;
-    return 0;
-}
-
-static int set_request(struct call *c, const struct call_spec *spec)
-{
-    int r = set_headers(c, spec);
-    if (!r)
-        r = set_url(c, spec);
-    if (!r)
-        r = set_method(c, spec);
-    if (!r)
-        r = set_tls(c, spec);
-    if (r < 0)
-        return r;
-    if (spec->http2 != c->http2) {
-        long version = spec->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1;
-        (void)curl_easy_setopt(c->easy, CURLOPT_HTTP_VERSION, version);
-        c->http2 = spec->http2;
-    }
-    /* curl divides it among the addresses of a name; the deadline itself is ours */
-    (void)curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)spec->connect_ms);
-    (void)curl_easy_setopt(c->easy, CURLOPT_FRESH_CONNECT, 0l);
-    return 0;
-}
-
 /* Everything of the call before, but what curl has set. */
 static void forget(struct call *c)
 {
@@ -614,7 +440,7 @@ int call_start(struct transport_loop *l, struct call **ret, const struct call_sp
     int r = call_new(&c, l);
     if (r < 0)
         return r;
-    r = set_request(c, spec);
+    r = call_write(c, spec);
     if (!r)
         r = transport_timer_set(l, &c->timer, CLOCK_NEVER);
     if (r < 0) {

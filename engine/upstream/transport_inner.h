@@ -113,6 +113,8 @@ struct call {
     char error[CURL_ERROR_SIZE];
 };
 
+/* Has curl know the request. 0, -ENOMEM, or -EINVAL: a method or a header that is none. */
+int call_write(struct call *c, const struct call_spec *spec) MUST_USE;
 void call_queue(struct call *c, enum call_work work);
 /* Ends a call that curl is done with. */
 void call_finished(struct call *c, CURLcode result);

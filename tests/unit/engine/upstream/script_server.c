@@ -99,7 +99,7 @@ static bool read_request(struct script_peer *peer, char **buf, size_t *cap)
         if (!end && (end = strstr(*buf, "\r\n\r\n"))) {
             need = (size_t)(end + 4 - *buf);
             const char *length = strcasestr(*buf, "\r\nContent-Length:");
-            if (length && length < end)
+            if (length && length < end && !strstr(*buf, " /unread")) /* that body is left there */
                 need += strtoul(length + strlen("\r\nContent-Length:"), NULL, 10);
             end = NULL;
         }
@@ -107,7 +107,7 @@ static bool read_request(struct script_peer *peer, char **buf, size_t *cap)
             break;
     }
     size_t head = (size_t)(strstr(*buf, "\r\n\r\n") + 4 - *buf);
-    peer->body = (struct str){ *buf + head, need - head };
+    peer->body = (struct str){ *buf + head, n - head };
     (*buf)[head - 2] = '\0';
     peer->head = *buf;
     return true;

@@ -179,8 +179,7 @@ enum { GZIP_BITS = 15 + 16, ZLIB_BITS = 15, RAW_BITS = -15 };
 static void say_packed(struct script_peer *peer)
 {
     CLEANUP(buf_done)
-    struct buf text = BUF_INIT(MIB),
-               packed = BUF_INIT(MIB), b = BUF_INIT(2 * MIB);
+    struct buf text = BUF_INIT(MIB), packed = BUF_INIT(MIB), b = BUF_INIT(2 * MIB);
     for (size_t i = 0; i < 100000; i++)
         buf_addc(&text, (char)('a' + i * i % 23));
     bool is_gzip = strstr(peer->target, "gzip");
