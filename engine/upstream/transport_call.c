@@ -7,7 +7,9 @@
 #include "engine/upstream/transport_inner.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 
 #include "base/clock.h"
 
@@ -103,19 +105,31 @@ static void arm(struct call *c)
     arm_at(c, at < c->spec.deadline_ms ? at : c->spec.deadline_ms);
 }
 
+/* Bytes of the body that the other side has: what waits in the kernel has not got there. */
+static uint64_t arrived(const struct call *c)
+{
+    curl_off_t sent = 0;
+    curl_socket_t fd = CURL_SOCKET_BAD;
+    int waiting = 0;
+    (void)curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+    (void)curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd);
+    if (fd != CURL_SOCKET_BAD && ioctl(fd, SIOCOUTQ, &waiting) < 0)
+        waiting = 0;
+    return sent > waiting ? (uint64_t)(sent - waiting) : 0;
+}
+
 /* A body that does not go out at once is looked after: the wait for the first byte of the answer
- * begins when the last of it is out. Returns whether some of it is left. */
+ * begins when the last of it is there. Returns whether some of it is left. */
 static bool look_after_upload(struct call *c, uint64_t now)
 {
     bool is_large = c->spec.body.n > UPLOAD_AT_ONCE;
     if (!is_large || c->has_head || !c->connect_us || c->uploaded >= c->spec.body.n)
         return false;
-    curl_off_t sent = 0;
-    (void)curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
-    if ((uint64_t)sent > c->uploaded)
+    uint64_t n = arrived(c);
+    if (n > c->uploaded)
         c->last_ms = now;
-    c->uploaded = (uint64_t)sent;
-    return c->uploaded < c->spec.body.n;
+    c->uploaded = n;
+    return n < c->spec.body.n;
 }
 
 static void on_timer(struct transport_timer *timer)

@@ -17,6 +17,7 @@
 
 #define MAX_PEERS 4096
 #define STACK_BYTES (256 * 1024)
+#define BUFFER_BYTES 524288 /* of the kernel: what was sent is soon what was read */
 
 struct peer_thread {
     struct script_server *server;
@@ -164,8 +165,9 @@ static void *accept_all(void *arg)
             script_nap(5);
             continue;
         }
-        int one = 1;
+        int one = 1, small = BUFFER_BYTES;
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
         struct peer_thread *t = &s->peers[s->n_peers];
         t->server = s;
         t->fd = fd;
