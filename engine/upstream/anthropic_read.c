@@ -311,6 +311,12 @@ int anthropic_read_event(struct provider_reader *base, struct str name, struct s
 
 static int on_event(void *ctx, const struct sse_event *event)
 {
+    struct reader *r = ctx;
+    if (r->base.job->verbatim && !r->base.job->request->stream) {
+        reader_fail(&r->base, FAIL_upstream_error,
+                    "the answer came as a stream where none was asked for");
+        return 0;
+    }
     return anthropic_read_event(ctx, event->name, event->data);
 }
 

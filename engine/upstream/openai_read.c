@@ -747,6 +747,11 @@ static int on_event(void *ctx, const struct sse_event *event)
     struct str data = str_trim(event->data);
     if (r->base.ended)
         return 0;
+    if (r->base.job->verbatim && !r->base.job->request->stream) {
+        reader_fail(&r->base, FAIL_upstream_error,
+                    "the answer came as a stream where none was asked for");
+        return 0;
+    }
     if (str_starts(data, STR("[DONE]"))) {
         if (r->has_choice)
             tell_done(r);
@@ -795,6 +800,8 @@ static void read_whole(struct reader *r, struct str json)
     openai_usage(&r->base.usage, c.usage);
     bool has_content = false, has_news = false;
     if (json_view_count(c.choices) == 0) {
+        if (!c.has_choices && (json_view_get(json, "message").p || json_view_get(json, "detail").p))
+            tell_error(r, json); /* an error that is not called one */
         reader_fail(&r->base, FAIL_upstream_error, "the answer holds no choices");
         return;
     }

@@ -381,9 +381,22 @@ static bool takes_effort(const struct writer *w)
     return true;
 }
 
-static int add_reasoning(struct writer *w)
+/* The word that it is told in; empty: it is not. Engines know three, and templates the rest. */
+static struct str effort_word(const struct writer *w)
 {
     struct str effort = provider_effort(w->c);
+    bool is_none = str_is(effort, "none");
+    if (w->q->knobs & KNOB_kwargs) {
+        if (str_is(effort, "minimal"))
+            return STR("low");
+        return is_none ? STR_NULL : str_is(effort, "xhigh") ? STR("high") : effort;
+    }
+    return is_none && is_derived(w->c) ? STR_NULL : effort;
+}
+
+static int add_reasoning(struct writer *w)
+{
+    struct str effort = effort_word(w);
     if (w->q->knobs & KNOB_kwargs)
         add_kwargs(w);
     if (!effort.n)

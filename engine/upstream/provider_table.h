@@ -132,7 +132,7 @@ int reader_body_push(struct reader_body *b, struct str bytes, sse_fn event, void
 
 /* What an error says, in the words of whoever said it; all may be empty. */
 struct provider_error {
-    struct str type, code, message;
+    struct str type, code, message, param;
 };
 /* Of a body of any of the usual shapes: {"error":{…}}, {"error":"…"}, {"message":…}, {"detail":…},
  * an array around them. Texts are decoded into the arena or views of the body. */

@@ -284,6 +284,10 @@ void refusal_by_error(struct provider_refusal *ret, const struct provider_job *j
                         : "the engine behind broke off with an error",
                  status);
     tell(ret, m, buf_err(&text) == 0 ? buf_str(&text) : STR_NULL, status);
+    if (m.kind == REFUSAL_final && e->param.n < sizeof(ret->fail.param) && e->param.n) {
+        memcpy(ret->fail.param, e->param.p, e->param.n);
+        ret->fail.param[e->param.n] = '\0';
+    }
     bool is_adapter = job->adapter || !str_eq(job->model, job->endpoint->model);
     ret->no_adapter = is_adapter && (topic == TOPIC_model || topic == TOPIC_adapter);
 }
@@ -328,6 +332,7 @@ void provider_error_read(struct provider_error *ret, struct str body, struct are
     ret->message = first_text(v, messages, arena);
     ret->type = first_text(v, types, arena);
     ret->code = first_text(v, codes, arena);
+    ret->param = text_of(json_view_get(v, "param"), arena);
 }
 
 /* ---- a whole refusal ---- */
