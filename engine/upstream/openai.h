@@ -41,6 +41,18 @@ void openai_reader_free(struct provider_reader *r);
 /* Of a "usage" object, in any of its dialects; numbers that are missing stay. */
 void openai_usage(struct engine_usage *u, struct str usage);
 
+/* Of one answer: zero at first, its arena is the owner's to free. */
+struct openai_logprobs {
+    struct arena *arena; /* of the last event's tokens */
+    double sum;          /* of the chosen ones', over the answer, and of how many */
+    uint64_t n;
+};
+/* The tokens of a choice's "logprobs", *ret_n of them, until the next call: none where the request
+ * did not ask; its chosen ones are summed where they rank its choices, too. */
+const struct engine_token *openai_logprobs_read(struct openai_logprobs *l,
+                                                const struct chat_request *c, struct str logprobs,
+                                                size_t *ret_n);
+
 /* Embeddings: body and answer, floats or base64. */
 int openai_write_embed(struct provider_call *ret, const struct provider_job *job,
                        const struct embed_input *inputs, size_t n, struct fail *reterr);

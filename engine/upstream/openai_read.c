@@ -7,11 +7,9 @@
 #include "base/limits.h"
 
 #include <errno.h>
-#include <math.h>
 
 enum {
     CALLS_MAX = 256,        /* tool calls of one answer: more are an attack */
-    TOKENS_MAX = 4096,      /* of one chunk, with log-probabilities */
     SHAPE_MAX = 4096,       /* chunks of text are shorter */
     SCRATCH_MAX = 64 * MIB, /* a decoded text: no longer than the answer it is of */
 };
@@ -35,11 +33,9 @@ struct reader {
     bool has_choice, has_finish, is_refusing;
     struct open_call *calls;
     size_t n_calls;
-    struct arena *arena; /* of one event's log-probabilities */
-    struct buf shape;    /* the last chunk that said a piece of text and nothing else … */
+    struct openai_logprobs logprobs;
+    struct buf shape; /* the last chunk that said a piece of text and nothing else … */
     size_t shape_begin, shape_tail; /* … and the bytes of it before and behind that piece */
-    double logprob_sum;
-    uint64_t n_logprobs;
     int err;
 };
 
@@ -69,7 +65,7 @@ void openai_reader_free(struct provider_reader *base)
     for (size_t i = 0; i < ARRAY_LEN(scratch); i++)
         buf_done(scratch[i]);
     reader_body_done(&r->body);
-    r->arena = arena_free(r->arena);
+    r->logprobs.arena = arena_free(r->logprobs.arena);
     free(r->calls);
     free(r);
 }
@@ -439,120 +435,13 @@ static void end_calls(struct reader *r)
             add_arguments(r, &r->calls[i], STR("{}"));
 }
 
-/* ---- translated: log-probabilities ---- */
-
-static struct str token_bytes(struct reader *r, struct str entry)
-{
-    struct str bytes = json_view_get(entry, "bytes");
-    size_t n = json_view_kind(bytes) == JSON_VIEW_array ? json_view_count(bytes) : 0;
-    char *out = n ? arena_alloc(r->arena, n) : NULL;
-    uint64_t byte = 0;
-    size_t at = 0;
-    if (!out)
-        return json_view_text(json_view_get(entry, "token"), r->arena);
-    struct json_view_walk w = json_view_walk(bytes);
-    for (struct str value; at < n && json_view_next(&w, NULL, &value);)
-        if (json_view_u64(value, &byte) == 0)
-            out[at++] = (char)byte;
-    return (struct str){ out, at };
-}
-
-static float logprob_of(struct str value)
-{
-    double v = 0;
-    return json_view_double(value, &v) == 0 ? (float)v : NAN;
-}
-
-static struct token_logprob read_logprob(struct reader *r, struct str entry)
-{
-    return (struct token_logprob){ .id = -1,
-                                   .logprob = logprob_of(json_view_get(entry, "logprob")),
-                                   .bytes = token_bytes(r, entry) };
-}
-
-static void read_tops(struct reader *r, struct engine_token *token, struct str tops)
-{
-    size_t n = json_view_count(tops), at = 0;
-    n = n < LIMIT_TOP_LOGPROBS ? n : LIMIT_TOP_LOGPROBS;
-    struct token_logprob *top = n ? arena_array(r->arena, n, sizeof(*top)) : NULL;
-    struct json_view_walk w = json_view_walk(tops);
-    for (struct str key, value; top && at < n && json_view_next(&w, &key, &value); at++) {
-        if (w.is_object) { /* of a completion: {"token": logprob} */
-            struct str quoted = { key.p - 1, key.n + 2 };
-            top[at] = (struct token_logprob){ .id = -1,
-                                              .logprob = logprob_of(value),
-                                              .bytes = json_view_text(quoted, r->arena) };
-        } else {
-            top[at] = read_logprob(r, value);
-        }
-    }
-    token->top = top;
-    token->n_top = at;
-}
-
-static size_t chat_tokens(struct reader *r, struct engine_token *tokens, size_t n, struct str list)
-{
-    size_t at = 0;
-    struct json_view_walk w = json_view_walk(list);
-    for (struct str entry; at < n && json_view_next(&w, NULL, &entry); at++) {
-        tokens[at].chosen = read_logprob(r, entry);
-        read_tops(r, &tokens[at], json_view_get(entry, "top_logprobs"));
-    }
-    return at;
-}
-
-static size_t completion_tokens(struct reader *r, struct engine_token *tokens, size_t n,
-                                struct str logprobs)
-{
-    size_t at = 0;
-    struct json_view_walk texts = json_view_walk(json_view_get(logprobs, "tokens"));
-    struct json_view_walk values = json_view_walk(json_view_get(logprobs, "token_logprobs"));
-    struct json_view_walk tops = json_view_walk(json_view_get(logprobs, "top_logprobs"));
-    for (struct str text, value; at < n && json_view_next(&texts, NULL, &text); at++) {
-        bool has_value = json_view_next(&values, NULL, &value);
-        tokens[at].chosen = (struct token_logprob){ .id = -1,
-                                                    .logprob = has_value ? logprob_of(value) : NAN,
-                                                    .bytes = json_view_text(text, r->arena) };
-        if (json_view_next(&tops, NULL, &value))
-            read_tops(r, &tokens[at], value);
-    }
-    return at;
-}
-
-/* *ret_n of them, in the reader's arena, until the next event. */
-static const struct engine_token *read_tokens(struct reader *r, struct str logprobs, size_t *ret_n)
-{
-    const struct chat_request *c = r->base.job->request;
-    *ret_n = 0;
-    if (json_view_kind(logprobs) != JSON_VIEW_object || (!c->logprobs && c->best_of <= c->n))
-        return NULL;
-    struct str list = json_view_get(logprobs, c->is_completion ? "tokens" : "content");
-    size_t n = json_view_count(list);
-    n = n < TOKENS_MAX || !r->body.is_stream ? n : TOKENS_MAX;
-    r->arena = arena_free(r->arena);
-    r->arena = n ? arena_new(SCRATCH_MAX) : NULL;
-    struct engine_token *tokens = r->arena ? arena_array(r->arena, n, sizeof(*tokens)) : NULL;
-    if (!tokens)
-        return NULL;
-    n = c->is_completion ? completion_tokens(r, tokens, n, logprobs)
-                         : chat_tokens(r, tokens, n, list);
-    for (size_t i = 0; i < n; i++) {
-        if (isnan(tokens[i].chosen.logprob))
-            continue;
-        r->logprob_sum += (double)tokens[i].chosen.logprob;
-        r->n_logprobs++;
-    }
-    *ret_n = c->logprobs ? n : 0;
-    return tokens;
-}
-
 /* ---- translated: text ---- */
 
 static void tell_text(struct reader *r, struct str text, struct str logprobs)
 {
     struct engine_event e = { .kind = ENGINE_EVENT_text, .text = text };
     if (logprobs.p)
-        e.tokens = read_tokens(r, logprobs, &e.n_tokens);
+        e.tokens = openai_logprobs_read(&r->logprobs, r->base.job->request, logprobs, &e.n_tokens);
     if (text.n || e.n_tokens)
         reader_event(&r->base, &e);
 }
@@ -714,8 +603,8 @@ static void tell_done(struct reader *r)
     struct engine_event e = { .kind = ENGINE_EVENT_done,
                               .finish = finish,
                               .stop = buf_str(&r->stop) };
-    if (r->n_logprobs)
-        e.mean_logprob = (float)(r->logprob_sum / (double)r->n_logprobs);
+    if (r->logprobs.n)
+        e.mean_logprob = (float)(r->logprobs.sum / (double)r->logprobs.n);
     reader_event(&r->base, &e);
 }
 
