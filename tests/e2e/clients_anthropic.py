@@ -281,6 +281,13 @@ class Behind(unittest.TestCase):
                 self.ask(model, messages=[{"role": "user", "content": "word " * 3000}])
             self.assertEqual(caught.exception.body["error"]["type"], "invalid_request_error")
 
+    def test_tokens_are_counted_there_or_estimated(self):
+        ask = {"messages": self.messages, "system": "Answer briefly."}
+        usage = self.ask("native", system=ask["system"]).usage
+        self.assertEqual(self.client.messages.count_tokens(model="native", **ask).input_tokens,
+                         usage.input_tokens + usage.cache_read_input_tokens)
+        self.assertGreater(self.client.messages.count_tokens(model="other", **ask).input_tokens, 0)
+
     def test_a_client_that_leaves_stops_the_engine(self):
         for model in ("plain", "other-plain"):
             with self.client.messages.stream(model=model, messages=self.messages, max_tokens=900) as stream:

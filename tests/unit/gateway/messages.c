@@ -519,6 +519,47 @@ static void silence_is_broken_by_pings(void **state)
     free(a);
 }
 
+/* ---- as an engine behind wrote it ---- */
+
+static void what_is_passed_on_keeps_its_bytes_but_the_models_name(void **state)
+{
+    (void)state;
+    static const struct {
+        bool stream;
+        const char *name, *text, *want;
+    } rows[] = {
+        { true, "message_start",
+          "{ \"type\": \"message_start\", \"message\": {\"id\": \"msg_1\", \"model\": \"there\", "
+          "\"new\": [1.0] } }",
+          "event: message_start\ndata: { \"type\": \"message_start\", \"message\": {\"id\": "
+          "\"msg_1\", \"model\": \"here\", \"new\": [1.0] } }\n\n" },
+        { true, "content_block_delta",
+          "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"citations_delta\","
+          "\"model\":\"not this\"}}",
+          "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,"
+          "\"delta\":{\"type\":\"citations_delta\",\"model\":\"not this\"}}\n\n" },
+        { true, "", "{\"type\":\"something_new\"}",
+          "event: something_new\ndata: {\"type\":\"something_new\"}\n\n" },
+        { true, "ping", "{\n\"type\":\r\"ping\"}",
+          "event: ping\ndata: {\ndata: \"type\":\ndata: \"ping\"}\n\n" },
+        { false, "", "{\"type\":\"message\", \"model\":\"there\",\n \"x\": null}",
+          "{\"type\":\"message\", \"model\":\"here\",\n \"x\": null}" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct arena *arena = arena_new(1 * MIB);
+        CLEANUP(buf_done) struct buf out = BUF_INIT(1 * MIB);
+        struct request r = { .arena = arena };
+        struct chat_request chat = { .stream = rows[i].stream };
+        struct answer a = { .request = &r, .chats = &chat, .n_chats = 1, .model = STR("here") };
+        struct engine_event e = { .kind = ENGINE_EVENT_verbatim,
+                                  .text = str_of(rows[i].text),
+                                  .name = str_of(rows[i].name) };
+        messages_verbatim(&a, &e, &out);
+        assert_string_equal(out.p, rows[i].want);
+        (void)arena_free(arena);
+    }
+}
+
 /* ---- errors ---- */
 
 static void errors_have_the_dialect_of_the_route(void **state)
@@ -640,6 +681,7 @@ int main(void)
         cmocka_unit_test(blocks_are_numbered_as_they_come),
         cmocka_unit_test(a_broken_stream_ends_with_an_error_event),
         cmocka_unit_test(silence_is_broken_by_pings),
+        cmocka_unit_test(what_is_passed_on_keeps_its_bytes_but_the_models_name),
         cmocka_unit_test(errors_have_the_dialect_of_the_route),
         cmocka_unit_test(tokens_are_counted_by_the_engine),
         cmocka_unit_test(models_are_listed_in_the_shape_of_the_client),
