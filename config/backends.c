@@ -68,7 +68,7 @@ struct raw_backends {
     struct str name, id;
     unsigned api_format;
     struct item_list refs; /* struct raw_backend */
-    struct raw_pricing pricing;
+    struct config_pricing pricing;
     const struct node *reliability, *external, *family;
 };
 

@@ -44,7 +44,7 @@ struct raw_model {
     struct raw_kv_cache kv_cache;
     struct str threads;
     struct raw_upstream upstream;
-    struct raw_pricing pricing;
+    struct config_pricing pricing;
 };
 
 static const struct option model_options[] = {

@@ -110,6 +110,7 @@ struct config_upstream_lora {
 struct config_pricing {
     struct str currency;
     double prompt, cached, completion;
+    double cache_write; /* of tokens read and put into a cache */
     bool is_set;
 };
 
@@ -289,9 +290,11 @@ DEFINE_CLEANUP(struct config *, config_unref);
 
 const struct config_model *config_model(const struct config *c,
                                         struct str name); /* NULL: unknown */
-/* Of one request, in the prices' currency; `cached` are among `prompt`. 0 where no price is known.
- */
-double config_cost(const struct config_pricing *p, uint64_t prompt, uint64_t cached,
-                   uint64_t completion);
+struct config_tokens {
+    uint64_t prompt, completion;
+    uint64_t cached, cache_write; /* of prompt */
+};
+/* Of one request, in the prices' currency. 0 where no price is known. */
+double config_cost(const struct config_pricing *p, const struct config_tokens *t);
 void config_print_reference(
     struct buf *b); /* every option of ours, with default and help, as YAML */

@@ -503,6 +503,8 @@ static int read_endpoints(struct raw_upstream *raw, struct str model,
             if (!path)
                 return -ENOMEM;
             one.secret = NULL;
+            if (node_get(list->items[i], "key_env") || node_get(list->items[i], "key_file"))
+                one.e.key_env = one.e.key_file = STR_NULL; /* a key of its own */
             here = (struct upstream_place){ at->c, at->p, list->items[i], path, at };
             k = schema_read(&one, endpoint_options, list->items[i], path, at->c->arena, at->p);
         }
@@ -589,11 +591,13 @@ int upstream_finish(struct raw_upstream *raw, struct str model, const struct ups
     return r;
 }
 
-struct config_pricing pricing_finish(const struct raw_pricing *raw, const struct node *at)
+struct config_pricing pricing_finish(const struct config_pricing *raw, const struct node *at)
 {
-    struct config_pricing p = raw->p;
+    struct config_pricing p = *raw;
     if (p.cached < 0)
         p.cached = p.prompt;
+    if (p.cache_write < 0)
+        p.cache_write = p.prompt;
     p.is_set = at && at->kind == NODE_map;
     return p;
 }
@@ -625,14 +629,14 @@ bool upstream_provider_of(struct str word, unsigned *ret)
     return false;
 }
 
-double config_cost(const struct config_pricing *p, uint64_t prompt, uint64_t cached,
-                   uint64_t completion)
+double config_cost(const struct config_pricing *p, const struct config_tokens *t)
 {
     const double million = 1e6;
-    uint64_t read = cached < prompt ? cached : prompt; /* cached ones are among the prompt's */
+    uint64_t cached = t->cached < t->prompt ? t->cached : t->prompt, rest = t->prompt - cached;
+    uint64_t written = t->cache_write < rest ? t->cache_write : rest;
     if (!p->is_set)
         return 0;
-    return ((double)(prompt - read) * p->prompt + (double)read * p->cached +
-            (double)completion * p->completion) /
+    return ((double)(rest - written) * p->prompt + (double)cached * p->cached +
+            (double)written * p->cache_write + (double)t->completion * p->completion) /
            million;
 }

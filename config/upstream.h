@@ -26,16 +26,11 @@ struct raw_upstream {
     struct text_list retry_on;
 };
 
-struct raw_pricing {
-    struct config_pricing p;
-    double cache_write;
-};
-
 extern const char *const upstream_provider_words[]; /* of enum upstream_provider; NULL ends it */
 extern const struct option endpoint_options[];      /* of struct raw_endpoint, without defaults */
 extern const struct option upstream_options[];      /* of struct raw_upstream */
 extern const struct option transport_options[];     /* of struct config_transport */
-extern const struct option pricing_options[];       /* of struct raw_pricing */
+extern const struct option pricing_options[];       /* of struct config_pricing */
 
 enum { UPSTREAM_ENDPOINTS_MAX = 64 }; /* the pool's bound */
 
@@ -62,7 +57,7 @@ int upstream_endpoint_finish(struct raw_endpoint *raw, const struct upstream_pla
 int upstream_name_endpoints(struct config_endpoint *all, size_t n,
                             const struct upstream_place *at) MUST_USE;
 /* `at`: where it is written; NULL: nowhere, and no price is known. */
-struct config_pricing pricing_finish(const struct raw_pricing *raw, const struct node *at);
+struct config_pricing pricing_finish(const struct config_pricing *raw, const struct node *at);
 /* The provider that a word of the policy language means; false: none that is known. */
 bool upstream_provider_of(struct str word, unsigned *ret);
 

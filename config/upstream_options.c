@@ -216,14 +216,14 @@ const struct option transport_options[] = {
 
 /* In the order of selection's (router/selection/prices.c), for the same words. */
 const struct option pricing_options[] = {
-    OPT_FLOAT(struct raw_pricing, p.prompt, "prompt_per_1m", 0, MAX_PRICE, "0",
+    OPT_FLOAT(struct config_pricing, prompt, "prompt_per_1m", 0, MAX_PRICE, "0",
               "a million tokens read"),
-    OPT_FLOAT(struct raw_pricing, p.completion, "completion_per_1m", 0, MAX_PRICE, "0",
+    OPT_FLOAT(struct config_pricing, completion, "completion_per_1m", 0, MAX_PRICE, "0",
               "a million tokens written"),
-    OPT_TEXT(struct raw_pricing, p.currency, "currency", "USD", "of all of them"),
-    OPT_FLOAT(struct raw_pricing, p.cached, "cached_input_per_1m", -1, MAX_PRICE, "-1",
+    OPT_TEXT(struct config_pricing, currency, "currency", "USD", "of all of them"),
+    OPT_FLOAT(struct config_pricing, cached, "cached_input_per_1m", -1, MAX_PRICE, "-1",
               "a million tokens read from a cache; -1: as any other"),
-    OPT_FLOAT(struct raw_pricing, cache_write, "cache_write_per_1m", -1, MAX_PRICE, "-1",
-              "weighed by routing; in a request's cost it counts as any other input"),
+    OPT_FLOAT(struct config_pricing, cache_write, "cache_write_per_1m", -1, MAX_PRICE, "-1",
+              "a million tokens read and put into a cache; -1: as any other"),
     OPT_END,
 };

@@ -199,6 +199,7 @@ static void endpoints_take_what_stands_beside_them(void **state)
     const struct config_endpoint *e = u->endpoints.items;
     assert_string_equal(e[0].name.p, "first");
     assert_string_equal(e[0].key_file.p, "conf/secrets/key");
+    assert_true(str_is(e[1].key_env, "B_KEY") && e[1].key_file.n == 0); /* a key of its own */
     assert_string_equal(e[0].tls_ca.p, "conf/ca.pem");
     assert_true(e[0].tls_insecure && e[1].tls_insecure && !e[2].tls_insecure);
     assert_string_equal(e[2].tls_ca.p, "conf/ca.pem");
@@ -527,22 +528,59 @@ static void the_backends_of_a_policy_are_checked(void **state)
     assert_int_equal(wrong, 0);
 }
 
+static void the_example_says_all_of_it(void **state)
+{
+    static const struct {
+        const char *name;
+        size_t endpoints;
+        enum upstream_provider provider;
+    } rows[] = { { "demo", 0, UPSTREAM_openai },      { "qwen", 3, UPSTREAM_vllm },
+                 { "claude", 1, UPSTREAM_anthropic }, { "gpt", 2, UPSTREAM_azure },
+                 { "gemini", 1, UPSTREAM_gemini },    { "nova", 1, UPSTREAM_bedrock },
+                 { "routed", 1, UPSTREAM_openai },    { "mistral", 1, UPSTREAM_vllm } };
+    CLEANUP(problems_freep) struct problems *p = problems_new();
+    CLEANUP(config_unrefp) struct config *c = NULL;
+    (void)state;
+    assert_int_equal(config_load(&c, test_path("config/policies/upstream.yaml"), p), 0);
+    assert_int_equal(problems_len(p), 0);
+    assert_int_equal(c->engine.models.n, ARRAY_LEN(rows));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct config_model *m = config_model(c, str_of(rows[i].name));
+        assert_non_null(m);
+        assert_int_equal(m->upstream.endpoints.n, rows[i].endpoints);
+        const struct config_endpoint *e = m->upstream.endpoints.items;
+        assert_true(rows[i].endpoints == 0 || e->provider == rows[i].provider);
+    }
+}
+
 static void a_request_costs_what_its_tokens_do(void **state)
 {
     const struct config_pricing p = {
-        .prompt = 3, .cached = 0.3, .completion = 15, .is_set = true
+        .prompt = 3, .cached = 0.3, .cache_write = 3.75, .completion = 15, .is_set = true
     };
     const struct config_pricing none = { .prompt = 3, .completion = 15 };
+    static const struct {
+        struct config_tokens tokens;
+        double cost;
+    } rows[] = {
+        { { .prompt = 1000000 }, 3 },
+        { { .prompt = 1000, .cached = 400, .completion = 200 }, 0.00492 },
+        { { .prompt = 1000, .cached = 400, .cache_write = 500, .completion = 200 }, 0.005295 },
+        { { .prompt = 10, .cached = 20 }, 3e-6 }, /* no more than were read */
+        { { .prompt = 10, .cached = 4, .cache_write = 20 }, 23.7e-6 },
+        { { .prompt = 0 }, 0 },
+    };
     (void)state;
-    assert_true(fabs(config_cost(&p, 1000000, 0, 0) - 3) < 1e-9);
-    assert_true(fabs(config_cost(&p, 1000, 400, 200) - 0.00492) < 1e-12);
-    assert_true(fabs(config_cost(&p, 10, 20, 0) - 3e-6) < 1e-12); /* no more cached than read */
-    assert_true(config_cost(&none, 1000, 0, 1000) < 1e-15);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_true(fabs(config_cost(&p, &rows[i].tokens) - rows[i].cost) < 1e-12);
+        assert_true(config_cost(&none, &rows[i].tokens) < 1e-15);
+    }
     CLEANUP(config_unrefp)
     struct config *c = parse("engine: {models: [{name: m, upstream: {}, pricing: {prompt_per_1m: "
                              "2}}]}\n");
     const struct config_pricing *q = &config_model(c, STR("m"))->pricing;
-    assert_true(fabs(config_cost(q, 1000000, 500000, 7) - 2) < 1e-9); /* cached: as any other */
+    const struct config_tokens all = { .prompt = 1000000, .cached = 500000, .cache_write = 1000 };
+    assert_true(fabs(config_cost(q, &all) - 2) < 1e-9); /* cached and written: as any other */
     assert_true(str_is(q->currency, "USD"));
 }
 
@@ -558,6 +596,7 @@ int main(void)
         cmocka_unit_test(what_has_no_effect_is_warned_about),
         cmocka_unit_test(policies_name_models_behind),
         cmocka_unit_test(the_backends_of_a_policy_are_checked),
+        cmocka_unit_test(the_example_says_all_of_it),
         cmocka_unit_test(a_request_costs_what_its_tokens_do),
     };
     test_begin();

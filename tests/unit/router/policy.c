@@ -19,6 +19,7 @@ static const char *decide(const struct router *r, const char *model, const char 
 
 struct row {
     const char *model, *text, *decision, *adapter;
+    const char *answers; /* the model that does; NULL: demo */
 };
 
 static void check_file(const char *path, const struct row *rows, size_t n)
@@ -31,7 +32,7 @@ static void check_file(const char *path, const struct row *rows, size_t n)
         const char *got = decide(r, rows[i].model, rows[i].text, &route, a);
         if (strcmp(got, rows[i].decision) != 0 || !str_is(route.adapter, rows[i].adapter))
             fail_msg("%s: '%s' is decided %s", path, rows[i].text, got);
-        assert_true(str_is(route.model, "demo"));
+        assert_true(str_is(route.model, rows[i].answers ? rows[i].answers : "demo"));
         arena_free(a);
     }
     router_free(r);
@@ -60,6 +61,12 @@ static void the_examples_route_as_their_comments_say(void **state)
         { "support/eu", "critical: card declined, refund", "payment", "triage" },
         { "support", "hello", "", "" },
     };
+    static const struct row behind[] = {
+        { "auto", "Refactor this, please", "coding", "", "qwen" },
+        { "auto", "Is this clause usual?", "contracts", "", "claude" },
+        { "auto", "Hello", "", "" },
+    };
+    check_file("config/policies/upstream.yaml", behind, ARRAY_LEN(behind));
     check_file("config/policies/examples/adapters.yaml", adapters, ARRAY_LEN(adapters));
     check_file("config/policies/examples/sizes.yaml", sizes, ARRAY_LEN(sizes));
     /* `payment` and `refund` both match at confidence 1: the name decides */
