@@ -96,8 +96,8 @@ void behind_choose_verbatim(struct answer *a)
     const struct dialect *d = a->dialect;
     bool is_guarded = chain_has_stream(a->chain);
     bool is_kept = a->chats[0].stream && record_wants_text(a->request);
-    a->is_verbatim = d->verbatim && a->chats[0].source.n && !is_guarded && !is_kept &&
-                     engine_speaks(a->target.model->engine, d->wire);
+    a->is_verbatim = d->verbatim && a->n_chats == 1 && a->chats[0].source.n && !is_guarded &&
+                     !is_kept && engine_speaks(a->target.model->engine, d->wire);
     if (a->is_verbatim)
         a->n_choices = 1; /* one job answers all */
 }

@@ -57,6 +57,9 @@ enum next api_conversations(struct request *r);
 enum next api_conversation(struct request *r); /* GET, POST, DELETE */
 enum next api_conversation_items(struct request *r);
 enum next api_conversation_item(struct request *r);
+enum next api_moderations(struct request *r);
+enum next api_rerank(struct request *r);
+enum next api_score(struct request *r);
 enum next api_tokenize(struct request *r);
 enum next api_detokenize(struct request *r);
 enum next api_eval(struct request *r);
