@@ -10,6 +10,7 @@
 
 enum {
     CALLS_MAX = 256,        /* tool calls of one answer: more are an attack */
+    CALLS_STEP = 4,         /* few answers have more */
     SHAPE_MAX = 4096,       /* chunks of text are shorter */
     SCRATCH_MAX = 64 * MIB, /* a decoded text: no longer than the answer it is of */
 };
@@ -339,21 +340,36 @@ static void pass_chunk(struct reader *r, struct str name, struct str json, const
 
 /* ---- translated: tool calls ---- */
 
+/* Room for one more; false: none, and why is told or kept. */
+static bool has_room(struct reader *r)
+{
+    if (r->n_calls == CALLS_MAX)
+        reader_fail(&r->base, FAIL_upstream_error, "the answer calls too many tools");
+    if (r->n_calls == CALLS_MAX || r->n_calls % CALLS_STEP != 0)
+        return r->n_calls < CALLS_MAX;
+    struct open_call *more = realloc(r->calls, (r->n_calls + CALLS_STEP) * sizeof(*more));
+    if (more)
+        r->calls = more;
+    else
+        r->err = -ENOMEM;
+    return more;
+}
+
+/* What is kept of an id. */
+static struct str known_of(struct str id)
+{
+    struct str known = str_head(id, sizeof(((struct open_call *)NULL)->id) - 1);
+    return str_head(known, str_utf8_whole(known));
+}
+
 static struct open_call *new_call(struct reader *r, uint64_t index, struct str id)
 {
-    if (!r->calls)
-        r->calls = calloc(CALLS_MAX, sizeof(*r->calls));
-    if (!r->calls)
-        r->err = -ENOMEM;
-    if (!r->calls || r->n_calls == CALLS_MAX) {
-        if (r->calls)
-            reader_fail(&r->base, FAIL_upstream_error, "the answer calls too many tools");
+    if (!has_room(r))
         return NULL;
-    }
     struct open_call *call = &r->calls[r->n_calls++];
-    call->index = index;
-    (void)snprintf(call->id, sizeof(call->id), "%.*s", (int)str_head(id, sizeof(call->id) - 1).n,
-                   id.p ? id.p : "");
+    *call = (struct open_call){ .index = index };
+    struct str known = known_of(id);
+    memcpy(call->id, known.n ? known.p : "", known.n);
     return call;
 }
 
@@ -364,7 +380,7 @@ static struct open_call *call_of(struct reader *r, struct str item, struct str i
     uint64_t index = UINT64_MAX;
     struct open_call *call = NULL;
     bool has_index = json_view_u64(json_view_get(item, "index"), &index) == 0;
-    struct str known = str_head(id, sizeof(call->id) - 1);
+    struct str known = known_of(id);
     for (size_t i = 0; i < r->n_calls; i++) {
         struct open_call *at = &r->calls[i];
         bool same_id = id.n && str_is(known, at->id);

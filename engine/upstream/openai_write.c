@@ -617,6 +617,10 @@ int openai_write_body(struct provider_call *call, const struct provider_job *job
         return fail_param(reterr, FAIL_unsupported_parameter, "n",
                           "'n' is not served by %s: it gives one choice",
                           provider_word(job->endpoint->provider));
+    if (!job->verbatim && (w.c->prompt_logprobs || w.c->prompt_only))
+        return fail_param(reterr, FAIL_unsupported_parameter, "echo",
+                          "log-probabilities of the prompt are not served together with guards on "
+                          "the answer");
     struct splice splices[SPLICES];
     char seed[24];
     size_t n = splices_of(&w, splices, seed);

@@ -61,7 +61,7 @@ struct provider_refusal {
     struct fail fail; /* retry_after_s set where the answer says so */
     enum refusal_kind kind;
     bool no_adapter; /* the model named is not loaded there */
-    struct str body; /* its error object in the request's wire, borrowed from `body`; or empty */
+    struct str body; /* the whole document, in the request's wire, borrowed from `body`; or empty */
 };
 
 struct provider {
