@@ -52,6 +52,15 @@ static void add_head(struct buf *b, const struct answer *a)
     buf_adds(b, ",\"content\":[");
 }
 
+/* Whether it was not max_tokens that ended it. */
+static bool fills_context(const struct choice *c)
+{
+    const struct core_model *m = c->answer->target.model;
+    uint64_t n = (uint64_t)c->usage.prompt_tokens + c->usage.completion_tokens;
+    return m && !engine_is_upstream(m->engine) && n >= engine_context(m->engine) &&
+           c->usage.completion_tokens < c->answer->chats[0].max_tokens;
+}
+
 static void add_stop(struct buf *b, const struct choice *c, bool has_calls)
 {
     const char *reason = "end_turn";
@@ -62,7 +71,7 @@ static void add_stop(struct buf *b, const struct choice *c, bool has_calls)
         reason = has_calls ? "tool_use" : sequence ? "stop_sequence" : "end_turn";
         break;
     case FINISH_length:
-        reason = "max_tokens";
+        reason = fills_context(c) ? "model_context_window_exceeded" : "max_tokens";
         break;
     case FINISH_content_filter:
         reason = "refusal";

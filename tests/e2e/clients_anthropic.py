@@ -4,6 +4,7 @@ import os
 import pathlib
 import sys
 import unittest
+from typing import Literal
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support import tap  # noqa: E402
@@ -15,6 +16,7 @@ if VENV.exists() and pathlib.Path(sys.prefix).resolve() != (ROOT / ".venv").reso
 
 try:
     import anthropic
+    import pydantic
     from pydantic import TypeAdapter
     from anthropic.types import Message, MessageTokensCount, ModelInfo, RawMessageStreamEvent
 except ImportError:
@@ -133,6 +135,25 @@ class StockClient(unittest.TestCase):
         self.assertEqual(final.stop_reason, "tool_use")
         (call,) = [b for b in final.content if b.type == "tool_use"]
         self.assertIn(call.input["size"], ("small", "large"))
+
+    def test_a_full_context_is_told_from_a_full_budget(self):
+        long = self.ask("demo", messages=[{"role": "user", "content": "word " * 990}], max_tokens=1000, temperature=1)
+        self.assertIn(long.stop_reason, ("model_context_window_exceeded", "end_turn"))
+        if long.stop_reason != "end_turn":
+            used = long.usage
+            self.assertEqual(used.input_tokens + used.cache_read_input_tokens + used.output_tokens, 1024)
+
+    def test_the_clients_helpers_work(self):
+        class Order(pydantic.BaseModel):
+            """What is to come out."""
+            size: Literal["small", "large"]
+            count: int
+
+        parsed = self.client.messages.parse(model="demo", max_tokens=200, messages=self.messages, output_format=Order)
+        self.assertIn(parsed.parsed_output.size, ("small", "large"))
+        beta = self.client.beta.messages.create(model="demo:sql", max_tokens=64, messages=self.messages,
+                                                betas=["something-2099-01-01"], extra_body={"temperature": 0})
+        self.assertEqual(beta.content[0].text, self.case["answer"])
 
     def test_structured_output_is_held(self):
         schema = {**ORDER["input_schema"], "additionalProperties": False}
