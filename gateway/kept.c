@@ -355,6 +355,12 @@ int kept_put(struct kept *k, const char *key, struct str value)
     return put(k, key, value, /* append= */ false);
 }
 
+int kept_put_later(struct kept *k, const char *key, struct str value)
+{
+    return k->redis ? owe(k, key, value, /* append= */ false)
+                    : put_here(k, key, value, /* append= */ false);
+}
+
 int kept_append(struct kept *k, const char *key, struct str text)
 {
     return put(k, key, text, /* append= */ true);

@@ -23,6 +23,8 @@ int kept_get(struct kept *k, const char *key, struct buf *ret, struct fail *rete
 /* 0 also where it is only held here until Redis is back. -EMSGSIZE: longer than all that may be
  * held; -ENOMEM. */
 int kept_put(struct kept *k, const char *key, struct str value) MUST_USE;
+/* The same without waiting for Redis, which gets it soon. Any thread. */
+int kept_put_later(struct kept *k, const char *key, struct str value) MUST_USE;
 /* Puts it behind what is there; several gateways may do so at once. */
 int kept_append(struct kept *k, const char *key, struct str text) MUST_USE;
 int kept_remove(struct kept *k, const char *key, struct fail *reterr); /* -ENOENT */

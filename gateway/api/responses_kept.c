@@ -186,17 +186,35 @@ void responses_keep(struct request *r)
         log_rated(&rate, LOG_warn, "kept", "response=%s cause=%s", a->id, strerror(-err));
 }
 
+/* No worker is free: the client is not kept waiting for one. */
+static void keep_later(struct request *r)
+{
+    static struct log_rate rate;
+    const struct responses *x = r->front;
+    const char *key = responses_key(r, str_of(r->answer->id));
+    int err = key ? kept_put_later(server_kept(r->server), key, buf_str(&x->record)) : -ENOMEM;
+    if (err < 0)
+        log_rated(&rate, LOG_warn, "kept", "response=%s cause=%s", r->answer->id, strerror(-err));
+}
+
+static enum responses_keeping begin_keeping(struct request *r)
+{
+    if (!kept_blocks(server_kept(r->server)))
+        responses_keep(r);
+    else if (server_work_aside(r, responses_keep) == 0)
+        return KEEPING_now;
+    else
+        keep_later(r);
+    return KEEPING_done;
+}
+
 bool responses_settle(struct answer *a)
 {
     struct request *r = a->request;
     struct responses *x = r->front;
     if (x->keeping == KEEPING_not_yet) {
         responses_end(a);
-        x->keeping = KEEPING_done;
-        if (x->store && !kept_blocks(server_kept(r->server)))
-            responses_keep(r);
-        else if (x->store && server_work_aside(r, responses_keep) == 0)
-            x->keeping = KEEPING_now;
+        x->keeping = x->store ? begin_keeping(r) : KEEPING_done;
     }
     LOCKED(&r->flow.lock);
     if (x->keeping == KEEPING_now && r->worked)
