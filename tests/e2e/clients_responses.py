@@ -8,6 +8,8 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support import openai_schema, tap  # noqa: E402
+from support.behind import WIRES, behind, upstream  # noqa: E402
+from support.mock import Mock, text_of  # noqa: E402
 from support.rootstock import ROOT, Redis, Server, wait_for  # noqa: E402
 
 VENV = ROOT / ".venv" / "bin" / "python"
@@ -145,7 +147,8 @@ class Responses(unittest.TestCase):
         openai_schema.check("ResponseItemList", items)
         events = self.raw_stream(input="What is the weather in Paris?", **ask)
         arguments = "".join(e["delta"] for e in events if e["type"] == "response.function_call_arguments.delta")
-        self.assertEqual(arguments, "".join(c.arguments for c in calls))
+        self.assertEqual(arguments, "".join(o["arguments"] for o in events[-1]["response"]["output"]
+                                            if o["type"] == "function_call"))
         named = self.create(input="Hi", tools=[TOOL], tool_choice={"type": "function", "name": "get_weather"},
                             max_output_tokens=60)
         self.assertEqual(named.output[-1].name, "get_weather")
@@ -371,6 +374,97 @@ class Fleet(unittest.TestCase):
                 except openai.APIStatusError:
                     return False
             wait_for(has_come, 20, "what Redis was owed")
+
+
+@unittest.skipIf(openai is None, "the openai client is not installed; run tests/e2e/install-clients.sh")
+class Behind(unittest.TestCase):
+    """Engines behind, each asked in its own wire."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.mock = Mock()
+        cls.server = behind({name: upstream(cls.mock, name) for name in WIRES})
+        cls.client = client_of(cls.server)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.client.close()
+        cls.server.stop()
+        cls.mock.stop()
+
+    def both(self, model, script, **fields):
+        """The response whole, and as the stream's last event has it."""
+        ask = {"model": model, "input": f"mock[{script}]", "tools": [TOOL], **fields}
+        whole = self.client.responses.create(**ask)
+        openai_schema.check("Response", whole)
+        events = list(self.client.responses.create(stream=True, **ask))
+        for event in events:
+            openai_schema.check_event(event)
+        return whole, events[-1].response, events
+
+    def test_each_wire_is_answered_in_ours(self):
+        for model in WIRES:
+            with self.subTest(model=model):
+                whole, streamed, _ = self.both(model, "frames=3")
+                self.assertEqual((whole.status, whole.output_text), ("completed", text_of(3)))
+                self.assertEqual(streamed.output_text, whole.output_text)
+                self.assertEqual(streamed.usage.output_tokens, whole.usage.output_tokens)
+                cut, streamed, _ = self.both(model, "frames=3 finish=length")
+                self.assertEqual((cut.status, streamed.status), ("incomplete", "incomplete"))
+
+    def test_reasoning_and_calls(self):
+        for model in WIRES:
+            with self.subTest(model=model):
+                whole, streamed, events = self.both(model, "frames=2 think tools")
+                for answer in (whole, streamed):
+                    self.assertEqual([o.type for o in answer.output],
+                                     ["reasoning", "message", "function_call", "function_call"])
+                    self.assertEqual(answer.output[0].content[0].text, "hm. ")
+                    self.assertEqual([json.loads(o.arguments) for o in answer.output[2:]], [{"city": "Paris"}, {}])
+                added = [e.item.type for e in events if e.type == "response.output_item.added"]
+                self.assertEqual(added, [o.type for o in streamed.output])
+
+    def test_what_a_provider_signed_goes_back_to_it(self):
+        script = "mock[id=signed frames=1 think tools|frames=1]"
+        first = self.client.responses.create(model="anthropic", input=script, tools=[TOOL])
+        outputs = [{"type": "function_call_output", "call_id": o.call_id, "output": "Sunny"} for o in first.output[2:]]
+        for turns in ({"previous_response_id": first.id, "input": outputs},
+                      {"input": [{"role": "user", "content": script}, *[o.to_dict() for o in first.output], *outputs],
+                       "store": False}):
+            turns["input"] = [*turns["input"], {"role": "user", "content": "Go on"}]
+            self.client.responses.create(model="anthropic", tools=[TOOL], **turns)
+            sent = json.loads(self.mock.request("signed")[1])
+            blocks = [b for m in sent["messages"] if isinstance(m["content"], list) for b in m["content"]]
+            self.assertIn({"type": "thinking", "thinking": "hm. ", "signature": "c2ln"}, blocks)
+            self.assertEqual(sum(b["type"] == "tool_use" for b in blocks), 2)
+            self.assertEqual(sum(b["type"] == "tool_result" for b in blocks), 2)
+
+    def test_images_and_files_reach_it(self):
+        parts = [{"type": "input_text", "text": "mock[frames=1 id=seen]"},
+                 {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0=", "detail": "low"}]
+        self.client.responses.create(model="openai", input=[{"role": "user", "content": parts}])
+        sent = json.loads(self.mock.request("seen")[1])["messages"][-1]["content"]
+        self.assertEqual(sent[1]["image_url"], {"url": "data:image/png;base64,iVBORw0=", "detail": "low"})
+        self.client.responses.create(model="anthropic", input=[{"role": "user", "content": parts}])
+        sent = json.loads(self.mock.request("seen")[1])["messages"][-1]["content"]
+        self.assertIn({"type": "base64", "media_type": "image/png", "data": "iVBORw0="},
+                      [b.get("source") for b in sent])
+
+    def test_a_broken_engine_is_told(self):
+        for model in WIRES:
+            with self.subTest(model=model):
+                with self.assertRaises(openai.APIStatusError) as caught:
+                    self.client.responses.create(model=model, input="mock[status=500]")
+                openai_schema.check("ErrorResponse", {"error": caught.exception.body})
+                status, _, data = self.server.request("POST", "/v1/responses", {
+                    "model": model, "input": "mock[frames=3 rst@frame:2]", "stream": True})
+                self.assertEqual(status, 200)
+                if not openai_schema.absent():
+                    events = openai_schema.check_stream(data)
+                    self.assertEqual([e["type"] for e in events[-2:]], ["error", "response.failed"])
+                    self.assertEqual(events[-1]["response"]["status"], "failed")
+                    kept = self.client.responses.retrieve(events[-1]["response"]["id"])
+                    self.assertEqual(kept.status, "failed")
 
 
 if __name__ == "__main__":
