@@ -5,6 +5,7 @@
 #include "base/thread.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -40,23 +41,31 @@ static void escape_controls(char *text)
 }
 
 /*
- * One write a line, so that lines never interleave; and never a wait for who should read them: what
- * finds no room is lost and counted. A pipe has room for a whole line when poll says so (PIPE_BUF),
- * unless another thread takes it meanwhile: hence the lock.
+ * Never a wait for who should read. A pipe has room for PIPE_BUF bytes when poll says so, unless
+ * another thread takes it meanwhile: hence the lock.
  */
-static void put(const char *line, size_t len)
+static ssize_t put(int fd, struct str bytes)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
-    ssize_t n = send(STDERR_FILENO, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    struct pollfd p = { .fd = fd, .events = POLLOUT };
+    ssize_t n = send(fd, bytes.p, bytes.n, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-    if (n < 0 && errno == ENOTSOCK) {
-        LOCKED(&lock);
-        if (poll(&p, 1, /* timeout= */ 0) == 1 && (p.revents & POLLOUT))
-            n = write(STDERR_FILENO, line, len);
+    if (n >= 0 || errno != ENOTSOCK)
+        return n;
+    LOCKED(&lock);
+    if (poll(&p, 1, /* timeout= */ 0) == 1 && (p.revents & POLLOUT))
+        n = write(fd, bytes.p, bytes.n);
+    return n;
+}
+
+void log_text(int fd, struct str text)
+{
+    while (text.n) {
+        ssize_t n = put(fd, str_head(text, PIPE_BUF));
+        if (n <= 0)
+            return;
+        text = str_sub(text, (size_t)n);
     }
-    if (n < 0)
-        metrics_add(METRIC_log_lines_lost_total, 1);
 }
 
 static void vline(enum log_level level, const char *event, const char *fmt, va_list args)
@@ -80,7 +89,9 @@ static void vline(enum log_level level, const char *event, const char *fmt, va_l
     escape_controls(line);
     size_t len = strlen(line);
     line[len++] = '\n';
-    put(line, len);
+    /* One write, so that lines never interleave; what finds no room is lost. */
+    if (put(STDERR_FILENO, (struct str){ line, len }) < 0)
+        metrics_add(METRIC_log_lines_lost_total, 1);
 }
 
 void log_line(enum log_level level, const char *event, const char *fmt, ...)

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/own.h"
+#include "base/str.h"
 
 enum log_level { LOG_debug, LOG_info, LOG_warn, LOG_error };
 
@@ -23,3 +24,6 @@ struct log_rate {
 };
 void log_rated(struct log_rate *rate, enum log_level level, const char *event, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
+
+/* Text for people as it is, at most as much as there is room for: it waits for nobody either. */
+void log_text(int fd, struct str text);

@@ -57,7 +57,7 @@ static struct state *compile(struct core *core, struct config *config)
     int r = p ? state_new(&s, core, config, p) : -ENOMEM;
     if (p)
         problems_print(p, &text);
-    (void)fwrite(text.n ? text.p : "", 1, text.n, stderr);
+    log_text(STDERR_FILENO, buf_str(&text));
     if (r < 0 && r != -EINVAL)
         complain("policy", /* fail= */ NULL, r);
     return r == 0 ? s : NULL;
@@ -84,18 +84,20 @@ static void reload(struct server *server, struct core *core, const char *path)
 
 static void print_hint(const struct server *server, const struct core *core)
 {
+    CLEANUP(buf_done) struct buf text = BUF_INIT(4 * KIB);
     const char *address = server_address(server);
-    (void)printf("rootstock " ROOTSTOCK_VERSION " listens on http://%s\n", address);
+    buf_addf(&text, "rootstock " ROOTSTOCK_VERSION " listens on http://%s\n", address);
     struct adapters_state a;
     adapters_state(core->adapters, &a);
-    (void)printf("%zu base model%s, %zu adapter%s\n", core->n_models,
-                 core->n_models == 1 ? "" : "s", a.known, a.known == 1 ? "" : "s");
+    buf_addf(&text, "%zu base model%s, %zu adapter%s\n", core->n_models,
+             core->n_models == 1 ? "" : "s", a.known, a.known == 1 ? "" : "s");
     if (core->n_models)
-        (void)printf("try:\n  curl -N http://%s/v1/chat/completions -H 'Content-Type: "
-                     "application/json' \\\n    -d '{\"model\":\"auto\",\"stream\":true,"
-                     "\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n",
-                     address);
-    (void)fflush(stdout);
+        buf_addf(&text,
+                 "try:\n  curl -N http://%s/v1/chat/completions -H 'Content-Type: "
+                 "application/json' \\\n    -d '{\"model\":\"auto\",\"stream\":true,"
+                 "\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n",
+                 address);
+    log_text(STDOUT_FILENO, buf_str(&text));
 }
 
 /* Waits until no request is active, a signal comes, or the time is over. */

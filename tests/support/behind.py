@@ -29,10 +29,10 @@ def upstream(mock, provider="openai", **more):
             "retry": {"max": 1, **TRYING}, "health": HEALTHY, "timeouts": QUICK, **more}
 
 
-def behind(models, gateway=None, env=None, **more):
-    """A server with these models behind it: name → upstream."""
-    config = {"version": "v0.3", "gateway": gateway or {},
-              "engine": {"models": [{"name": name, "upstream": how} for name, how in models.items()]}, **more}
+def behind(models, gateway=None, env=None, engine=None, **more):
+    """A server with these models behind it: name → upstream. more: further sections."""
+    config = {"version": "v0.3", "gateway": gateway or {}, **more,
+              "engine": {"models": [{"name": name, "upstream": how} for name, how in models.items()], **(engine or {})}}
     return Server(text=json.dumps(config, indent=1), env={**KEYS, **(env or {})})
 
 

@@ -10,6 +10,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <netdb.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -80,12 +81,36 @@ void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
 
 static uint32_t allocations;
+static uintptr_t program_begin, program_end; /* where its code and data are mapped */
 
-static int refuses(void)
+static int find_program(struct dl_phdr_info *info, size_t size, void *unused)
+{
+    (void)size;
+    (void)unused;
+    program_begin = UINTPTR_MAX;
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+        uintptr_t begin = info->dlpi_addr + p->p_vaddr, end = begin + p->p_memsz;
+        if (p->p_type != PT_LOAD)
+            continue;
+        program_begin = begin < program_begin ? begin : program_begin;
+        program_end = end > program_end ? end : program_end;
+    }
+    return 1; /* the program is the first */
+}
+
+__attribute__((constructor)) static void memory_begin(void)
+{
+    (void)dl_iterate_phdr(find_program, NULL);
+}
+
+static int refuses(const void *caller)
 {
     uint32_t every = __atomic_load_n(&state->malloc_every, __ATOMIC_RELAXED);
+    uintptr_t from = (uintptr_t)caller;
 
-    if (!every || __atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED) % every)
+    if (!every || from < program_begin || from >= program_end ||
+        __atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED) % every)
         return 0;
     __atomic_add_fetch(&state->malloc_refused, 1, __ATOMIC_RELAXED);
     errno = ENOMEM;
@@ -94,17 +119,17 @@ static int refuses(void)
 
 void *malloc(size_t n)
 {
-    return refuses() ? NULL : __libc_malloc(n);
+    return refuses(__builtin_return_address(0)) ? NULL : __libc_malloc(n);
 }
 
 void *calloc(size_t n, size_t size)
 {
-    return refuses() ? NULL : __libc_calloc(n, size);
+    return refuses(__builtin_return_address(0)) ? NULL : __libc_calloc(n, size);
 }
 
 void *realloc(void *p, size_t n)
 {
-    return refuses() ? NULL : __libc_realloc(p, n);
+    return refuses(__builtin_return_address(0)) ? NULL : __libc_realloc(p, n);
 }
 
 #endif

@@ -17,19 +17,19 @@ def text_of(frames, size=0):
 class Mock:
     """One mock; tls: (certificate, key) files, a listener each. ports[0] is the plain one."""
 
-    def __init__(self, *tls, port=0):
-        self.tls, self.port = tls, port
+    def __init__(self, *tls, port=0, address="127.0.0.1"):
+        self.tls, self.port, self.address = tls, port, address
         self.process = None
         self.start()
 
     def start(self):
         """Starts it; again after stop: on the same plain port."""
         words = [w for pair in self.tls for w in ("--tls", *map(str, pair))]
-        command = [str(PROGRAM), "--port", str(self.port), *words]
+        command = [str(PROGRAM), "--address", self.address, "--port", str(self.port), *words]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.ports = [int(self.process.stdout.readline()) for _ in range(1 + len(self.tls))]
         self.port = self.ports[0]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{self.address}:{self.port}"
 
     def stop(self):
         """Ends it; all connections are reset or closed."""
@@ -40,7 +40,7 @@ class Mock:
 
     def ask(self, method, path, body=None):
         """A request to it: bytes."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20 * PATIENCE)
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=20 * PATIENCE)
         try:
             connection.request(method, path, body)
             return connection.getresponse().read()

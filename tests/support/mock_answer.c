@@ -329,6 +329,14 @@ static const char *reason_of(unsigned status)
     }
 }
 
+static const char *exception_of(unsigned status)
+{
+    return status == 429   ? "ThrottlingException"
+           : status == 503 ? "ServiceUnavailableException"
+           : status >= 500 ? "InternalServerException"
+                           : "ValidationException";
+}
+
 void mock_answer_head(struct buf *out, const struct mock_ask *ask, const struct mock_script *script,
                       int64_t length)
 {
@@ -360,7 +368,7 @@ void mock_answer_head(struct buf *out, const struct mock_ask *ask, const struct 
     if (ask->wire == MOCK_WIRE_bedrock) {
         buf_adds(out, "x-amzn-RequestId: amzn-mock\r\n");
         if (script->status >= 300)
-            buf_adds(out, "x-amzn-ErrorType: ThrottlingException\r\n");
+            buf_addf(out, "x-amzn-ErrorType: %s\r\n", exception_of(script->status));
     }
     if (length == MOCK_CHUNKED)
         buf_adds(out, "Transfer-Encoding: chunked\r\n\r\n");

@@ -1,8 +1,8 @@
 /*
- * The mock upstream as a program: mock_upstream [--port PORT] [--tls CERT KEY]…
+ * The mock upstream as a program: mock_upstream [--address A] [--port PORT] [--tls CERT KEY]…
  *
- * Listens on 127.0.0.1, prints the ports, one a line in the order asked for (the plain one first),
- * and serves until standard input ends.
+ * Listens on a loopback address (127.0.0.1), prints the ports, one a line in the order asked for
+ * (the plain one first), and serves until standard input ends.
  */
 #include "base/num.h"
 #include "tests/support/mock_upstream.h"
@@ -25,11 +25,14 @@ int main(int argc, char **argv)
             num_parse_u64(&port, str_of(argv[i + 1]), 0, UINT16_MAX) == 0) {
             listen[0].port = (uint16_t)port;
             i++;
+        } else if (strcmp(argv[i], "--address") == 0 && i + 1 < argc) {
+            listen[0].address = argv[++i];
         } else if (strcmp(argv[i], "--tls") == 0 && i + 2 < argc && n < LISTENERS) {
             listen[n++] = (struct mock_listen){ .cert = argv[i + 1], .key = argv[i + 2] };
             i += 2;
         } else {
-            (void)fprintf(stderr, "usage: mock_upstream [--port PORT] [--tls CERT KEY]...\n");
+            (void)fprintf(stderr,
+                          "usage: mock_upstream [--address A] [--port PORT] [--tls CERT KEY]...\n");
             return 2;
         }
     }

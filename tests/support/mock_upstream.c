@@ -165,13 +165,15 @@ static void *run(void *arg)
 
 /* ---- start and stop ---- */
 
-static int listen_on(struct mock_loop *l, uint16_t port)
+static int listen_on(struct mock_loop *l, const char *address, uint16_t port)
 {
     struct sockaddr_in a = { .sin_family = AF_INET,
                              .sin_port = htons(port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t len = sizeof(a);
 
+    if (address && inet_pton(AF_INET, address, &a.sin_addr) != 1)
+        return -EINVAL;
     l->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     l->epoll = epoll_create1(EPOLL_CLOEXEC);
     l->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -242,7 +244,7 @@ static int prebuild(struct buf *ret, const struct mock_ask *ask)
 
 static int loop_start(struct mock_loop *l, const struct mock_listen *listen)
 {
-    int r = listen_on(l, listen->port);
+    int r = listen_on(l, listen->address, listen->port);
 
     if (r == 0)
         r = tls_new(l, listen);

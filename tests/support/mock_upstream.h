@@ -18,7 +18,8 @@
 struct mock_upstream;
 
 struct mock_listen {
-    uint16_t port;          /* of 127.0.0.1; 0: a free one */
+    const char *address;    /* IPv4; NULL: 127.0.0.1 */
+    uint16_t port;          /* 0: a free one */
     const char *cert, *key; /* PEM files; NULL: no TLS */
 };
 

@@ -186,8 +186,10 @@ static void error_json(struct buf *b, const struct mock_ask *ask, unsigned statu
         buf_adds(b, "{\"error\":\"the mock says no\"}");
         return;
     default:
-        buf_adds(b, "{\"error\":{\"message\":\"the mock says no\",\"type\":\"server_error\","
-                    "\"param\":null,\"code\":\"mock\"}}");
+        buf_addf(b,
+                 "{\"error\":{\"message\":\"the mock says no\",\"type\":\"%s\",\"param\":null,"
+                 "\"code\":\"mock\"}}",
+                 status == 429 ? "rate_limit_error" : "server_error");
     }
 }
 
