@@ -26,6 +26,7 @@
     X(prompt_tokens_total, counter, "", "prompt tokens evaluated")                                 \
     X(cached_tokens_total, counter, "", "prompt tokens taken from the KV cache")                   \
     X(completion_tokens_total, counter, "", "tokens generated")                                    \
+    X(cost_millionths_total, counter, "", "millionths of what answers cost, by `pricing`")         \
     X(embedding_inputs_total, counter, "", "texts embedded for clients")                           \
     X(embedding_tokens_total, counter, "", "tokens of them")                                       \
     X(engine_steps_total, counter, "", "batch steps")                                              \

@@ -162,5 +162,7 @@ void answer_done(struct answer *a);    /* with the last reference */
 
 /* Sums over the choices: prompts once each. */
 struct engine_usage answer_usage(const struct answer *a);
+/* What it costs by the prices of its model, in *ret_currency; negative: they are not known. */
+double answer_cost(const struct answer *a, struct str *ret_currency);
 /* Log-probabilities go out only where no plugin guards the stream: token bytes would bypass it. */
 bool answer_shows_logprobs(const struct answer *a);

@@ -53,6 +53,21 @@ struct engine_usage answer_usage(const struct answer *a)
     return u;
 }
 
+double answer_cost(const struct answer *a, struct str *ret_currency)
+{
+    const struct request *r = a->request;
+    const struct config_model *m = config_model(r->state->config, r->log_model);
+    if (!m || !m->pricing.is_set)
+        return -1;
+    struct engine_usage u = answer_usage(a);
+    *ret_currency = m->pricing.currency;
+    const struct config_tokens tokens = { .prompt = u.prompt_tokens,
+                                          .completion = u.completion_tokens,
+                                          .cached = u.cached_tokens,
+                                          .cache_write = u.cache_write_tokens };
+    return config_cost(&m->pricing, &tokens);
+}
+
 static struct choice *best_left(struct choice *choices, uint32_t n)
 {
     struct choice *best = NULL;

@@ -262,6 +262,16 @@ static void add_usage(struct buf *b, const struct engine_usage *u)
              (unsigned long long)u->prompt_tokens + u->completion_tokens);
 }
 
+static void add_cost(struct buf *b, const struct answer *a)
+{
+    struct str currency;
+    double cost = answer_cost(a, &currency);
+    if (cost < 0)
+        return;
+    buf_addf(b, ",\"cost\":%.9g", cost);
+    add_text(b, "currency", currency);
+}
+
 static void add_route(struct buf *b, const struct request *r)
 {
     const struct answer *a = r->answer;
@@ -294,6 +304,7 @@ static void add_summary(struct buf *b, const struct request *r, const struct rep
     if (record->has_usage) {
         struct engine_usage u = answer_usage(a);
         add_usage(b, &u);
+        add_cost(b, a);
     }
     buf_addf(b, ",\"response_status\":%u", r->reply.status);
     add_text(b, "response_path", vsr_path(r));

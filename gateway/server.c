@@ -20,6 +20,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <microhttpd.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -397,16 +398,29 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 
 /* ---- departure ---- */
 
-static void log_request(const struct request *r, unsigned status, uint64_t us)
+/* " cost=…" where prices are known; counted for the metrics. */
+static void count_cost(const struct request *r, char *ret, size_t max)
+{
+    enum { MILLION = 1000000 };
+    struct str currency;
+    double cost = r->answer && r->answer->n_choices ? answer_cost(r->answer, &currency) : -1;
+    ret[0] = '\0';
+    if (cost < 0)
+        return;
+    (void)snprintf(ret, max, " cost=%.9g" STR_FMT, cost, STR_ARG(str_head(currency, 16)));
+    metrics_add(METRIC_cost_millionths_total, (int64_t)(cost * MILLION + 0.5));
+}
+
+static void log_request(const struct request *r, unsigned status, uint64_t us, const char *cost)
 {
     log_line(LOG_info, "request",
              "req=%s status=%u route=%s model=" STR_FMT " adapter=" STR_FMT " decision=" STR_FMT
-             " tokens=%llu ms=%.1f",
+             " tokens=%llu ms=%.1f%s",
              r->id, status, r->endpoint ? r->endpoint->path : "-",
              STR_ARG(r->log_model.n ? r->log_model : STR("-")),
              STR_ARG(r->log_adapter.n ? r->log_adapter : STR("-")),
              STR_ARG(r->log_decision.n ? r->log_decision : STR("-")),
-             (unsigned long long)r->log_tokens, (double)us / 1e3);
+             (unsigned long long)r->log_tokens, (double)us / 1e3, cost);
 }
 
 static void account(struct request *r, bool complete)
@@ -424,9 +438,11 @@ static void account(struct request *r, bool complete)
     metrics_add_label(METRIC_requests_total, status / 100 - 1, 1);
     metrics_observe_us(METRIC_request_seconds, us);
     metrics_add(METRIC_requests_active, -1);
+    char cost[64];
+    count_cost(r, cost, sizeof(cost));
     bool quiet = r->endpoint && r->endpoint->open && status < 300;
     if (!quiet) /* probes and scrapes would drown the rest */
-        log_request(r, status, us);
+        log_request(r, status, us, cost);
 }
 
 void server_depart(struct request *r, bool complete)
