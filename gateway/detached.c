@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
@@ -17,6 +18,7 @@ enum {
     RUNNING_MAX = 1024,
     ENDED_MAX = 64, /* that may still be read: their streams are kept in memory */
     BLOCK = 16 * 1024,
+    ASK_MS = 500, /* whether others want one to end */
 };
 
 struct follower { /* in its request's arena */
@@ -48,6 +50,9 @@ struct detached {
     struct queue *queue;
     pthread_t threads[THREADS];
     unsigned n_threads;
+    detached_unwanted *unwanted; /* NULL: nobody else knows of them */
+    void *ctx;
+    _Atomic uint64_t ask_ms; /* when it is asked next */
 };
 
 /* ---- lives ---- */
@@ -175,15 +180,46 @@ static void resume(void *owner)
     (void)r;
 }
 
+/* The next that runs, by its place; its key is the caller's. NULL: there are no more. */
+static char *running_key(struct detached *d, size_t place)
+{
+    struct live *l;
+    LOCKED(&d->lock);
+    TAILQ_FOREACH(l, &d->lives, next)
+    if (!l->has_ended && place-- == 0)
+        return str_dup(str_of(l->key));
+    return NULL;
+}
+
+/* One thread asks at a time: the one that moves the clock on. */
+static void ask_all(struct detached *d)
+{
+    uint64_t now = clock_ms(), due = d->ask_ms;
+    if (now < due || !atomic_compare_exchange_strong(&d->ask_ms, &due, now + ASK_MS))
+        return;
+    for (size_t i = 0;; i++) {
+        CLEANUP(own_free) char *key = running_key(d, i);
+        if (!key)
+            return;
+        if (d->unwanted(d->ctx, key))
+            (void)detached_cancel(d, key);
+    }
+}
+
 static void *detached_main(void *arg)
 {
     struct detached *d = arg;
-    void *item = NULL;
-    while (queue_get(d->queue, &item, CLOCK_NEVER) == 0) {
+    for (;;) {
+        void *item = NULL;
+        int r = queue_get(d->queue, &item, d->unwanted ? clock_ms() + ASK_MS : CLOCK_NEVER);
+        if (r == -EPIPE)
+            return NULL;
         struct live *l = item;
-        (void)drive(l, l->request);
+        if (l)
+            (void)drive(l, l->request);
+        if (d->unwanted)
+            ask_all(d);
     }
-    return NULL;
 }
 
 /* ---- for endpoints ---- */
@@ -389,12 +425,14 @@ int detached_follow(struct detached *d, struct request *r, const char *key, uint
 
 /* ---- life ---- */
 
-int detached_new(struct detached **ret)
+int detached_new(struct detached **ret, detached_unwanted *unwanted, void *ctx)
 {
     CLEANUP(detached_freep) struct detached *d = calloc(1, sizeof(*d));
     if (!d)
         return -ENOMEM;
     TAILQ_INIT(&d->lives);
+    d->unwanted = unwanted;
+    d->ctx = ctx;
     (void)pthread_mutex_init(&d->lock, /* attr= */ NULL);
     int r = thread_cond_init(&d->ended);
     if (r == 0)

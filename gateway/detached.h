@@ -10,7 +10,11 @@
 
 struct detached;
 
-int detached_new(struct detached **ret) MUST_USE;
+/* Whether another process wants the request of that name to end; asked twice a second of each that
+ * runs, on a thread that may block. */
+typedef bool detached_unwanted(void *ctx, const char *key);
+/* `unwanted` may be NULL: no other process knows of them. */
+int detached_new(struct detached **ret, detached_unwanted *unwanted, void *ctx) MUST_USE;
 struct detached *detached_free(struct detached *d); /* after all requests ended; NULL is fine */
 DEFINE_CLEANUP(struct detached *, detached_free);
 void detached_cancel_all(struct detached *d); /* any thread: the server shuts down */

@@ -8,6 +8,7 @@
 #include "gateway/learning/lru.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
@@ -379,4 +380,27 @@ int kept_remove(struct kept *k, const char *key, struct fail *reterr)
         return -ENOENT;
     drop(k, e);
     return 0;
+}
+
+/* ---- between processes ---- */
+
+enum { STOP_KEY = 160 };
+
+static const char *stop_key(const char *key, char ret[static STOP_KEY])
+{
+    (void)snprintf(ret, STOP_KEY, "%s:stop", key);
+    return ret;
+}
+
+int kept_stop(struct kept *k, const char *key)
+{
+    char name[STOP_KEY];
+    return k->redis ? kept_put(k, stop_key(key, name), STR("1")) : 0;
+}
+
+bool kept_is_stopped(struct kept *k, const char *key)
+{
+    char name[STOP_KEY];
+    struct fail fail;
+    return k->redis && kept_remove(k, stop_key(key, name), &fail) == 0;
 }

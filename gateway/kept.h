@@ -29,4 +29,8 @@ int kept_put_later(struct kept *k, const char *key, struct str value) MUST_USE;
 int kept_append(struct kept *k, const char *key, struct str text) MUST_USE;
 int kept_remove(struct kept *k, const char *key, struct fail *reterr); /* -ENOENT */
 
+/* Tells whichever process works on what will be kept under the key to stop. */
+int kept_stop(struct kept *k, const char *key) MUST_USE;
+bool kept_is_stopped(struct kept *k, const char *key); /* it was told so; told once */
+
 size_t kept_bytes(struct kept *k); /* held in this process */

@@ -552,6 +552,11 @@ static struct server *server_free(struct server *s)
 }
 DEFINE_CLEANUP(struct server *, server_free);
 
+static bool is_unwanted(void *ctx, const char *key)
+{
+    return kept_is_stopped(ctx, key);
+}
+
 int server_start(struct server **ret, struct core *core, struct state *state, struct str listen,
                  struct fail *reterr)
 {
@@ -580,7 +585,7 @@ int server_start(struct server **ret, struct core *core, struct state *state, st
     if (r == 0)
         r = kept_new(&s->kept, state->config, reterr);
     if (r == 0)
-        r = detached_new(&s->detached);
+        r = detached_new(&s->detached, kept_blocks(s->kept) ? is_unwanted : NULL, s->kept);
     if (r == 0)
         r = listen_open(&fd, s->address, listen, reterr);
     if (r != 0)

@@ -242,6 +242,9 @@ const char *core_differs(const struct core *c, const struct config *other)
     if (!str_eq(g->listen, h->listen) || g->http_threads != h->http_threads ||
         g->header_bytes != h->header_bytes || g->streams != h->streams)
         return "gateway.listen, http_threads, limits.header or limits.streams";
+    const struct config_responses *o = &g->responses, *n = &h->responses;
+    if (o->store != n->store || o->ttl_ms != n->ttl_ms || o->max_bytes != n->max_bytes)
+        return "gateway.responses";
     return NULL;
 }
 

@@ -75,6 +75,12 @@ static struct str join_arrays(struct arena *arena, struct str a, struct str b)
     return buf_err(&all) == 0 ? arena_str(arena, buf_str(&all)) : STR_NULL;
 }
 
+static bool is_under_way(struct str response)
+{
+    struct str status = json_view_get(response, "status");
+    return json_view_is(status, "queued") || json_view_is(status, "in_progress");
+}
+
 static int load_previous(struct request *r, struct responses *x, struct fail *reterr)
 {
     struct str record;
@@ -83,6 +89,10 @@ static int load_previous(struct request *r, struct responses *x, struct fail *re
         return fail_param(reterr, FAIL_previous_response_not_found, "previous_response_id",
                           "Previous response with id '" STR_FMT "' not found.",
                           STR_ARG(str_head(x->previous, LIMIT_NAME)));
+    if (err == 0 && is_under_way(json_view_get(record, "response")))
+        err = fail_param(reterr, FAIL_invalid_request, "previous_response_id",
+                         "Previous response with id '" STR_FMT "' is still under way.",
+                         STR_ARG(str_head(x->previous, LIMIT_NAME)));
     if (err != 0)
         return err;
     x->context = join_arrays(r->arena, json_view_get(record, "input"),
@@ -254,10 +264,24 @@ static void show(struct request *r)
         answer_fault(r, err, &fail, r->params[0]);
 }
 
+/* Where one runs that nobody wants any more: here, or told to the gateway that it is at. */
+static void stop(struct request *r, const char *key, struct str record)
+{
+    static struct log_rate rate;
+    if (!is_under_way(json_view_get(record, "response")) ||
+        detached_cancel(server_detached(r->server), key) == 0)
+        return;
+    int err = kept_stop(server_kept(r->server), key);
+    if (err < 0)
+        log_rated(&rate, LOG_warn, "kept", "stopping=%s cause=%s", key, strerror(-err));
+}
+
 static void forget(struct request *r)
 {
     struct fail fail = { 0 };
+    struct str record = STR_NULL;
     const char *key = responses_key(r, r->params[0]);
+    (void)fetch(r, r->params[0], &record, &fail); /* whether it still runs somewhere */
     int err = !key ? -ENOMEM
               : !responses_is_id(r->params[0], "resp_")
                   ? -ENOENT
@@ -266,19 +290,13 @@ static void forget(struct request *r)
         answer_fault(r, err, &fail, r->params[0]);
         return;
     }
-    (void)detached_cancel(server_detached(r->server), key);
+    stop(r, key, record);
     buf_adds(&r->reply.body, "{\"id\":");
     buf_add_json(&r->reply.body, r->params[0]);
     buf_adds(&r->reply.body, ",\"object\":\"response\",\"deleted\":true}");
 }
 
 /* ---- … as a stream ---- */
-
-static bool is_under_way(struct str response)
-{
-    struct str status = json_view_get(response, "status");
-    return json_view_is(status, "queued") || json_view_is(status, "in_progress");
-}
 
 static void replay(struct request *r)
 {
@@ -396,8 +414,8 @@ static void cancel(struct request *r)
     if (err == 0 && !json_view_true(json_view_at(record, "response.background")))
         err = fail_set(&fail, FAIL_invalid_request, "Cannot cancel a synchronous response.");
     if (err == 0 && is_under_way(json_view_get(record, "response"))) {
-        if (detached_cancel(d, key) == 0)
-            detached_wait(d, key, CANCEL_MS);
+        stop(r, key, record);
+        detached_wait(d, key, CANCEL_MS);
         err = fetch(r, r->params[0], &record, &fail);
         if (err == 0 && is_under_way(json_view_get(record, "response")))
             err = mark_cancelled(r, key, &record);

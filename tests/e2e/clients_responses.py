@@ -342,6 +342,11 @@ class Fleet(unittest.TestCase):
                             extra_body={"ignore_eos": True})
             self.assertEqual(client.responses.cancel(long.id).status, "cancelled")
             self.assertEqual(client.responses.retrieve(long.id).status, "cancelled")
+
+            def nothing_runs():
+                metrics = self.servers[0].get("/metrics")[2].decode()
+                return "rootstock_requests_active 1\n" in metrics  # this one
+            wait_for(nothing_runs, 20, "the end of what was cancelled elsewhere")
         with client_of(self.servers[0], "one") as client:
             self.assertEqual(client.responses.cancel(long.id).status, "cancelled")
             client.responses.delete(long.id)
