@@ -12,6 +12,7 @@
 #include "gateway/record.h"
 #include "gateway/server.h"
 #include "gateway/shadow.h"
+#include "gateway/shutdown.h"
 #include "gateway/vsr.h"
 
 #include <errno.h>
@@ -281,40 +282,11 @@ static enum next reply_whole(struct request *r)
 
 /* ---- waiting for events ---- */
 
-static void stopping(struct fail *ret)
-{
-    *ret = (struct fail){ 0 };
-    (void)fail_set(ret, FAIL_overloaded, "the gateway stops; ask again");
-}
-
-/* Nothing was told yet, and nobody waits for it any more, or nobody may. */
-static enum next end_early(struct answer *a)
-{
-    struct fail fail;
-    if (flow_ended(&a->request->flow) != FLOW_shutdown)
-        return NEXT_close;
-    stopping(&fail);
-    return reply_fail(a->request, &fail);
-}
-
-/* The drain time is over: who reads a stream is told, behind what was rendered. */
-static void tell_shutdown(struct answer *a)
-{
-    struct fail fail;
-    if (a->out_end)
-        return;
-    stopping(&fail);
-    answer_fail(a, &fail);
-    a->dialect->fail(a, &a->failed, &a->out);
-    a->out_end = true;
-    record_finish(a->request, /* gone= */ false);
-}
-
 static enum next step_whole(struct request *r)
 {
     struct answer *a = r->answer;
     if (flow_ended(&r->flow))
-        return end_early(a);
+        return shutdown_reply(a);
     take_events(a);
     if (a->is_failed) {
         answer_cancel(a);
@@ -336,7 +308,7 @@ static enum next step_head(struct request *r)
 {
     struct answer *a = r->answer;
     if (flow_ended(&r->flow))
-        return end_early(a);
+        return shutdown_reply(a);
     take_events(a);
     if (a->is_failed && !any_begun(a)) {
         answer_cancel(a);
@@ -356,7 +328,7 @@ ptrdiff_t answer_read(struct request *r, char *into, size_t max)
     for (;;) {
         enum flow_end end = flow_ended(&r->flow);
         if (end == FLOW_shutdown)
-            tell_shutdown(a);
+            shutdown_tell(a);
         else if (end != FLOW_open && end != FLOW_answered)
             return -2;
         if (a->is_leasing)
