@@ -109,6 +109,14 @@ void render_keep_alive(struct answer *a, struct buf *b)
     buf_adds(b, ": keep-alive\n\n");
 }
 
+/* An event's data in one line, however many it came in: JSON has line ends only between tokens. */
+static void join_lines(struct buf *b, size_t from)
+{
+    for (char *at = b->p + from, *end = b->p + b->n;
+         at && (at = memchr(at, '\n', (size_t)(end - at)));)
+        *at = ' ';
+}
+
 void render_verbatim(struct answer *a, const struct engine_event *e, struct buf *b)
 {
     bool stream = a->chats[0].stream, hides = stream && !a->chats[0].include_usage;
@@ -123,7 +131,10 @@ void render_verbatim(struct answer *a, const struct engine_event *e, struct buf 
     };
     if (stream)
         buf_adds(b, "data: ");
+    size_t from = b->n;
     (void)splice_object(b, e->text, splices, hides ? 2 : 1); /* the reader has seen an object */
-    if (stream)
-        buf_adds(b, "\n\n");
+    if (!stream || !b->p)
+        return;
+    join_lines(b, from);
+    buf_adds(b, "\n\n");
 }
