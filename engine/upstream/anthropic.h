@@ -22,13 +22,13 @@ int anthropic_version(struct provider_call *call, const struct provider_job *job
 /* provider.h's, of this wire. */
 struct provider_reader *anthropic_reader_new(const struct provider_job *job,
                                              const struct call_head *head, struct reader_out out);
-int anthropic_read(struct provider_reader *r, struct str bytes);
-void anthropic_end(struct provider_reader *r);
-void anthropic_reader_free(struct provider_reader *r);
+int anthropic_read(struct provider_reader *base, struct str bytes);
+void anthropic_end(struct provider_reader *base);
+void anthropic_reader_free(struct provider_reader *base);
 /* One event of a stream that is framed otherwise; `name` may be empty. 0 or -ENOMEM. */
-int anthropic_read_event(struct provider_reader *r, struct str name, struct str data) MUST_USE;
+int anthropic_read_event(struct provider_reader *base, struct str name, struct str data) MUST_USE;
 /* The end of such a stream: as anthropic_end, whatever came. */
-void anthropic_end_stream(struct provider_reader *r);
+void anthropic_end_stream(struct provider_reader *base);
 
 /* ---- shared by its files ---- */
 

@@ -213,9 +213,8 @@ static void add_tool_use(struct buf *b, const struct chat_tool_call *call, size_
 
 static struct str trim_end(struct str text)
 {
-    while (text.n && memchr(" \t\r\n", text.p[text.n - 1], 4))
-        text.n--;
-    return text;
+    struct str trimmed = str_trim(text);
+    return str_head(text, (size_t)(trimmed.p - text.p) + trimmed.n);
 }
 
 static int add_assistant(struct writer *w, size_t at)

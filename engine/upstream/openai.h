@@ -34,9 +34,9 @@ struct str openai_tool_name(const struct openai_quirks *q, struct str name,
 /* provider.h's, of this wire. */
 struct provider_reader *openai_reader_new(const struct provider_job *job,
                                           const struct call_head *head, struct reader_out out);
-int openai_read(struct provider_reader *r, struct str bytes);
-void openai_end(struct provider_reader *r);
-void openai_reader_free(struct provider_reader *r);
+int openai_read(struct provider_reader *base, struct str bytes);
+void openai_end(struct provider_reader *base);
+void openai_reader_free(struct provider_reader *base);
 
 /* Of a "usage" object, in any of its dialects; numbers that are missing stay. */
 void openai_usage(struct engine_usage *u, struct str usage);

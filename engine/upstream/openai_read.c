@@ -206,14 +206,13 @@ static bool is_marked(const uint64_t *bits, uint32_t i)
  * told. */
 static bool note_choice(struct reader *r, const struct piece *p)
 {
-    struct str word = STR_NULL;
     enum finish_reason finish;
     r->has_choice = true;
     mark(r->seen, p->index);
     openai_usage(&r->base.usage, p->usage); /* Moonshot */
     if (json_view_kind(p->finish) != JSON_VIEW_string || p->finish.n == 2)
         return true;
-    word = reader_string(p->finish, &r->name);
+    struct str word = reader_string(p->finish, &r->name);
     if (!reader_finish(word, &finish)) {
         reader_fail(&r->base, FAIL_upstream_error, "the answer broke off (finish_reason %.*s)",
                     (int)str_head(word, 64).n, word.p);

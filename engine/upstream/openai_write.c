@@ -448,6 +448,13 @@ static void add_stops(struct writer *w)
         buf_addc(w->b, ']');
 }
 
+/* Each choice has a job of its own: the same seed would give the same text. */
+static long long seed_of(const struct writer *w)
+{
+    int64_t seed = (int64_t)w->c->sampling.seed;
+    return seed < INT64_MAX - LIMIT_CHOICES ? seed + w->job->choice : seed;
+}
+
 static void add_sampling(struct writer *w)
 {
     const struct sampling *s = &w->c->sampling;
@@ -462,9 +469,8 @@ static void add_sampling(struct writer *w)
                s->repeat_penalty);
     if (k & KNOB_top_k)
         buf_addf(w->b, ",\"top_k\":%u", s->top_k);
-    /* Each choice has a job of its own: the same seed would give the same text. */
     if (k & KNOB_seed)
-        buf_addf(w->b, ",\"seed\":%lld", (long long)(s->seed + w->job->choice));
+        buf_addf(w->b, ",\"seed\":%lld", seed_of(w));
     if (k & KNOB_bias)
         add_bias(w);
 }
@@ -581,7 +587,7 @@ static size_t splices_of(const struct writer *w, struct splice out[static SPLICE
         out[n++] = (struct splice){ .key = "n", .json = STR("1") };
         out[n++] = (struct splice){ .key = "best_of" };
         if (c->sampling.has_seed) {
-            (void)snprintf(seed, 24, "%lld", (long long)(c->sampling.seed + w->job->choice));
+            (void)snprintf(seed, 24, "%lld", seed_of(w));
             out[n++] = (struct splice){ .key = "seed", .json = str_of(seed) };
         }
     }

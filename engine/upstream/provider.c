@@ -383,8 +383,11 @@ bool reader_finish(struct str word, enum finish_reason *ret)
 int reader_body_push(struct reader_body *b, struct str bytes, sse_fn event, void *ctx)
 {
     if (!b->is_known) {
-        while (bytes.n && memchr(" \t\r\n", bytes.p[0], 4))
-            bytes = str_sub(bytes, 1);
+        struct str begun = str_trim(bytes); /* blanks behind what begins are the answer's */
+        if (begun.n)
+            bytes = str_sub(bytes, (size_t)(begun.p - bytes.p));
+        else
+            bytes = STR_NULL;
         if (bytes.n == 0)
             return 0;
         b->is_known = true;

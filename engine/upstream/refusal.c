@@ -263,7 +263,7 @@ static void clean_message(struct buf *out, const struct provider_job *job, struc
     provider_add_clean(out, message);
 }
 
-enum { MESSAGE_BYTES = 4096 }; /* more than is ever told of one */
+#define MESSAGE_BYTES (4 * KIB) /* more than is ever told of one */
 
 void refusal_by_error(struct provider_refusal *ret, const struct provider_job *job, unsigned status,
                       const struct provider_error *e)
