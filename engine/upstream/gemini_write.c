@@ -378,12 +378,12 @@ static const char *level_of(const struct writer *w, struct str effort)
 {
     bool is_flash = str_find(w->job->model, STR("flash")) >= 0;
     if (str_is(effort, "none") || str_is(effort, "minimal"))
-        return is_flash ? "minimal" : "low";
+        return is_flash ? "MINIMAL" : "LOW";
     if (str_is(effort, "low"))
-        return "low";
+        return "LOW";
     if (str_is(effort, "medium"))
-        return is_flash || w->version > VERSION_levels ? "medium" : "high";
-    return "high";
+        return is_flash || w->version > VERSION_levels ? "MEDIUM" : "HIGH";
+    return "HIGH";
 }
 
 /* Budgets that Google's own translation of these words has. */
