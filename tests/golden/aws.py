@@ -22,7 +22,8 @@ from botocore.eventstream import EventStreamBuffer
 HOST = "bedrock-runtime.%s.amazonaws.com"
 PATHS = [
     "/model/anthropic.claude-3-5-sonnet-20241022-v2%3A0/converse",
-    "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Ainference-profile%2Fus.amazon.nova-pro-v1%3A0/converse-stream",
+    "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Ainference-profile%2Fus.amazon.nova-pro-v1%3A0"
+    "/converse-stream",
     "/model/amazon.titan-embed-text-v2%3A0/invoke",
     "/",
     "",
@@ -150,7 +151,8 @@ def frames():
         headers.append(text(":content-type", "application/json"))
         headers += [(f"x-{t}", t, VALUES[t](rng)) for t in rng.sample(range(10), i % 11 if i % 11 <= 10 else 0)]
         rng.shuffle(headers)
-        payload = [b"", b"{}", rng.randbytes(rng.randrange(1, 300)), b'{"delta":{"text":"Hi"},"p":"abcdef"}'][i // 4 % 4]
+        payloads = [b"", b"{}", rng.randbytes(rng.randrange(1, 300)), b'{"delta":{"text":"Hi"},"p":"abcdef"}']
+        payload = payloads[i // 4 % 4]
         raw = frame(headers, payload)
         reader = EventStreamBuffer()
         reader.add_data(raw)
