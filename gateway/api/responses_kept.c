@@ -253,11 +253,48 @@ static void answer_fault(struct request *r, int err, struct fail *fail, struct s
     (void)reply_fail(r, fail);
 }
 
+/* The record of one that nobody here works on ends so, from now on: JSON of its status and error.
+ */
+static int end_record(struct request *r, struct str *record, const char *status, const char *error)
+{
+    struct str old = json_view_at(*record, "response.status");
+    struct str none = json_view_at(*record, "response.error");
+    const char *key = responses_key(r, r->params[0]);
+    CLEANUP(buf_done) struct buf b = BUF_INIT(LIMIT_BODY);
+    if (!key || !old.p || !none.p || none.p < old.p) /* as responses_print has them */
+        return -ENOMEM;
+    size_t after_old = (size_t)(old.p - record->p) + old.n;
+    size_t at_none = (size_t)(none.p - record->p);
+    buf_add(&b, str_head(*record, (size_t)(old.p - record->p)));
+    buf_adds(&b, status);
+    buf_add(&b, str_head(str_sub(*record, after_old), at_none - after_old));
+    buf_adds(&b, error);
+    buf_add(&b, str_sub(*record, at_none + none.n));
+    *record = arena_str(r->arena, buf_str(&b));
+    int err = record->p ? buf_err(&b) : -ENOMEM;
+    return err == 0 ? kept_put(server_kept(r->server), key, *record) : err;
+}
+
+enum { LOST_S = 60 }; /* that long after its deadline nobody works on a response any more */
+
+/* The gateway that worked on it has died. */
+static bool is_lost(const struct request *r, struct str record)
+{
+    uint64_t created_s = 0, timeout_ms = r->state->config->gateway.request_timeout_ms;
+    (void)json_view_u64(json_view_at(record, "response.created_at"), &created_s);
+    return timeout_ms && is_under_way(json_view_get(record, "response")) &&
+           created_s + timeout_ms / 1000 + LOST_S < r->created_s;
+}
+
 static void show(struct request *r)
 {
+    static const char lost[] = "{\"code\":\"server_error\",\"message\":"
+                               "\"the gateway that worked on it is gone\"}";
     struct fail fail = { 0 };
     struct str record;
     int err = fetch(r, r->params[0], &record, &fail);
+    if (err == 0 && is_lost(r, record))
+        err = end_record(r, &record, "\"failed\"", lost);
     if (err == 0)
         buf_add(&r->reply.body, json_view_get(record, "response"));
     else
@@ -388,22 +425,6 @@ enum next api_response_items(struct request *r)
 
 enum { CANCEL_MS = 2000 };
 
-/* It runs at another gateway, or at none any more: its record says so from now on. */
-static int mark_cancelled(struct request *r, const char *key, struct str *record)
-{
-    struct str status = json_view_at(*record, "response.status");
-    CLEANUP(buf_done) struct buf b = BUF_INIT(LIMIT_BODY);
-    if (!status.p)
-        return -ENOENT;
-    size_t at = (size_t)(status.p - record->p);
-    buf_add(&b, str_head(*record, at));
-    buf_adds(&b, "\"cancelled\"");
-    buf_add(&b, str_sub(*record, at + status.n));
-    *record = arena_str(r->arena, buf_str(&b));
-    int err = record->p ? buf_err(&b) : -ENOMEM;
-    return err == 0 ? kept_put(server_kept(r->server), key, *record) : err;
-}
-
 static void cancel(struct request *r)
 {
     struct fail fail = { 0 };
@@ -418,7 +439,7 @@ static void cancel(struct request *r)
         detached_wait(d, key, CANCEL_MS);
         err = fetch(r, r->params[0], &record, &fail);
         if (err == 0 && is_under_way(json_view_get(record, "response")))
-            err = mark_cancelled(r, key, &record);
+            err = end_record(r, &record, "\"cancelled\"", "null");
     }
     if (err == 0)
         buf_add(&r->reply.body, json_view_get(record, "response"));

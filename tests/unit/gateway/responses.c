@@ -1,7 +1,9 @@
 #include "tests/support/test.h"
 
 #include "base/limits.h"
+#include "base/sha256.h"
 #include "gateway/api/responses.h"
+#include "gateway/kept.h"
 #include "tests/unit/gateway/client.h"
 
 #include <stdio.h>
@@ -579,6 +581,28 @@ static void a_response_in_the_background_ends_by_itself(void **state)
     free(a);
 }
 
+static void a_response_whose_gateway_died_has_failed(void **state)
+{
+    (void)state;
+    char id[64], key[128];
+    char *a = say("say one", "");
+    id_in(a, "resp", id);
+    free(a);
+    struct sha256 owner = sha256_of(STR("key 0"));
+    char hex[SHA256_HEX + 1];
+    sha256_hex(hex, &owner);
+    (void)snprintf(key, sizeof(key), "%.16s:%s", hex, id);
+    static const char record[] =
+        "{\"response\":{\"id\":\"resp_1\",\"created_at\":1000,\"status\":\"queued\",\"error\":null,"
+        "\"background\":true,\"output\":[]},\"input\":[]}";
+    assert_int_equal(kept_put(server_kept(server), key, str_of(record)), 0);
+    a = ended(id);
+    expect(a,
+           "\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"the gateway "
+           "that worked on it is gone\"},\"background\":true");
+    free(a);
+}
+
 static void mistakes_in_the_background_are_told_at_once(void **state)
 {
     (void)state;
@@ -753,6 +777,7 @@ int main(void)
         cmocka_unit_test(truncation_drops_the_oldest_in_the_middle),
         cmocka_unit_test(tokens_are_counted),
         cmocka_unit_test(a_response_in_the_background_ends_by_itself),
+        cmocka_unit_test(a_response_whose_gateway_died_has_failed),
         cmocka_unit_test(mistakes_in_the_background_are_told_at_once),
         cmocka_unit_test(a_response_in_the_background_is_cancelled),
         cmocka_unit_test(a_stream_in_the_background_is_read_again),
