@@ -565,9 +565,12 @@ static int finish_lora(struct config_upstream *u, const struct upstream_place *a
             "needs `path` (of a revision's folder on the engine's host), `folder` (of "
             "this host, which the engine sees under the same name), or both");
     int r = resolve(&l->folder, at->c);
-    if (r == 0 && l->path.n == 0 && l->folder.n)
-        l->path =
-            str_of(arena_printf(at->c->arena, STR_FMT "/{digest2}/{digest}", STR_ARG(l->folder)));
+    if (r == 0 && l->path.n == 0 && l->folder.n) {
+        const char *path =
+            arena_printf(at->c->arena, STR_FMT "/{digest2}/{digest}", STR_ARG(l->folder));
+        l->path = str_of(path);
+        r = path ? 0 : -ENOMEM;
+    }
     if (l->max_loras == 0)
         l->max_loras = e->provider == UPSTREAM_sglang ? LORA_SLOTS_SGLANG : 1;
     if (l->max_loaded < l->max_loras)
