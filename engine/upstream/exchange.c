@@ -50,8 +50,9 @@ struct exchange {
     uint64_t tried, barred;        /* endpoints: asked already; not to be asked at all */
     uint64_t prefix, session, adapter;
     uint64_t deadline_ms;
-    unsigned attempts; /* begun */
-    unsigned reloads;  /* of an adapter that was not there */
+    uint64_t patient_until_ms; /* while all endpoints are busy or full; 0: they were not yet */
+    unsigned attempts;         /* begun */
+    unsigned reloads;          /* of an adapter that was not there */
     struct transport_timer retry, hedge;
     struct engine_usage usage;
     struct attempt_failure failure; /* the last; its strings are `failure_body`'s */
@@ -306,6 +307,15 @@ static bool wait_for(struct exchange *x, uint64_t ms)
     return transport_timer_set(x->loop, &x->retry, now + ms) == 0;
 }
 
+/* All are busy or full: it waits for them no longer, in all, than for one that says how long. */
+static bool wait_for_any(struct exchange *x, uint64_t ms)
+{
+    uint64_t now = clock_ms();
+    if (!x->patient_until_ms)
+        x->patient_until_ms = now + x->upstream->config->max_retry_after_s * 1000;
+    return now + ms <= x->patient_until_ms && wait_for(x, ms);
+}
+
 static uint64_t backoff_ms(const struct exchange *x)
 {
     unsigned n = x->attempts > BACKOFF_DOUBLINGS ? BACKOFF_DOUBLINGS : x->attempts;
@@ -495,7 +505,7 @@ static void begin_attempt(struct exchange *x)
         if (repeats && wait_for(x, backoff_ms(x)))
             return;
     }
-    if (i == -EAGAIN && wait_for(x, wait_ms))
+    if (i == -EAGAIN && wait_for_any(x, wait_ms))
         return;
     if (i == -EAGAIN && !x->failure.fail.message[0]) {
         (void)fail_set(&x->failure.fail, FAIL_overloaded, "the engines behind are all busy");

@@ -7,6 +7,7 @@
 #include "tests/support/mock_upstream.h"
 #include "tests/support/test.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -357,6 +358,35 @@ static void an_endpoint_that_fails_its_checks_is_not_asked(void **state)
     fixture_done(&f);
 }
 
+/* Whoever finds all endpoints full waits for one, and not for ever. */
+static void a_full_endpoint_is_waited_for_within_bounds(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct answer first, second;
+    fixture_init(&f, "provider: openai, url: '%1/v1', health: {max_pending: 1}, "
+                     "retry: {max: 1, max_retry_after: 1s}");
+    submit(&f, &(struct ask){ .prompt = "mock[stall@request]" }, &first);
+    while (requests(&f) == 0)
+        (void)sched_yield();
+    uint64_t start = clock_ms();
+    submit(&f, &(struct ask){ .prompt = "mock[]" }, &second);
+    wait_for(&second, has_ended);
+    assert_true(second.failed && second.fail.code == FAIL_overloaded);
+    assert_true(second.fail.retry_after_s >= 1 && clock_ms() - start >= 900);
+    answer_done(&second);
+    submit(&f, &(struct ask){ .prompt = "mock[]" }, &second);
+    engine_cancel(first.job); /* there is room again */
+    wait_for(&second, has_ended);
+    if (second.failed)
+        fail_msg("%s", second.fail.message);
+    wait_for(&first, has_ended);
+    answer_done(&first);
+    answer_done(&second);
+    assert_int_equal(requests(&f), 2);
+    fixture_done(&f);
+}
+
 static void embeds_through_an_endpoint_that_can(void **state)
 {
     (void)state;
@@ -379,6 +409,7 @@ int main(void)
         cmocka_unit_test(a_paused_job_holds_the_engine_behind_back),
         cmocka_unit_test(freeing_the_engine_ends_what_runs),
         cmocka_unit_test(an_endpoint_that_fails_its_checks_is_not_asked),
+        cmocka_unit_test(a_full_endpoint_is_waited_for_within_bounds),
         cmocka_unit_test(embeds_through_an_endpoint_that_can),
     };
     return TEST_RUN(tests);
