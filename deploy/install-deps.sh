@@ -2,12 +2,15 @@
 # Installs what Rootstock needs from Debian 12 (bookworm) or a later Debian. Nothing else is downloaded.
 #
 #     deploy/install-deps.sh           to build and serve
+#     deploy/install-deps.sh run       to serve a program that was built elsewhere
 #     deploy/install-deps.sh test      also to run `make test`
 #     deploy/install-deps.sh dev       also formatter, linters and fuzzers
 #
 # Does nothing when everything is there. Needs root, or sudo, only when something is missing.
 set -eu
 
+run='ca-certificates libcurl4 libexpat1 libhiredis0.14 libjansson4 libmicrohttpd12 libpcre2-8-0 libssl3 libutf8proc2
+libvectorscan5 libyaml-0-2 zlib1g'
 build='gcc meson ninja-build pkg-config python3 libc6-dev
 libcurl4-openssl-dev libexpat1-dev libhiredis-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libssl-dev
 libutf8proc-dev libvectorscan-dev libyaml-dev zlib1g-dev'
@@ -15,11 +18,12 @@ test='g++ libcld2-dev libcmocka-dev openssl python3-jsonschema python3-yaml redi
 dev='clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev universal-ctags'
 
 case "${1:-build}" in
+run) packages=$run ;;
 build) packages=$build ;;
 test) packages="$build $test" ;;
 dev) packages="$build $test $dev" ;;
 *)
-    echo "usage: deploy/install-deps.sh [build|test|dev]" >&2
+    echo "usage: deploy/install-deps.sh [build|run|test|dev]" >&2
     exit 2
     ;;
 esac

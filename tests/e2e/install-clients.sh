@@ -11,13 +11,19 @@ install() {
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
 }
 
-if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c 'import anthropic, openai, jsonschema' 2>/dev/null; then
+node_modules_are_there() {
+    for name in @ai-sdk/openai @anthropic-ai/sdk @langchain/openai ai openai; do
+        [ -d "tests/e2e/clients/node_modules/$name" ] || return 1
+    done
+}
+
+if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c 'import anthropic, envoy, openai, jsonschema' 2>/dev/null; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
     rm -rf .venv
     python3 -m venv .venv
     .venv/bin/pip -q install --disable-pip-version-check -r tests/e2e/requirements.txt
 fi
-if [ ! -d tests/e2e/clients/node_modules/openai ] || [ ! -d tests/e2e/clients/node_modules/@anthropic-ai/sdk ]; then
+if ! node_modules_are_there; then
     command -v npm >/dev/null 2>&1 || install nodejs npm
     (cd tests/e2e/clients && npm ci --silent)
 fi
