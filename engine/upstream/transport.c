@@ -274,6 +274,9 @@ static void *run_loop(void *arg)
     end_all(l);
     while (run_all(l))
         ;
+    /* it says good-bye on connections, which may raise SIGPIPE: blocked in this thread */
+    (void)curl_multi_cleanup(l->multi);
+    l->multi = NULL;
     return NULL;
 }
 

@@ -244,7 +244,7 @@ static size_t tell_head(struct call *c, size_t n)
 }
 
 /* A line of a head, or a trailer; 0 has curl give up. */
-static size_t on_header(char *bytes, size_t size, size_t n, void *owner)
+static size_t on_header(const char *bytes, size_t size, size_t n, void *owner)
 {
     struct call *c = owner;
     n *= size;
@@ -286,7 +286,7 @@ static bool tell_body(void *owner, struct str bytes)
     return !c->is_paused && !c->is_stopped;
 }
 
-static size_t on_body(char *bytes, size_t size, size_t n, void *owner)
+static size_t on_body(const char *bytes, size_t size, size_t n, void *owner)
 {
     struct call *c = owner;
     n *= size;
@@ -408,7 +408,6 @@ void call_destroy(struct call *c)
     buf_done(&c->head);
     free(c->lines);
     free(c->url);
-    free(c->proxy);
     free(c->pairs);
     (void)coding_free(c->coding);
     free(c);

@@ -87,8 +87,7 @@ struct call {
     /* as curl has them set */
     const struct tls_kind *tls;
     char method[16];
-    char *proxy;
-    bool http2, is_https;
+    bool http2;
 
     struct transport_timer timer;
     uint64_t start_us, connect_us, first_byte_us; /* of clock_us; 0: not yet */

@@ -115,8 +115,7 @@ static int set_url(struct call *c, const struct call_spec *spec)
         c->url[0] = '\0'; /* it is not what curl has */
         return -ENOMEM;
     }
-    c->is_https = str_starts(str_of(c->url), STR("https:"));
-    long idle = c->is_https ? IDLE_TLS_S : IDLE_PLAIN_S;
+    long idle = str_starts(str_of(c->url), STR("https:")) ? IDLE_TLS_S : IDLE_PLAIN_S;
     if (c->loop->owner->config.max_idle_s)
         idle = (long)c->loop->owner->config.max_idle_s;
     (void)curl_easy_setopt(c->easy, CURLOPT_MAXAGE_CONN, idle);

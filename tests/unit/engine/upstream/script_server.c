@@ -16,7 +16,7 @@
 #include "tests/support/test.h"
 
 #define MAX_PEERS 4096
-#define STACK_BYTES (256 * 1024)
+#define STACK_BYTES 262144ul
 #define BUFFER_BYTES 524288 /* of the kernel: what was sent is soon what was read */
 
 struct peer_thread {

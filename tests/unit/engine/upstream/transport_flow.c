@@ -75,7 +75,7 @@ static void flood(struct script_peer *peer)
     atomic_store(&flooded, 0);
     for (unsigned i = 0; i < FLOOD_PIECES && peer->keep; i++) {
         for (size_t j = 0; j < sizeof(piece); j++)
-            piece[j] = (char)('a' + (i * FLOOD_PIECE + j) % 23);
+            piece[j] = (char)('a' + ((size_t)i * FLOOD_PIECE + j) % 23);
         peer->keep = script_send(peer, (struct str){ piece, sizeof(piece) });
         (void)atomic_fetch_add(&flooded, sizeof(piece));
     }

@@ -181,7 +181,7 @@ static void set_timers(struct probe *p)
 {
     uint64_t base = clock_ms() + 50;
     for (unsigned i = 0; i < ARRAY_LEN(timers); i++) {
-        unsigned at = i * 17 % ARRAY_LEN(timers);
+        unsigned at = i * 17 % (unsigned)ARRAY_LEN(timers);
         timers[at].timer.fire = note_timer;
         assert_int_equal(transport_timer_set(p->loop, &timers[at].timer, base + 1000 - at), 0);
     }
