@@ -36,14 +36,15 @@ const struct openai_quirks *openai_quirks_of(const struct provider_job *job)
                             .prefix = "Bearer" },
         [UPSTREAM_sglang] = { .knobs = KNOBS_engine | KNOB_min_tokens | KNOB_stop_ids |
                                        KNOB_keep_stop | KNOB_keep_special | KNOB_grammar |
-                                       KNOB_regex,
+                                       KNOB_regex | KNOB_choice,
                               .no_developer = true,
                               .reasoning = "reasoning_content",
                               .grammar = "ebnf",
                               .regex = "regex",
                               .auth = "authorization",
                               .prefix = "Bearer" },
-        [UPSTREAM_llama_server] = { .knobs = KNOBS_engine | KNOB_typical_p | KNOB_grammar,
+        [UPSTREAM_llama_server] = { .knobs =
+                                        KNOBS_engine | KNOB_typical_p | KNOB_grammar | KNOB_choice,
                                     .no_developer = true,
                                     .slots = true,
                                     .reasoning = "reasoning_content",

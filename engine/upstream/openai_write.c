@@ -293,20 +293,79 @@ static void add_tools(struct writer *w)
 
 /* ---- how to answer ---- */
 
-static void add_named_text(struct writer *w, const char *outer, const char *key)
+/* One of the choices as a whole text: an expression, … */
+static void add_choices_regex(struct buf *b, struct str choices)
 {
-    if (!key) { /* vLLM: all within one object */
-        provider_add_key(w->b, "structured_outputs");
-        buf_addf(w->b, "{\"%s\":", outer);
-    } else {
-        provider_add_key(w->b, key);
+    CLEANUP(buf_done) struct buf text = BUF_INIT(LIMIT_FORMAT_BYTES);
+    struct json_view_walk w = json_view_walk(choices);
+    buf_adds(b, "\"(");
+    for (struct str choice; json_view_next(&w, NULL, &choice);) {
+        struct str plain = reader_string(choice, &text);
+        if (b->p[b->n - 1] != '(')
+            buf_addc(b, '|');
+        for (size_t i = 0; i < plain.n; i++) {
+            if (plain.p[i] && strchr("\\^$.|?*+()[]{}-", plain.p[i]))
+                buf_adds(b, "\\\\"); /* a backslash, as JSON spells it */
+            buf_add_json_chars(b, (struct str){ plain.p + i, plain.p[i] & 0x80 ? 0 : 1 });
+            if (plain.p[i] & 0x80)
+                buf_addc(b, plain.p[i]);
+        }
     }
-    if (w->c->format == CHAT_FORMAT_choice)
-        buf_add(w->b, w->c->format_text);
+    buf_adds(b, ")\"");
+}
+
+/* … or a grammar, whose strings are spelt as JSON's. */
+static void add_choices_grammar(struct buf *b, struct str choices)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(2 * LIMIT_FORMAT_BYTES);
+    struct json_view_walk w = json_view_walk(choices);
+    size_t n = 0;
+    buf_adds(&text, "root ::= ");
+    for (struct str choice; json_view_next(&w, NULL, &choice);) {
+        buf_adds(&text, n++ ? " | " : "");
+        buf_add(&text, choice);
+    }
+    buf_add_json(b, buf_str(&text));
+}
+
+/* A grammar, an expression or choices as this engine asks for them: the member's name, its value
+ * in `json`. NULL: it has none. */
+static const char *own_format(const struct openai_quirks *q, const struct chat_request *c,
+                              struct buf *json)
+{
+    bool is_choice = c->format == CHAT_FORMAT_choice, is_regex = c->format == CHAT_FORMAT_regex;
+    unsigned knob = is_choice ? KNOB_choice : is_regex ? KNOB_regex : KNOB_grammar;
+    bool is_own = is_choice || is_regex || c->format == CHAT_FORMAT_grammar;
+    if (!is_own || !(q->knobs & knob))
+        return NULL;
+    if (!q->regex && !q->grammar) { /* vLLM: all within one object */
+        buf_addf(json, "{\"%s\":", is_choice ? "choice" : is_regex ? "regex" : "grammar");
+        if (is_choice)
+            buf_add(json, c->format_text);
+        else
+            buf_add_json(json, c->format_text);
+        buf_addc(json, '}');
+        return "structured_outputs";
+    }
+    if (is_choice && q->regex)
+        add_choices_regex(json, c->format_text);
+    else if (is_choice)
+        add_choices_grammar(json, c->format_text);
     else
-        buf_add_json(w->b, w->c->format_text);
+        buf_add_json(json, c->format_text);
+    return q->regex && (is_choice || is_regex) ? q->regex : q->grammar;
+}
+
+static void add_own_format(struct writer *w)
+{
+    CLEANUP(buf_done) struct buf json = BUF_INIT(4 * LIMIT_FORMAT_BYTES);
+    const char *key = own_format(w->q, w->c, &json);
     if (!key)
-        buf_addc(w->b, '}');
+        return;
+    if (buf_err(&json) < 0)
+        w->b->err = w->b->err ? w->b->err : buf_err(&json);
+    provider_add_key(w->b, key);
+    buf_add(w->b, buf_str(&json));
 }
 
 static void add_format(struct writer *w)
@@ -325,16 +384,9 @@ static void add_format(struct writer *w)
         buf_adds(w->b, c->format_strict ? ",\"strict\":true}}" : "}}");
         break;
     case CHAT_FORMAT_grammar:
-        if (w->knobs & KNOB_grammar)
-            add_named_text(w, "grammar", w->q->grammar);
-        break;
     case CHAT_FORMAT_regex:
-        if (w->knobs & KNOB_regex)
-            add_named_text(w, "regex", w->q->regex);
-        break;
     case CHAT_FORMAT_choice:
-        if (w->knobs & KNOB_choice)
-            add_named_text(w, "choice", NULL);
+        add_own_format(w);
         break;
     }
 }
@@ -397,7 +449,8 @@ static struct str effort_word(const struct writer *w)
 static int add_reasoning(struct writer *w)
 {
     struct str effort = effort_word(w);
-    if (w->q->knobs & KNOB_kwargs)
+    bool is_asked = w->c->changed & CHAT_CHANGED_template; /* by the policy, for this model */
+    if (w->q->knobs & KNOB_kwargs || (is_asked && !w->q->max_completion))
         add_kwargs(w);
     if (!effort.n)
         return 0;
@@ -578,7 +631,7 @@ static int write_fields(struct writer *w)
 enum { SPLICES = 8 };
 
 static size_t splices_of(const struct writer *w, struct splice out[static SPLICES],
-                         char seed[static 24])
+                         char seed[static 24], struct buf *format)
 {
     const struct chat_request *c = w->c;
     const struct chat_pair *adapter = w->job->adapter;
@@ -593,6 +646,12 @@ static size_t splices_of(const struct writer *w, struct splice out[static SPLICE
     }
     if (!w->job->verbatim && c->is_completion && c->echo) /* the front shows the prompt itself */
         out[n++] = (struct splice){ .key = "echo" };
+    /* What a policy asked for, where OpenAI's wire has no words for it, or no model takes it. */
+    const char *key = c->changed & CHAT_CHANGED_format ? own_format(w->q, c, format) : NULL;
+    if (key)
+        out[n++] = (struct splice){ .key = key, .json = buf_str(format) };
+    if (c->changed & CHAT_CHANGED_template && w->q->max_completion)
+        out[n++] = (struct splice){ .key = "chat_template_kwargs" };
     if (w->q->slots && adapter) {
         out[n++] = (struct splice){ .key = "cache_prompt", .json = STR("false") };
         out[n++] = (struct splice){ .key = "lora", .json = adapter->value };
@@ -629,8 +688,10 @@ int openai_write_body(struct provider_call *call, const struct provider_job *job
                           "the answer");
     struct splice splices[SPLICES];
     char seed[24];
-    size_t n = splices_of(&w, splices, seed);
-    int r = splice_request(&call->body, w.c, job->model, splices, n);
+    CLEANUP(buf_done) struct buf format = BUF_INIT(4 * LIMIT_FORMAT_BYTES);
+    size_t n = splices_of(&w, splices, seed, &format);
+    int r = buf_err(&format) < 0 ? buf_err(&format)
+                                 : splice_request(&call->body, w.c, job->model, splices, n);
     if (r == -EINVAL)
         return fail_set(reterr, FAIL_invalid_request, "the body is no JSON object");
     return r == -EMSGSIZE ? 0 : r; /* the buffer tells that itself */

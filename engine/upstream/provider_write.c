@@ -131,6 +131,9 @@ struct str provider_effort(const struct chat_request *c)
 static unsigned used_knobs(const struct chat_request *c)
 {
     const struct sampling *s = &c->sampling;
+    /* What a policy asked for is no field of the client's: it is left out where nobody takes it. */
+    bool asks_format = !(c->changed & CHAT_CHANGED_format);
+    bool asks_kwargs = !(c->changed & CHAT_CHANGED_template);
     const struct {
         bool is_used;
         unsigned knob;
@@ -150,9 +153,9 @@ static unsigned used_knobs(const struct chat_request *c)
         { c->keep_special, KNOB_keep_special },
         { c->logprobs, KNOB_logprobs },
         { c->prompt_logprobs || c->prompt_only, KNOB_prompt_logprobs },
-        { c->format == CHAT_FORMAT_grammar, KNOB_grammar },
-        { c->format == CHAT_FORMAT_regex, KNOB_regex },
-        { c->format == CHAT_FORMAT_choice, KNOB_choice },
+        { asks_format && c->format == CHAT_FORMAT_grammar, KNOB_grammar },
+        { asks_format && c->format == CHAT_FORMAT_regex, KNOB_regex },
+        { asks_format && c->format == CHAT_FORMAT_choice, KNOB_choice },
     };
     unsigned used = 0;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -160,7 +163,7 @@ static unsigned used_knobs(const struct chat_request *c)
     /* Effort and the switch of thinking have fields of their own at most providers. */
     struct json_view_walk w = json_view_walk(c->template_kwargs);
     for (struct str key, value; json_view_next(&w, &key, &value);)
-        if (!str_is(key, "reasoning_effort") && !str_is(key, "enable_thinking"))
+        if (asks_kwargs && !str_is(key, "reasoning_effort") && !str_is(key, "enable_thinking"))
             used |= KNOB_kwargs;
     return used;
 }

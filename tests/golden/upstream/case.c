@@ -105,6 +105,8 @@ static void configure(struct upstream_case *c, struct str key, struct str value)
         { "verbatim", .flag = &c->job.verbatim },
         { "now", .number = &c->job.now_s },
         { "choice", .number = &choice },
+        { "changed", .number = &c->changed },
+        { "no_source", .flag = &c->no_source },
         { "request_id", .text = &request_id },
     };
     if (set(settings, ARRAY_LEN(settings), key, value)) {
@@ -213,6 +215,9 @@ void case_read(struct upstream_case *c, const char *path, unsigned provider)
         configure(c, str_trim(key), str_trim(value));
     }
     decode(c);
+    c->request.changed |= (unsigned)c->changed;
+    if (c->no_source)
+        c->request.source = STR_NULL;
     if (!c->job.model.n)
         c->job.model = c->endpoint.model;
     c->head.status = answer_status(c);

@@ -24,6 +24,8 @@ struct upstream_case {
     struct chat_pair client_headers[CASE_HEADERS], answer_headers[CASE_HEADERS], adapter;
     struct config_pair endpoint_headers[CASE_HEADERS];
     struct call_head head;
+    uint64_t changed; /* of the request: what a policy did */
+    bool no_source;   /* the request is written from its fields, whatever its wire */
 };
 
 /* Reads and decodes; fails the test where the file is not what README.md says. `provider`: of
