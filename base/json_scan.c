@@ -96,11 +96,6 @@ EACH_CPU static const char *wide_special(const char *p, const char *end)
     return find_wide(p, end, STOP_special);
 }
 
-EACH_CPU static const char *wide_quote(const char *p, const char *end)
-{
-    return find_wide(p, end, STOP_quote);
-}
-
 EACH_CPU static const char *wide_bracket(const char *p, const char *end)
 {
     return find_wide(p, end, STOP_bracket);
@@ -129,13 +124,6 @@ const char *json_find_special(const char *p, const char *end)
     return found ? p : wide_special(p, end);
 }
 
-const char *json_find_quote(const char *p, const char *end)
-{
-    bool found;
-    p = find_near(p, end, STOP_quote, &found);
-    return found ? p : wide_quote(p, end);
-}
-
 const char *json_find_bracket(const char *p, const char *end)
 {
     bool found;
@@ -145,19 +133,30 @@ const char *json_find_bracket(const char *p, const char *end)
 
 /* ---- tokens ---- */
 
+/* Whether the quote at p belongs to the string that began before `begin`: an odd number of
+ * backslashes stands before it. Runs of them between two quotes are counted once. */
+static bool is_escaped(const char *begin, const char *p)
+{
+    const char *first = p;
+    while (first > begin && first[-1] == '\\')
+        first--;
+    return (p - first) & 1;
+}
+
 const char *json_past_string(const char *p, const char *end)
 {
-    p++;
-    for (;;) {
-        p = json_find_quote(p, end);
-        if (p == end)
-            return NULL;
-        if (*p == '"')
+    bool found;
+    const char *begin = p + 1;
+    p = find_near(begin, end, STOP_quote, &found);
+    if (found && *p == '"')
+        return p + 1;
+    /* From here on quotes alone are looked for: a text may be full of other escapes. */
+    while (p < end && (p = memchr(p, '"', (size_t)(end - p)))) {
+        if (!is_escaped(begin, p))
             return p + 1;
-        if (end - p < 2)
-            return NULL;
-        p += 2;
+        p++;
     }
+    return NULL;
 }
 
 static const char *past_digits(const char *p, const char *end)
@@ -236,6 +235,34 @@ static unsigned unescape_unit(const char **p, const char *end)
         return REPLACEMENT;
     *p += 2 + HEX4;
     return 0x10000 + (((unsigned)unit & 0x3ff) << 10 | ((unsigned)low & 0x3ff));
+}
+
+size_t json_unescape_all(char *to, struct str s)
+{
+    char *begin = to;
+    const char *p = s.p, *end = s.p + s.n;
+    while (p < end) {
+        /* Copied before it is looked at: what is too much is written over. */
+        for (uint64_t word; (size_t)(end - p) >= sizeof(word);) {
+            memcpy(&word, p, sizeof(word));
+            memcpy(to, &word, sizeof(word));
+            word = zero_bytes(word ^ '\\' * EVERY_BYTE);
+            size_t n = word ? first_byte(word) : sizeof(word);
+            p += n;
+            to += n;
+            if (word)
+                break;
+        }
+        while (p < end && *p != '\\')
+            *to++ = *p++;
+        if (p == end)
+            break;
+        char utf8[4];
+        size_t n = json_unescape(&p, end, utf8);
+        memcpy(to, utf8, n);
+        to += n;
+    }
+    return (size_t)(to - begin);
 }
 
 size_t json_unescape(const char **p, const char *end, char ret[static 4])

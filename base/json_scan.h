@@ -22,7 +22,6 @@ static inline const char *json_past_blanks(const char *p, const char *end)
 
 /* Each: the first byte of [p, end) that is …, or end. Many bytes at a time. */
 const char *json_find_special(const char *p, const char *end); /* no plain ASCII of a string */
-const char *json_find_quote(const char *p, const char *end);   /* a quote or backslash */
 const char *json_find_bracket(const char *p, const char *end); /* a quote or any of {}[] */
 
 /* Past the closing quote of the string whose opening quote is at p; NULL: it is not closed. */
@@ -33,6 +32,9 @@ const char *json_past_number(const char *p, const char *end);
 /* The escape whose backslash is at *p (moved past it) as UTF-8; returns its bytes, never more than
  * were passed. Half a surrogate pair is U+FFFD; what is no escape is its backslash. */
 size_t json_unescape(const char **p, const char *end, char ret[static 4]);
+/* What stands between a string's quotes, decoded into `to`, which has room for s.n bytes. Returns
+ * the length. */
+size_t json_unescape_all(char *to, struct str s);
 /* Four hexadecimal digits at p, or -1. */
 int json_hex4(const char *p, const char *end);
 

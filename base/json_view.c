@@ -213,27 +213,6 @@ bool json_view_plain(struct str string, struct str *ret)
     return true;
 }
 
-/* Into `to`, which has room for s.n bytes: no escape is shorter than what it means. Returns the
- * length. */
-static size_t unescape_all(char *to, struct str s)
-{
-    char *begin = to;
-    for (const char *p = s.p, *end = s.p + s.n; p < end;) {
-        const char *escape = memchr(p, '\\', (size_t)(end - p));
-        size_t run = (size_t)((escape ? escape : end) - p);
-        memcpy(to, p, run);
-        to += run;
-        p += run;
-        if (!escape)
-            break;
-        char utf8[4];
-        size_t n = json_unescape(&p, end, utf8);
-        memcpy(to, utf8, n);
-        to += n;
-    }
-    return (size_t)(to - begin);
-}
-
 struct str json_view_text(struct str string, struct arena *arena)
 {
     struct str s;
@@ -241,7 +220,7 @@ struct str json_view_text(struct str string, struct arena *arena)
         return s;
     s = inside(string);
     char *to = s.p ? arena_alloc(arena, s.n) : NULL;
-    return to ? (struct str){ to, unescape_all(to, s) } : STR_NULL;
+    return to ? (struct str){ to, json_unescape_all(to, s) } : STR_NULL;
 }
 
 void json_view_add_text(struct buf *b, struct str string)
@@ -255,7 +234,7 @@ void json_view_add_text(struct buf *b, struct str string)
     char *to = s.p ? buf_space(b, s.n) : NULL;
     if (!to)
         return;
-    b->n += unescape_all(to, s);
+    b->n += json_unescape_all(to, s);
     b->p[b->n] = '\0';
 }
 

@@ -155,10 +155,12 @@ static struct str unless_null(struct str value)
 
 struct str body_get(const struct body *b, const char *name)
 {
-    struct str wanted = str_of(name);
-    for (size_t i = 0; i < b->n; i++)
-        if (str_eq(b->members[i].key, wanted))
+    struct str wanted = str_of(name), key;
+    for (size_t i = 0; i < b->n; i++) { /* a hundred names are asked for: most differ in length */
+        key = b->members[i].key;
+        if (key.n == wanted.n && memcmp(key.p, wanted.p, wanted.n) == 0)
             return unless_null(b->members[i].value);
+    }
     return STR_NULL;
 }
 
