@@ -66,11 +66,13 @@ static void begin_block(struct writer *w)
     w->has_blocks = true;
 }
 
-/* {"type":"ephemeral","ttl":"1h"} → a point up to which is cached. */
+/* {"type":"ephemeral","ttl":"1h"} → a point up to which is cached, where the model caches: others
+ * refuse it. */
 static void add_cache_point(struct writer *w, struct str control)
 {
     struct str ttl = json_view_get(control, "ttl");
-    if (control.n == 0)
+    bool caches = w->family == FAMILY_claude || w->family == FAMILY_nova;
+    if (control.n == 0 || !caches)
         return;
     begin_block(w);
     buf_adds(w->b, "{\"cachePoint\":{\"type\":\"default\"");
@@ -361,10 +363,7 @@ static void add_tool(struct writer *w, struct str name, const struct chat_tool *
     provider_add_key(w->b, "inputSchema");
     buf_adds(w->b, "{\"json\":");
     buf_add(w->b, t && t->parameters.n ? t->parameters : STR("{\"type\":\"object\"}"));
-    buf_adds(w->b, "}");
-    if (t && t->strict)
-        buf_adds(w->b, ",\"strict\":true");
-    buf_adds(w->b, "}}");
+    buf_adds(w->b, "}}}"); /* without "strict": most models refuse it */
     if (t)
         add_cache_point(w, t->cache_control);
 }
