@@ -155,6 +155,7 @@ static inline void record_event(void *owner, const struct engine_event *event)
             r->ids[r->n_ids++] = event->tokens[i].chosen.id;
         break;
     case ENGINE_EVENT_reasoning: /* the story models do not think or call */
+    case ENGINE_EVENT_verbatim:
     case ENGINE_EVENT_tool_call:
         CHECK(false);
         break;
