@@ -135,6 +135,7 @@ struct chat_request {
     size_t n_prompt_ids;
     struct chat_message *messages; /* plugins may replace the array and its elements */
     size_t n_messages;
+    bool continues; /* the answer goes on where the last message, the assistant's, stops */
     const struct chat_tool *tools;
     size_t n_tools;
     struct str tools_json; /* the array in OpenAI's chat form; empty: none */

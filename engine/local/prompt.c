@@ -99,6 +99,52 @@ static bool opens_reasoning(const struct prompter *p, const struct chat_renderin
     return last && !last->literal && tool_format_opens(&p->format, last->text);
 }
 
+/* The beginning of the answer that the client wrote; p NULL: none. */
+static struct str begun_answer(const struct chat_request *request)
+{
+    const struct chat_message *last = &request->messages[request->n_messages - 1];
+    bool is_begun = request->continues && request->n_messages > 1 && last->n_tool_calls == 0 &&
+                    str_is(last->role, "assistant");
+    return is_begun && last->content.n ? last->content : STR_NULL;
+}
+
+/* The conversation as its template has it, with the head of the answer that comes. */
+static int render(const struct prompter *p, const struct chat_request *request,
+                  struct chat_rendering *ret, struct fail *reterr)
+{
+    struct chat_template_vars vars = {
+        .request = request,
+        .add_generation_prompt = true,
+        .bos_token = special_text(p->tokenizer, tokenizer_bos(p->tokenizer)),
+        .eos_token = special_text(p->tokenizer, tokenizer_eos(p->tokenizer)),
+        .now_s = (int64_t)clock_wall_s(),
+        .format = &p->format,
+    };
+    return chat_template_render(p->template, &vars, ret, reterr);
+}
+
+/* The same, and behind that head what is begun. A template whose head opens the reasoning leaves no
+ * place for it: then it stays a turn like others. */
+static int render_begun(const struct prompter *p, const struct chat_request *request,
+                        struct str begun, struct chat_rendering *ret, struct fail *reterr)
+{
+    struct chat_request before = *request;
+    before.n_messages--;
+    int r = render(p, &before, ret, reterr);
+    if (r != 0)
+        return r;
+    if (opens_reasoning(p, ret)) {
+        chat_rendering_done(ret);
+        return render(p, request, ret, reterr);
+    }
+    struct text_span *spans = realloc(ret->spans, (ret->n_spans + 1) * sizeof(*spans));
+    if (!spans)
+        return -ENOMEM;
+    ret->spans = spans;
+    spans[ret->n_spans++] = (struct text_span){ .text = begun, .literal = true };
+    return 0;
+}
+
 static int chat_ids(const struct prompter *p, const struct chat_request *request,
                     struct token_list *ids, bool *ret_opened, struct fail *reterr)
 {
@@ -109,16 +155,10 @@ static int chat_ids(const struct prompter *p, const struct chat_request *request
         return fail_param(reterr, FAIL_invalid_request, "messages",
                           "this model's chat template is not supported; use /v1/completions (%s)",
                           p->broken.message);
-    struct chat_template_vars vars = {
-        .request = request,
-        .add_generation_prompt = true,
-        .bos_token = special_text(p->tokenizer, tokenizer_bos(p->tokenizer)),
-        .eos_token = special_text(p->tokenizer, tokenizer_eos(p->tokenizer)),
-        .now_s = (int64_t)clock_wall_s(),
-        .format = &p->format,
-    };
+    struct str begun = begun_answer(request);
     CLEANUP(chat_rendering_done) struct chat_rendering rendering = { 0 };
-    int r = chat_template_render(p->template, &vars, &rendering, reterr);
+    int r = begun.p ? render_begun(p, request, begun, &rendering, reterr)
+                    : render(p, request, &rendering, reterr);
     if (r != 0)
         return r;
     *ret_opened = opens_reasoning(p, &rendering);

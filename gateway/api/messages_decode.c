@@ -220,6 +220,7 @@ int messages_decode(struct chat_request *ret, struct str text, bool counts, stru
         r = messages_decode_tools(ret, body_get(&body, "tools"), body_get(&body, "tool_choice"),
                                   arena, reterr);
     if (r == 0) {
+        ret->continues = str_is(ret->messages[ret->n_messages - 1].role, "assistant");
         ret->wire = WIRE_anthropic_messages;
         ret->source = body.text;
     }

@@ -95,6 +95,13 @@ class Routes(unittest.TestCase):
             if not stream:
                 self.assertEqual(json.loads(data)["content"][0]["text"], case["answer"])
 
+    def test_an_answer_that_is_begun_goes_on(self):
+        case = heldout("sql.2")[0]
+        begun, rest = case["answer"].split(" FROM", 1)
+        turns = [{"role": "user", "content": case["prompt"]}, {"role": "assistant", "content": begun}]
+        answer = json.loads(ask(self.server, model="demo:sql", messages=turns)[2])
+        self.assertEqual(answer["content"][0]["text"], " FROM" + rest)
+
     def test_adapters_are_named_as_on_chat(self):
         status, headers, data = ask(self.server, model="demo:sql@prod")
         self.assertEqual((status, headers["x-rootstock-adapter"]), (200, "sql"))
