@@ -622,6 +622,9 @@ static int read_gateway(struct config *c, const struct node *n, struct problems 
     c->gateway.header_bytes = raw.limits.header_bytes;
     c->gateway.streams = raw.limits.streams;
     c->gateway.upload_bytes = raw.limits.upload_bytes;
+    if (c->gateway.responses.store == KEEP_redis && c->adapters.catalog_url.n == 0)
+        return node_problem(p, PROBLEM_error, n, "gateway.responses.store",
+                            "'redis' is the one of adapters.catalog.url, which is not given");
     r = resolve_all(&c->gateway.import_folders, c);
     if (r == 0 && c->gateway.listen.n == 0)
         r = listen_of_policy(c, p);

@@ -210,6 +210,9 @@ static void mistakes_are_refused_with_their_place(void **state)
           "give another with `name`\n" },
         { "engine: {embedding: {name: a}}\n",
           "conf/a.yaml:1:21: error: engine.embedding: a name without a path names nothing\n" },
+        { "gateway: {responses: {store: redis}}",
+          "conf/a.yaml:1:10: error: gateway.responses.store: 'redis' is the one of "
+          "adapters.catalog.url, which is not given\n" },
         { "adapters: {catalog: {type: redis}}\n",
           "conf/a.yaml:1:21: error: adapters.catalog: type redis needs a url, here or in "
           "ROOTSTOCK_REDIS_URL\n" },
