@@ -296,5 +296,7 @@ struct config_tokens {
 };
 /* Of one request, in the prices' currency. 0 where no price is known. */
 double config_cost(const struct config_pricing *p, const struct config_tokens *t);
+const char *
+config_provider_word(unsigned provider); /* of enum upstream_provider: as it is written */
 void config_print_reference(
     struct buf *b); /* every option of ours, with default and help, as YAML */

@@ -605,6 +605,11 @@ struct config_pricing pricing_finish(const struct config_pricing *raw, const str
     return p;
 }
 
+const char *config_provider_word(unsigned provider)
+{
+    return upstream_provider_words[provider];
+}
+
 bool upstream_provider_of(struct str word, unsigned *ret)
 {
     static const struct {

@@ -94,6 +94,16 @@ static void detokenize(struct engine *e, const int32_t *ids, size_t n, struct bu
     (void)out; /* nothing is known of its vocabulary */
 }
 
+const struct config_endpoint *engine_upstream_look(struct engine *e, unsigned i,
+                                                   struct pool_state *ret)
+{
+    struct upstream *u = of(e);
+    if (i >= u->config->endpoints.n)
+        return NULL;
+    pool_look(u->pool, i, clock_ms(), ret);
+    return upstream_endpoint(u, i);
+}
+
 static uint32_t context(const struct engine *e)
 {
     const struct upstream *u = (const struct upstream *)(const void *)e;

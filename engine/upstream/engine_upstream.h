@@ -8,6 +8,7 @@
 #pragma once
 
 #include "engine/engine.h"
+#include "engine/upstream/pool.h"
 #include "engine/upstream/transport.h"
 
 struct config_model;
@@ -25,3 +26,6 @@ struct engine_upstream_config { /* all borrowed for the engine's life */
 /* 0, negative errno; FAILED: a credential that is named cannot be read. */
 int engine_upstream_new(struct engine **ret, const struct engine_upstream_config *config,
                         struct fail *reterr) MUST_USE;
+/* How endpoint i of an engine behind is now: NULL: there is none. Any thread. */
+const struct config_endpoint *engine_upstream_look(struct engine *e, unsigned i,
+                                                   struct pool_state *ret);

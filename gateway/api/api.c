@@ -56,6 +56,7 @@ static const struct endpoint endpoints[] = {
     { "GET", "/admin/replay", api_replay_list, .operates = true },
     { "GET", "/admin/replay/aggregate", api_replay_sums, .operates = true },
     { "GET", "/admin/replay/{}", api_replay_show, .operates = true },
+    { "GET", "/admin/upstream", api_upstream, .operates = true },
     { "GET", "/admin/adapters", api_admin_list },
     { "GET", "/admin/adapters/{*}", api_admin_adapter },
     { "POST", "/admin/adapters/{*}", api_admin_adapter, .works = true, .uploads = true },

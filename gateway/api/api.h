@@ -66,6 +66,7 @@ enum next api_eval(struct request *r);
 enum next api_outcomes_get(struct request *r);
 enum next api_outcomes_post(struct request *r);
 enum next api_replay_list(struct request *r);
+enum next api_upstream(struct request *r);
 enum next api_replay_sums(struct request *r);
 enum next api_replay_show(struct request *r);
 enum next api_admin_list(struct request *r);

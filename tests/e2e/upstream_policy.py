@@ -66,6 +66,20 @@ class UpstreamPolicy(unittest.TestCase):
             self.assertEqual(answer["model"], "org/theirs")
             self.assertGreater(answer["usage"]["completion_tokens"], 0)
 
+    def test_operators_see_how_endpoints_are(self):
+        for _ in range(6):
+            self.ask("org/theirs", "Hello")
+        status, _, data = self.front.get("/admin/upstream")
+        self.assertEqual(status, 200)
+        models = {m["model"]: m["endpoints"] for m in json.loads(data)["data"]}
+        self.assertEqual(set(models), {"ours", "org/theirs"})
+        gone, there = models["org/theirs"]
+        self.assertEqual((gone["name"], gone["provider"], gone["state"]), ("gone", "openai", "ejected"))
+        self.assertGreaterEqual(gone["faults"], 2)
+        self.assertEqual((there["name"], there["state"], there["running"], there["faults"]), ("there", "healthy", 0, 0))
+        self.assertGreaterEqual(there["requests"], 6)
+        self.assertGreater(there["first_token_ms"], 0)
+
     def test_decisions_choose_among_models_behind(self):
         answer, headers = self.ask("auto", "some python, please")
         self.assertEqual(headers["x-vsr-selected-decision"], "coding")
@@ -97,7 +111,7 @@ class UpstreamPolicy(unittest.TestCase):
         self.ask("org/theirs", "Hello")
         shown = [self.front.log_text(), self.behind.log_text(), self.front.cli("check").stdout,
                  self.front.cli("check", "--json").stdout, self.front.cli("check", "--reference", config=False).stdout]
-        for path in ("/metrics", "/v1/models", "/v1/router_replay", "/admin/replay", "/admin/adapters", "/ready"):
+        for path in ("/metrics", "/v1/models", "/v1/router_replay", "/admin/replay", "/admin/adapters", "/admin/upstream", "/ready"):
             shown.append(self.front.get(path)[2].decode())
         for i, text in enumerate(shown):
             self.assertNotIn(SECRET, text, i)
