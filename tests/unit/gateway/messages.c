@@ -519,6 +519,37 @@ static void silence_is_broken_by_pings(void **state)
     free(a);
 }
 
+static void arguments_find_their_own_block(void **state)
+{
+    (void)state;
+    struct arena *arena = arena_new(1 * MIB);
+    CLEANUP(buf_done) struct buf out = BUF_INIT(1 * MIB);
+    struct request r = { .arena = arena };
+    struct chat_request chat = { .stream = true };
+    struct choice c = { 0 };
+    struct answer a = { .request = &r, .chats = &chat, .n_chats = 1, .id = "msg_1" };
+    a.own = messages_stream_new(arena);
+    const struct engine_call calls[] = {
+        { .index = 0, .id = STR("a"), .name = STR("f") },
+        { .index = 1, .name = STR("g"), .arguments = STR("{\"x\"") },
+        { .index = 0, .arguments = STR("{}") },
+        { .index = 1, .arguments = STR(":1}") },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+        struct engine_event e = { .kind = ENGINE_EVENT_tool_call, .call = calls[i] };
+        messages_part(&a, &c, &e, &out);
+    }
+    static const char *const order[] = {
+        "\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"id\":\"a\",\"name\":\"f\",",
+        "\"index\":1,\"content_block\":{\"type\":\"tool_use\",\"id\":\"toolu_1_1\",\"name\":\"g\",",
+        "\"index\":1,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{\\\"x\\\"\"}",
+        "\"index\":0,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{}\"}",
+        "\"index\":1,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\":1}\"}",
+    };
+    follow(out.p, order, ARRAY_LEN(order));
+    (void)arena_free(arena);
+}
+
 /* ---- as an engine behind wrote it ---- */
 
 static void what_is_passed_on_keeps_its_bytes_but_the_models_name(void **state)
@@ -681,6 +712,7 @@ int main(void)
         cmocka_unit_test(blocks_are_numbered_as_they_come),
         cmocka_unit_test(a_broken_stream_ends_with_an_error_event),
         cmocka_unit_test(silence_is_broken_by_pings),
+        cmocka_unit_test(arguments_find_their_own_block),
         cmocka_unit_test(what_is_passed_on_keeps_its_bytes_but_the_models_name),
         cmocka_unit_test(errors_have_the_dialect_of_the_route),
         cmocka_unit_test(tokens_are_counted_by_the_engine),
