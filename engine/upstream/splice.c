@@ -43,7 +43,7 @@ static size_t add_new(struct buf *b, struct str object, const struct splice *spl
             seen |= UINT64_C(1) << i;
     }
     for (size_t i = 0; i < n; i++) {
-        if (!splices[i].json.p || seen >> i & 1)
+        if (!splices[i].json.p || splices[i].only_there || seen >> i & 1)
             continue;
         if (added++)
             buf_addc(b, ',');
@@ -59,6 +59,8 @@ int splice_object(struct buf *out, struct str object, const struct splice *splic
         return -EINVAL;
     const char *end = object.p + object.n, *done = brace + 1;
     struct str body = { brace, (size_t)(end - brace) }, key, value;
+    if (out->n <= out->max && object.n <= out->max - out->n)
+        (void)buf_space(out, object.n); /* grown once */
     buf_add(out, (struct str){ object.p, (size_t)(done - object.p) });
     size_t added = add_new(out, body, splices, n), kept = 0;
     for (struct json_view_walk w = json_view_walk(body); json_view_next(&w, &key, &value);) {

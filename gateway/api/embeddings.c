@@ -6,7 +6,7 @@
 #include "base/limits.h"
 #include "base/metrics.h"
 #include "gateway/api/api.h"
-#include "gateway/api/json.h"
+#include "gateway/api/body.h"
 #include "gateway/api/model.h"
 #include "gateway/relay.h"
 #include "gateway/server.h"
@@ -79,9 +79,9 @@ static int bad_id(size_t i, size_t k, struct fail *reterr)
                       "input[%zu] holds at position %zu what is no token id of this model", i, k);
 }
 
-static int decode_ids(struct ask *a, size_t i, const json_t *v, struct fail *reterr)
+static int decode_ids(struct ask *a, size_t i, struct str v, struct fail *reterr)
 {
-    size_t n = json_array_size(v);
+    size_t n = json_view_count(v), k = 0;
     if (n == 0)
         return fail_param(reterr, FAIL_empty_array, "input",
                           "input[%zu] is an empty array; it must hold at least one token id", i);
@@ -91,11 +91,11 @@ static int decode_ids(struct ask *a, size_t i, const json_t *v, struct fail *ret
                           LIMIT_CONTEXT);
     int32_t *ids = arena_array(a->request->arena, n, sizeof(*ids));
     if (!ids)
-        return json_no_memory(reterr);
-    for (size_t k = 0; k < n; k++) {
-        const json_t *id = json_array_get(v, k);
-        json_int_t x = json_integer_value(id);
-        if (!json_is_integer(id) || x < 0 || x >= (json_int_t)LIMIT_VOCAB ||
+        return body_no_memory(reterr);
+    struct str item;
+    for (struct json_view_walk w = json_view_walk(v); json_view_next(&w, NULL, &item); k++) {
+        uint64_t x = 0;
+        if (json_view_u64(item, &x) < 0 || x >= LIMIT_VOCAB ||
             !engine_token(a->engine, (int32_t)x, /* bytes= */ NULL).p)
             return bad_id(i, k, reterr);
         ids[k] = (int32_t)x;
@@ -104,26 +104,30 @@ static int decode_ids(struct ask *a, size_t i, const json_t *v, struct fail *ret
     return 0;
 }
 
-static int decode_input(struct ask *a, size_t i, const json_t *v, struct fail *reterr)
+static int decode_input(struct ask *a, size_t i, struct str v, struct fail *reterr)
 {
-    if (json_is_array(v))
+    if (body_is_array(v))
         return decode_ids(a, i, v, reterr);
-    if (!json_is_string(v))
+    if (!body_is_string(v))
         return bad_input(reterr);
-    a->inputs[i] = (struct embed_input){ .text = json_str(v) };
+    a->inputs[i] = (struct embed_input){ .text = json_view_text(v, a->request->arena) };
+    if (!a->inputs[i].text.p)
+        return body_no_memory(reterr);
     if (a->inputs[i].text.n)
         return 0;
     return fail_param(reterr, FAIL_invalid_request, "input",
                       "input[%zu] is an empty string; it must have at least one character", i);
 }
 
-/* An array of numbers is one input; any other array holds inputs. Texts stay borrowed from v. */
-static int decode_inputs(struct ask *a, const json_t *v, struct fail *reterr)
+/* An array of numbers is one input; any other array holds inputs. */
+static int decode_inputs(struct ask *a, struct str v, struct fail *reterr)
 {
-    if (!v || json_is_null(v))
+    struct json_view_walk w = json_view_walk(v);
+    struct str input = v;
+    bool many = body_is_array(v) && !(json_view_next(&w, NULL, &input) && body_is_number(input));
+    size_t n = many ? json_view_count(v) : 1;
+    if (!v.p)
         return fail_param(reterr, FAIL_invalid_request, "input", "'input' is missing");
-    bool many = json_is_array(v) && !json_is_integer(json_array_get(v, 0));
-    size_t n = many ? json_array_size(v) : 1;
     if (n == 0)
         return fail_param(reterr, FAIL_empty_array, "input",
                           "'input' is an empty array; it must hold at least one text");
@@ -134,11 +138,16 @@ static int decode_inputs(struct ask *a, const json_t *v, struct fail *reterr)
     a->inputs = arena_array(a->request->arena, n, sizeof(*a->inputs));
     a->owned = arena_array(a->request->arena, n, sizeof(*a->owned));
     if (!a->inputs || !a->owned)
-        return json_no_memory(reterr);
+        return body_no_memory(reterr);
     memset(a->owned, 0, n * sizeof(*a->owned));
     a->n = n;
+    w = json_view_walk(v);
     for (size_t i = 0; i < n; i++) {
-        int r = decode_input(a, i, many ? json_array_get(v, i) : v, reterr);
+        if (!many)
+            input = v;
+        else if (!json_view_next(&w, NULL, &input))
+            break;
+        int r = decode_input(a, i, input, reterr);
         if (r != 0)
             return r;
     }
@@ -306,14 +315,14 @@ static bool passes(struct ask *a, int *ret, struct fail *reterr)
 
 static int answer(struct ask *a, struct fail *reterr)
 {
-    json_auto_t *body = NULL; /* texts are borrowed from it to the end */
+    struct body body; /* texts are borrowed from its text to the end */
     int r = check_wanted(a, reterr);
     if (r == 0)
-        r = json_body(&body, buf_str(&a->request->body), reterr);
+        r = body_read(&body, buf_str(&a->request->body), a->request->arena, reterr);
     if (r == 0)
-        r = json_fields(a, ask_fields, body, reterr);
+        r = body_fields(a, ask_fields, &body, a->request->arena, reterr);
     if (r == 0)
-        r = json_refuse(refused_here, body, reterr);
+        r = body_refuse(refused_here, &body, reterr);
     if (r == 0)
         r = decode_format(a, reterr);
     if (r == 0)
@@ -321,7 +330,7 @@ static int answer(struct ask *a, struct fail *reterr)
     if (r == 0 && engine_is_upstream(a->engine) && passes(a, &r, reterr))
         return r;
     if (r == 0)
-        r = decode_inputs(a, json_object_get(body, "input"), reterr);
+        r = decode_inputs(a, body_get(&body, "input"), reterr);
     if (r == 0 && !engine_is_upstream(a->engine)) /* nobody else tells before they are computed */
         r = count_inputs(a, reterr);
     buf_adds(a->out, "{\"object\":\"list\",\"data\":[");

@@ -39,6 +39,9 @@ static void members_are_replaced_and_all_else_kept(void **state)
         { "{\"a\":0,\"b\":1}",
           { { "a", { NULL, 0 }, false }, { "c", STR("2"), false } },
           "{\"c\":2,\"b\":1}" },
+        { "{\"b\":1}", { { "a", STR("1"), .only_there = true } }, "{\"b\":1}" },
+        { "{\"a\":null}", { { "a", STR("1"), .only_there = true } }, "{\"a\":1}" },
+        { "{\"a\":2}", { { "a", .only_there = true } }, "{}" },
         { "{\"b\":1}", { { "a", { NULL, 0 }, false } }, "{\"b\":1}" },
     };
     (void)state;
