@@ -14,7 +14,7 @@
 #define MAX_LOOPS 64
 #define MAX_LOOPS_DEFAULT 4
 #define MAX_POOLED 4096l /* connections kept of a loop */
-#define EVENTS 64        /* taken of epoll at once */
+#define EVENTS 256       /* taken of epoll at once */
 
 /* ---- descriptors ---- */
 
@@ -70,8 +70,13 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *owner, void *
     if (!w)
         return 0; /* the call's deadlines end it */
     w->wanted = what == CURL_POLL_REMOVE ? 0 : (uint8_t)what;
-    bool may_stay = w->ours && w->watched == WATCH_in && !w->wanted;
-    if (w->wanted != w->watched && !may_stay)
+    /* while it connects, curl asks for writing only: and may close it without telling us */
+    w->ours = w->opened && (w->ours || (w->wanted & WATCH_in));
+    if (!w->wanted && w->ours && w->watched == WATCH_in)
+        return 0;
+    if (!w->wanted)
+        w->opened = w->ours = false;
+    if (w->wanted != w->watched || !w->opened)
         control(l, fd, w, w->wanted);
     return 0;
 }
@@ -90,7 +95,10 @@ curl_socket_t loop_open_socket(void *loop, curlsocktype purpose, struct curl_soc
         (void)close(fd);
         return CURL_SOCKET_BAD;
     }
-    *w = (struct watch){ .ours = true };
+    /* Where curl closed another of this number and told nobody, it will not tell us to watch this
+     * one either, for it believes that we do. */
+    *w = (struct watch){ .opened = true, .wanted = w->wanted };
+    control(l, fd, w, w->wanted);
     return fd;
 }
 

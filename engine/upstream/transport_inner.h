@@ -27,7 +27,8 @@ uint64_t timer_heap_next(const struct timer_heap *h); /* CLOCK_NEVER: none */
 
 struct watch {               /* what epoll watches of a descriptor, and what curl wants of it */
     uint8_t watched, wanted; /* CURL_POLL_* as bits: in 1, out 2 */
-    bool ours;               /* a connection's: we hear of its end */
+    bool opened;             /* by us, for a connection */
+    bool ours;               /* ... that is there: we hear of its end */
 };
 
 struct tls_kind { /* settings that several calls share; owned copies */

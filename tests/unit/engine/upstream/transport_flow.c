@@ -294,6 +294,24 @@ static void who_cannot_be_reached_is_called_so(void **state)
     }
 }
 
+/* The first address of the name refuses, on a system that has it; the next gets its descriptor. */
+static void another_address_of_a_name_is_tried(void **state)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        if (i % 4 == 0)
+            renew();
+        char url[64];
+        (void)snprintf(url, sizeof(url), "http://localhost:%u/hello", script_server_port(server));
+        struct probe p;
+        probe_to(&p, "/");
+        probe_url(&p, url);
+        p.spec.connect_ms = 3000;
+        probe_run(&p);
+        assert_int_equal(p.end.outcome, CALL_complete);
+        probe_done(&p);
+    }
+}
+
 /* ---- bodies ---- */
 
 static void a_large_body_arrives_whole(void **state)
@@ -708,6 +726,7 @@ int main(void)
         cmocka_unit_test(a_fresh_connection_that_dies_is_not_tried_again),
         cmocka_unit_test(connections_to_a_host_are_bounded),
         cmocka_unit_test(who_cannot_be_reached_is_called_so),
+        cmocka_unit_test(another_address_of_a_name_is_tried),
         cmocka_unit_test(a_large_body_arrives_whole),
         cmocka_unit_test(an_answer_before_the_body_is_out_is_told),
         cmocka_unit_test(a_paused_call_holds_the_other_side_back),
