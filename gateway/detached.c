@@ -16,7 +16,9 @@
 enum {
     THREADS = 2,
     RUNNING_MAX = 1024,
-    ENDED_MAX = 64, /* that may still be read: their streams are kept in memory */
+    ENDED_MAX = 64,                 /* that may still be read: their streams are kept in memory */
+    ENDED_BYTES = 32 * 1024 * 1024, /* … within this */
+    LOG_BYTES = 16 * 1024 * 1024,   /* of one: what comes then is not read along */
     BLOCK = 16 * 1024,
     ASK_MS = 500, /* whether others want one to end */
 };
@@ -46,7 +48,7 @@ struct detached {
     pthread_mutex_t lock; /* of all that is in lives; nests outside of a flow's */
     pthread_cond_t ended;
     struct lives lives; /* oldest first */
-    size_t n_running, n_ended;
+    size_t n_running, n_ended, ended_bytes;
     struct queue *queue;
     pthread_t threads[THREADS];
     unsigned n_threads;
@@ -87,11 +89,13 @@ static void unlist(struct live *l)
 static void trim(struct detached *d)
 {
     struct live *l, *then;
-    for (l = TAILQ_FIRST(&d->lives); l && d->n_ended > ENDED_MAX; l = then) {
+    for (l = TAILQ_FIRST(&d->lives); l && (d->n_ended > ENDED_MAX || d->ended_bytes > ENDED_BYTES);
+         l = then) {
         then = TAILQ_NEXT(l, next);
         if (!l->has_ended)
             continue;
         d->n_ended--;
+        d->ended_bytes -= l->log.n;
         unlist(l);
     }
 }
@@ -121,6 +125,7 @@ static void end(struct live *l, struct request *r, bool complete)
         l->has_ended = true;
         d->n_running--;
         d->n_ended++;
+        d->ended_bytes += l->log.n;
         wake_followers(l);
         (void)pthread_cond_broadcast(&d->ended);
         trim(d);
@@ -269,7 +274,7 @@ int detached_start(struct detached *d, struct request *r, const struct detached_
     if (err == 0) {
         LOCKED(&d->lock);
         *l = (struct live){ .all = d, .refs = 2, .key = key, .request = r, .ended = task->ended };
-        l->log = BUF_INIT(LIMIT_UPSTREAM_ANSWER);
+        l->log = BUF_INIT(LOG_BYTES);
         LIST_INIT(&l->followers);
         err = d->n_running < RUNNING_MAX ? 0 : -EAGAIN;
         if (err == 0) {

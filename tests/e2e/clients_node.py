@@ -51,6 +51,14 @@ class StockClient(unittest.TestCase):
             self.assertLess(max(abs(a - b) for a, b in zip(packed, floats)), 1e-6)
             self.assertAlmostEqual(sum(x * x for x in packed), 1, places=5)
 
+    def test_responses_chain_and_are_kept(self):
+        got = self.out["responses"]
+        first, second, followed, settled = got["texts"]
+        self.assertTrue(first and second)
+        self.assertEqual((followed, settled), (second, first))
+        self.assertEqual(got["items"], [self.case["prompt"], first, "And again"])
+        self.assertEqual(got["gone"], "NotFoundError")
+
     def test_errors_have_the_right_classes(self):
         unknown, empty = self.out["errors"]["unknownModel"], self.out["errors"]["noMessages"]
         self.assertEqual((unknown["kind"], unknown["status"], unknown["code"]),

@@ -86,6 +86,24 @@ out.vectors = {
   ),
 };
 
+// Responses: a chain, whole and as the client's own helper accumulates a stream; what is kept; the background.
+const asking = { model: 'demo', input: prompt, temperature: 0, max_output_tokens: 24 };
+const first = await client.responses.create(asking);
+const next = { ...asking, input: 'And again', previous_response_id: first.id };
+const second = await client.responses.create(next);
+const followed = await client.responses.stream(next).finalResponse();
+const running = await client.responses.create({ ...asking, background: true });
+let settled = running;
+while (['queued', 'in_progress'].includes(settled.status)) settled = await client.responses.retrieve(running.id);
+const items = [];
+for await (const item of client.responses.inputItems.list(second.id, { order: 'asc' })) items.push(item.content[0].text);
+await client.responses.delete(first.id);
+out.responses = {
+  texts: [first, second, followed, settled].map((r) => r.output[0].content[0].text),
+  items,
+  gone: await client.responses.retrieve(first.id).catch((error) => error.constructor.name),
+};
+
 // Leaving in the middle of a stream must not upset the server; the next request shows that.
 const leaving = await client.chat.completions.create({ model: 'demo', messages, stream: true });
 for await (const chunk of leaving) {
