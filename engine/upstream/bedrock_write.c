@@ -25,6 +25,7 @@ struct writer {
     enum family family;
     struct str role; /* of the open message; empty: none is open */
     bool has_blocks; /* in it */
+    bool has_temperature;
     bool has_messages;
 };
 
@@ -450,12 +451,29 @@ static unsigned max_tokens(const struct writer *w)
     return most < INT32_MAX ? (unsigned)most : INT32_MAX;
 }
 
-static void add_inference(struct writer *w, bool thinks)
+/* Whether temperature and top_k are what the model takes; what it does not take is left out where
+ * drop_params says so. */
+static int check_sampling(struct writer *w, bool thinks)
+{
+    int r = 0;
+    w->has_temperature = w->c->sampling.temperature != 1;
+    if (w->c->sampling.temperature > 1)
+        r = provider_cannot(w->job, w->reterr, "temperature", "it takes 0 to 1");
+    else if (w->has_temperature && thinks)
+        r = provider_cannot(w->job, w->reterr, "temperature", "it is 1 where the model thinks");
+    w->has_temperature = w->has_temperature && w->c->sampling.temperature < 1 && !thinks;
+    if (r == 0 && thinks && (w->knobs & KNOB_top_k)) {
+        r = provider_cannot(w->job, w->reterr, "top_k", "not where the model thinks");
+        w->knobs &= ~(unsigned)KNOB_top_k;
+    }
+    return r;
+}
+
+static void add_inference(struct writer *w)
 {
     const struct sampling *s = &w->c->sampling;
     struct member m = { w->b, true };
-    bool has_any =
-        max_tokens(w) || (s->temperature != 1 && !thinks) || s->top_p != 1 || w->c->n_stops;
+    bool has_any = max_tokens(w) || w->has_temperature || s->top_p != 1 || w->c->n_stops;
     if (!has_any)
         return;
     provider_add_key(w->b, "inferenceConfig");
@@ -464,7 +482,7 @@ static void add_inference(struct writer *w, bool thinks)
         add_member(&m, "maxTokens");
         buf_addf(w->b, "%u", max_tokens(w));
     }
-    if (s->temperature != 1 && !thinks) {
+    if (w->has_temperature) {
         add_member(&m, "temperature");
         provider_add_float(w->b, s->temperature);
     }
@@ -570,13 +588,13 @@ int bedrock_write_body(struct provider_call *call, const struct provider_job *jo
         return fail_param(reterr, FAIL_unsupported_parameter, "prompt",
                           "bedrock takes text, not token ids");
     unsigned budget = w.family == FAMILY_claude ? thinking_budget(&w, provider_effort(w.c)) : 0;
-    if (budget)
-        w.knobs &= ~(unsigned)KNOB_top_k; /* Claude thinks only as it is */
-    if ((r = add_messages(&w)) != 0)
+    if ((r = check_sampling(&w, budget > 0)) == 0)
+        r = add_messages(&w);
+    if (r != 0)
         return r;
     add_system(&w);
     add_tools(&w);
-    add_inference(&w, budget > 0);
+    add_inference(&w);
     if ((r = add_format(&w)) == 0)
         r = add_additional(&w, budget);
     buf_addc(w.b, '}');

@@ -237,12 +237,12 @@ static void run_close(struct transport_task *task)
 
 /* ---- for everybody ---- */
 
-static void kick(struct token *t) /* under the lock */
+/* Under the lock. true: the caller posts the task once it has let go of it. */
+static bool take_kick(struct token *t)
 {
-    if (t->is_kicked)
-        return;
+    bool is_first = !t->is_kicked;
     t->is_kicked = true;
-    transport_post(t->loop, &t->kick);
+    return is_first;
 }
 
 int token_new(struct token **ret, struct transport *transport, struct token_source source,
@@ -266,8 +266,8 @@ int token_new(struct token **ret, struct transport *transport, struct token_sour
     t->close.run = run_close;
     t->timer.fire = fire;
     atomic_store(&t->refs, 2);
-    LOCKED(&t->lock);
-    kick(t);
+    t->is_kicked = true; /* nobody else knows it yet */
+    transport_post(t->loop, &t->kick);
     *ret = t;
     return 0;
 }
@@ -284,21 +284,29 @@ struct token *token_free(struct token *t)
 int token_get(struct token *t, struct buf *ret)
 {
     uint64_t now = clock_ms();
-    LOCKED(&t->lock);
-    bool lives = now + LAST_MS < t->end_ms;
-    if (!lives || now >= t->renew_ms)
-        kick(t);
-    if (!lives)
-        return -EAGAIN;
-    buf_add(ret, buf_str(&t->value));
-    return buf_err(ret);
+    bool lives, is_due;
+    {
+        LOCKED(&t->lock);
+        lives = now + LAST_MS < t->end_ms;
+        is_due = (!lives || now >= t->renew_ms) && take_kick(t);
+        if (lives)
+            buf_add(ret, buf_str(&t->value));
+    }
+    if (is_due)
+        transport_post(t->loop, &t->kick);
+    return lives ? buf_err(ret) : -EAGAIN;
 }
 
 void token_refused(struct token *t)
 {
-    LOCKED(&t->lock);
-    if (clock_ms() < t->fetched_ms + FRESH_MS)
-        return;
-    t->end_ms = 0;
-    kick(t);
+    bool is_due = false;
+    {
+        LOCKED(&t->lock);
+        if (clock_ms() >= t->fetched_ms + FRESH_MS) {
+            t->end_ms = 0;
+            is_due = take_kick(t);
+        }
+    }
+    if (is_due)
+        transport_post(t->loop, &t->kick);
 }
