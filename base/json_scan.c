@@ -196,7 +196,7 @@ int json_hex4(const char *p, const char *end)
     if (end - p < 4)
         return -1;
     for (int i = 0; i < 4; i++) {
-        int c = p[i], low = c | ('a' - 'A');
+        int c = (unsigned char)p[i], low = c | ('a' - 'A');
         if (c >= '0' && c <= '9')
             v = v * 16 + (c - '0');
         else if (low >= 'a' && low <= 'f')
