@@ -263,118 +263,118 @@ static void adapters_behind_have_the_bounds_of_their_engine(void **state)
     assert_int_equal(config_model(fixed, STR("m"))->upstream.lora.fixed.n, 2);
 }
 
-/* long: a row a bad field. The value of `upstream` begins at column 39 of the one line. */
+/* The value of `upstream` begins at column 39 of the one line. */
+static const struct {
+    const char *upstream, *problem;
+} bad_fields[] = {
+    { "{provder: vllm}", "1:40: error: engine.models[0].upstream.provder: unknown key; did you "
+                         "mean 'provider'?" },
+    { "{provider: vlm}", "1:50: error: engine.models[0].upstream.provider: 'vlm' is not one of "
+                         "openai, vllm" },
+    { "{key: sk-abc}", "1:45: error: engine.models[0].upstream.key: a secret does not belong "
+                       "in a configuration; use key_env" },
+    { "{endpoints: [{url: 'http://a', api_key: sk-abc}]}",
+      "1:79: error: engine.models[0].upstream.endpoints[0].api_key: a secret does not" },
+    { "{token: sk-abc, endpoints: [{}]}", "1:47: error: engine.models[0].upstream.token: a "
+                                          "secret does not" },
+    { "{key_env: sk-abc}", "1:49: error: engine.models[0].upstream.key_env: takes the name of "
+                           "an environment variable" },
+    { "{key_env: 1A}", "1:49: error: engine.models[0].upstream.key_env: takes the name" },
+    { "{tenant_keys_env: 'a=b'}", "1:57: error: engine.models[0].upstream.tenant_keys_env: "
+                                  "takes the name" },
+    { "{url: 'https://user:sk-abc@h'}", "1:45: error: engine.models[0].upstream.url: a url "
+                                        "holds no user" },
+    { "{url: 'https://h/?key=sk-abc'}", "1:45: error: engine.models[0].upstream.url: is not "
+                                        "http(s)://" },
+    { "{url: h:80}", "1:45: error: engine.models[0].upstream.url: is not http(s)://" },
+    { "{url: 'ftp://h'}", "1:45: error: engine.models[0].upstream.url: is not http(s)://" },
+    { "{url: 'http://'}", "1:45: error: engine.models[0].upstream.url: is not http(s)://" },
+    { "{url: 'http://h:0'}", "1:45: error: engine.models[0].upstream.url: is not http" },
+    { "{url: 'http://h:99999'}", "1:45: error: engine.models[0].upstream.url: is not http" },
+    { "{url: 'http://a b'}", "1:45: error: engine.models[0].upstream.url: is not http" },
+    { "{url: 'http://${NOT_SET_ANYWHERE}'}", "1:45: error: engine.models[0].upstream.url: the "
+                                             "environment variable NOT_SET_ANYWHERE" },
+    { "{provider: azure}", "1:39: error: engine.models[0].upstream: azure needs a url" },
+    { "{provider: bedrock}", "1:39: error: engine.models[0].upstream: bedrock needs a region" },
+    { "{provider: bedrock, region: 'a.evil.example/'}",
+      "1:67: error: engine.models[0].upstream.region: has letters" },
+    { "{provider: vertex}", "1:39: error: engine.models[0].upstream: vertex needs a project" },
+    { "{provider: vertex, project: 'a/b'}", "1:67: error: engine.models[0].upstream.project: "
+                                            "has letters" },
+    { "{weight: -1}", "1:48: error: engine.models[0].upstream.weight: -1 is outside" },
+    { "{priority: 64}", "1:50: error: engine.models[0].upstream.priority: 64 is outside" },
+    { "{path: chat}", "1:46: error: engine.models[0].upstream.path: a path begins" },
+    { "{headers: [a]}", "1:49: error: engine.models[0].upstream.headers: needs a map" },
+    { "{headers: {'a b': c}}", "1:49: error: engine.models[0].upstream.headers: 'a b' is not a "
+                               "header's name" },
+    { "{headers: {Content-Length: 1}}", "1:49: error: engine.models[0].upstream.headers: the "
+                                        "header Content-Length is the transport's own" },
+    { "{headers: {Authorization: Bearer sk-abc}}",
+      "1:49: error: engine.models[0].upstream.headers: the header Authorization holds a "
+      "secret" },
+    { "{headers: {a: \"b\\nc: d\"}}", "1:49: error: engine.models[0].upstream.headers: the "
+                                      "value of a has a control character" },
+    { "{headers: {a: [b]}}", "1:49: error: engine.models[0].upstream.headers: the value of a "
+                             "is no text" },
+    { "{auth_header: 'a b'}", "1:53: error: engine.models[0].upstream.auth_header: is not a" },
+    { "{auth_prefix: 'a b'}", "1:53: error: engine.models[0].upstream.auth_prefix: is one "
+                              "word" },
+    { "{api_version: 'a&b'}", "1:53: error: engine.models[0].upstream.api_version: is one "
+                              "word" },
+    { "{url: https://h, tls: {cert: c}}", "1:61: error: engine.models[0].upstream.tls: a cert "
+                                          "needs its key" },
+    { "{endpoints: []}", "1:51: error: engine.models[0].upstream.endpoints: needs a list of 1 "
+                         "to 64" },
+    { "{endpoints: {url: a}}", "1:51: error: engine.models[0].upstream.endpoints: needs a "
+                               "list" },
+    { "{endpoints: [{balance: p2c}]}", "1:53: error: "
+                                       "engine.models[0].upstream.endpoints[0].balance: "
+                                       "unknown key" },
+    { "{balance: fast}", "1:49: error: engine.models[0].upstream.balance: 'fast' is not one "
+                         "of least_request, p2c" },
+    { "{timeouts: {connect: soon}}", "1:60: error: engine.models[0].upstream.timeouts.connect: "
+                                     "'soon' is not a duration" },
+    { "{retry: {when: [never]}}", "1:47: error: engine.models[0].upstream.retry: 'never' is not "
+                                  "one of connect" },
+    { "{retry: {max: 11}}", "1:53: error: engine.models[0].upstream.retry.max: 11 is outside" },
+    { "{health: {path: health}}", "1:48: error: engine.models[0].upstream.health: its path "
+                                  "begins" },
+    { "{hedge: {percentile: 95}}", "1:60: error: engine.models[0].upstream.hedge.percentile: "
+                                   "95 is outside" },
+    { "{lora: {}}", "1:46: error: engine.models[0].upstream.lora: adapters are served behind "
+                    "by vllm" },
+    { "{provider: vllm, lora: {}}", "1:62: error: engine.models[0].upstream.lora: needs "
+                                    "`path`" },
+    { "{provider: llama-server, lora: {}}", "1:70: error: engine.models[0].upstream.lora: "
+                                            "llama-server's adapters" },
+    { "{provider: vllm, lora: {path: /x}, endpoints: [{}, {provider: sglang}]}",
+      "1:62: error: engine.models[0].upstream.lora: endpoints that serve adapters have one" },
+    { "{}, path: m.gguf", "1:39: error: engine.models[0].upstream: a model has a path or an "
+                          "upstream, not both" },
+    { "{}, pricing: {prompt_per_1m: cheap}", "1:68: error: "
+                                             "engine.models[0].pricing.prompt_per_1m: 'cheap' "
+                                             "is not a number" },
+    { "[a]", "1:39: error: engine.models[0].upstream: needs a map" },
+};
+
 static void bad_fields_are_refused_where_they_stand(void **state)
 {
-    static const struct {
-        const char *upstream, *problem;
-    } rows[] = {
-        { "{provder: vllm}", "1:40: error: engine.models[0].upstream.provder: unknown key; did you "
-                             "mean 'provider'?" },
-        { "{provider: vlm}", "1:50: error: engine.models[0].upstream.provider: 'vlm' is not one of "
-                             "openai, vllm" },
-        { "{key: sk-abc}", "1:45: error: engine.models[0].upstream.key: a secret does not belong "
-                           "in a configuration; use key_env" },
-        { "{endpoints: [{url: 'http://a', api_key: sk-abc}]}",
-          "1:79: error: engine.models[0].upstream.endpoints[0].api_key: a secret does not" },
-        { "{token: sk-abc, endpoints: [{}]}", "1:47: error: engine.models[0].upstream.token: a "
-                                              "secret does not" },
-        { "{key_env: sk-abc}", "1:49: error: engine.models[0].upstream.key_env: takes the name of "
-                               "an environment variable" },
-        { "{key_env: 1A}", "1:49: error: engine.models[0].upstream.key_env: takes the name" },
-        { "{tenant_keys_env: 'a=b'}", "1:57: error: engine.models[0].upstream.tenant_keys_env: "
-                                      "takes the name" },
-        { "{url: 'https://user:sk-abc@h'}", "1:45: error: engine.models[0].upstream.url: a url "
-                                            "holds no user" },
-        { "{url: 'https://h/?key=sk-abc'}", "1:45: error: engine.models[0].upstream.url: is not "
-                                            "http(s)://" },
-        { "{url: h:80}", "1:45: error: engine.models[0].upstream.url: is not http(s)://" },
-        { "{url: 'ftp://h'}", "1:45: error: engine.models[0].upstream.url: is not http(s)://" },
-        { "{url: 'http://'}", "1:45: error: engine.models[0].upstream.url: is not http(s)://" },
-        { "{url: 'http://h:0'}", "1:45: error: engine.models[0].upstream.url: is not http" },
-        { "{url: 'http://h:99999'}", "1:45: error: engine.models[0].upstream.url: is not http" },
-        { "{url: 'http://a b'}", "1:45: error: engine.models[0].upstream.url: is not http" },
-        { "{url: 'http://${NOT_SET_ANYWHERE}'}", "1:45: error: engine.models[0].upstream.url: the "
-                                                 "environment variable NOT_SET_ANYWHERE" },
-        { "{provider: azure}", "1:39: error: engine.models[0].upstream: azure needs a url" },
-        { "{provider: bedrock}", "1:39: error: engine.models[0].upstream: bedrock needs a region" },
-        { "{provider: bedrock, region: 'a.evil.example/'}",
-          "1:67: error: engine.models[0].upstream.region: has letters" },
-        { "{provider: vertex}", "1:39: error: engine.models[0].upstream: vertex needs a project" },
-        { "{provider: vertex, project: 'a/b'}", "1:67: error: engine.models[0].upstream.project: "
-                                                "has letters" },
-        { "{weight: -1}", "1:48: error: engine.models[0].upstream.weight: -1 is outside" },
-        { "{priority: 64}", "1:50: error: engine.models[0].upstream.priority: 64 is outside" },
-        { "{path: chat}", "1:46: error: engine.models[0].upstream.path: a path begins" },
-        { "{headers: [a]}", "1:49: error: engine.models[0].upstream.headers: needs a map" },
-        { "{headers: {'a b': c}}", "1:49: error: engine.models[0].upstream.headers: 'a b' is not a "
-                                   "header's name" },
-        { "{headers: {Content-Length: 1}}", "1:49: error: engine.models[0].upstream.headers: the "
-                                            "header Content-Length is the transport's own" },
-        { "{headers: {Authorization: Bearer sk-abc}}",
-          "1:49: error: engine.models[0].upstream.headers: the header Authorization holds a "
-          "secret" },
-        { "{headers: {a: \"b\\nc: d\"}}", "1:49: error: engine.models[0].upstream.headers: the "
-                                          "value of a has a control character" },
-        { "{headers: {a: [b]}}", "1:49: error: engine.models[0].upstream.headers: the value of a "
-                                 "is no text" },
-        { "{auth_header: 'a b'}", "1:53: error: engine.models[0].upstream.auth_header: is not a" },
-        { "{auth_prefix: 'a b'}", "1:53: error: engine.models[0].upstream.auth_prefix: is one "
-                                  "word" },
-        { "{api_version: 'a&b'}", "1:53: error: engine.models[0].upstream.api_version: is one "
-                                  "word" },
-        { "{url: https://h, tls: {cert: c}}", "1:61: error: engine.models[0].upstream.tls: a cert "
-                                              "needs its key" },
-        { "{endpoints: []}", "1:51: error: engine.models[0].upstream.endpoints: needs a list of 1 "
-                             "to 64" },
-        { "{endpoints: {url: a}}", "1:51: error: engine.models[0].upstream.endpoints: needs a "
-                                   "list" },
-        { "{endpoints: [{balance: p2c}]}", "1:53: error: "
-                                           "engine.models[0].upstream.endpoints[0].balance: "
-                                           "unknown key" },
-        { "{balance: fast}", "1:49: error: engine.models[0].upstream.balance: 'fast' is not one "
-                             "of least_request, p2c" },
-        { "{timeouts: {connect: soon}}", "1:60: error: engine.models[0].upstream.timeouts.connect: "
-                                         "'soon' is not a duration" },
-        { "{retry: {when: [never]}}",
-          "1:47: error: engine.models[0].upstream.retry: 'never' is not "
-          "one of connect" },
-        { "{retry: {max: 11}}", "1:53: error: engine.models[0].upstream.retry.max: 11 is outside" },
-        { "{health: {path: health}}", "1:48: error: engine.models[0].upstream.health: its path "
-                                      "begins" },
-        { "{hedge: {percentile: 95}}", "1:60: error: engine.models[0].upstream.hedge.percentile: "
-                                       "95 is outside" },
-        { "{lora: {}}", "1:46: error: engine.models[0].upstream.lora: adapters are served behind "
-                        "by vllm" },
-        { "{provider: vllm, lora: {}}", "1:62: error: engine.models[0].upstream.lora: needs "
-                                        "`path`" },
-        { "{provider: llama-server, lora: {}}", "1:70: error: engine.models[0].upstream.lora: "
-                                                "llama-server's adapters" },
-        { "{provider: vllm, lora: {path: /x}, endpoints: [{}, {provider: sglang}]}",
-          "1:62: error: engine.models[0].upstream.lora: endpoints that serve adapters have one" },
-        { "{}, path: m.gguf", "1:39: error: engine.models[0].upstream: a model has a path or an "
-                              "upstream, not both" },
-        { "{}, pricing: {prompt_per_1m: cheap}", "1:68: error: "
-                                                 "engine.models[0].pricing.prompt_per_1m: 'cheap' "
-                                                 "is not a number" },
-        { "[a]", "1:39: error: engine.models[0].upstream: needs a map" },
-    };
     (void)state;
     unsigned wrong = 0;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(bad_fields); i++) {
         char text[512], place[512];
         (void)snprintf(text, sizeof(text), "engine: {models: [{name: m, upstream: %s}]}\n",
-                       rows[i].upstream);
+                       bad_fields[i].upstream);
         CLEANUP(problems_freep) struct problems *p = problems_new();
         CLEANUP(config_unrefp) struct config *c = NULL;
         int r = config_parse(&c, "conf/a.yaml", str_of(text), p);
         CLEANUP(buf_done) struct buf b = BUF_INIT(MIB);
         problems_print(p, &b);
         buf_addc(&b, '\0');
-        (void)snprintf(place, sizeof(place), "conf/a.yaml:%s", rows[i].problem);
+        (void)snprintf(place, sizeof(place), "conf/a.yaml:%s", bad_fields[i].problem);
         if (r == -EINVAL && strstr(buf_str(&b).p, place) && !strstr(buf_str(&b).p, "sk-abc"))
             continue;
-        print_message("# %s: %d\n#   wants %s\n#   has   %s", rows[i].upstream, r, place,
+        print_message("# %s: %d\n#   wants %s\n#   has   %s", bad_fields[i].upstream, r, place,
                       buf_str(&b).p);
         wrong++;
     }
