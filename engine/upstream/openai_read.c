@@ -36,7 +36,8 @@ struct reader {
     size_t n_calls;
     struct openai_logprobs logprobs;
     struct buf shape; /* the last chunk that said a piece of text and nothing else … */
-    size_t shape_begin, shape_tail; /* … and the bytes of it before and behind that piece */
+    size_t shape_begin, shape_text;  /* … its bytes before that piece, and of it, … */
+    size_t shape_middle, shape_tail; /* … behind it, and behind padding (0: it has none) */
     int err;
 };
 
@@ -575,22 +576,51 @@ static void keep_shape(struct reader *r, struct str json, const struct chunk *c)
         return;
     buf_add(&r->shape, json);
     r->shape_begin = (size_t)(text.p - json.p);
-    r->shape_tail = json.n - r->shape_begin - text.n;
+    r->shape_text = text.n;
+    r->shape_middle = json.n - r->shape_begin - text.n;
+    r->shape_tail = 0;
+    /* OpenAI pads its chunks with letters of chance. No string holds quotes that are not escaped,
+     * so what looks like the member is it. */
+    struct str padding = STR("\"obfuscation\":");
+    struct str rest = { text.p + text.n, r->shape_middle };
+    ptrdiff_t at = str_find(rest, padding);
+    struct str value = at >= 0 ? json_view_value(str_sub(rest, (size_t)at + padding.n)) : STR_NULL;
+    if (value.p) {
+        r->shape_middle = (size_t)(value.p - rest.p);
+        r->shape_tail = rest.n - r->shape_middle - value.n;
+    }
+}
+
+/* Moves past n bytes that are as these; false: they are not. */
+static bool pass_same(struct str *rest, const char *bytes, size_t n)
+{
+    if (rest->n < n || memcmp(rest->p, bytes, n) != 0)
+        return false;
+    *rest = str_sub(*rest, n);
+    return true;
+}
+
+static bool pass_string(struct str *rest, struct str *ret)
+{
+    if (rest->n == 0 || rest->p[0] != '"')
+        return false;
+    *ret = json_view_value(*rest);
+    *rest = str_sub(*rest, ret->n);
+    return ret->p;
 }
 
 /* Whether the chunk is like it; *ret: the JSON string that stands for its piece. */
 static bool has_shape(const struct reader *r, struct str json, struct str *ret)
 {
-    size_t begin = r->shape_begin, tail = r->shape_tail;
-    if (r->shape.n == 0 || json.n < begin + tail + 2)
+    const char *shape = r->shape.p, *end = shape + r->shape.n;
+    struct str padding;
+    if (r->shape.n == 0 || !pass_same(&json, shape, r->shape_begin) || !pass_string(&json, ret))
         return false;
-    const char *end = json.p + json.n - tail;
-    if (memcmp(json.p, r->shape.p, begin) != 0 ||
-        memcmp(end, r->shape.p + r->shape.n - tail, tail) != 0)
-        return false;
-    *ret = (struct str){ json.p + begin, json.n - begin - tail };
-    struct str value = json_view_value(*ret);
-    return value.n == ret->n && value.p[0] == '"'; /* one string, and nothing else */
+    if (r->shape_tail == 0)
+        return json.n == r->shape_middle && pass_same(&json, end - json.n, json.n);
+    const char *middle = shape + r->shape_begin + r->shape_text;
+    return pass_same(&json, middle, r->shape_middle) && pass_string(&json, &padding) &&
+           json.n == r->shape_tail && pass_same(&json, end - json.n, json.n);
 }
 
 static void tell_piece(struct reader *r, struct str name, struct str json, struct str piece)
