@@ -135,6 +135,41 @@ static void no_descriptors_is_our_failure(void **state)
     assert_int_equal(one("/hello").outcome, CALL_complete);
 }
 
+static void cancel(struct probe *p)
+{
+    call_cancel(p->call);
+}
+
+static void calls_that_wait_for_a_connection_can_leave(void **state)
+{
+    transport = transport_free(transport);
+    assert_int_equal(
+        transport_new(&transport, &(struct transport_config){ .loops = 1, .max_connections = 1 }),
+        0);
+    struct probe p[4]; /* has the connection, is cancelled, runs out of time, gets its turn */
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        probe_to(&p[i], i ? "/hello" : "/stall");
+        if (i == 2)
+            p[i].spec.connect_ms = 100;
+        probe_start(&p[i]);
+    }
+    script_nap(30);
+    probe_on_loop(&p[1], cancel);
+    probe_wait(&p[1]);
+    probe_wait(&p[2]);
+    probe_on_loop(&p[0], cancel);
+    probe_wait(&p[0]);
+    probe_wait(&p[3]);
+    static const enum call_outcome want[] = { CALL_cancelled, CALL_cancelled, CALL_timeout_connect,
+                                              CALL_complete };
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        assert_int_equal(p[i].end.outcome, want[i]);
+        assert_int_equal(p[i].end.was_sent, i == 0 || i == 3);
+        probe_done(&p[i]);
+    }
+    renew();
+}
+
 /* ---- tasks and timers ---- */
 
 struct numbered {
@@ -314,6 +349,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_streams_run_at_once),
         cmocka_unit_test(no_descriptors_is_our_failure),
+        cmocka_unit_test(calls_that_wait_for_a_connection_can_leave),
         cmocka_unit_test(tasks_run_in_order),
         cmocka_unit_test(timers_fire_in_order),
         cmocka_unit_test(what_is_under_way_is_cancelled_at_the_end),
