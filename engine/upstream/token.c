@@ -22,6 +22,9 @@ enum {
     RETRY_MAX_MS = 10 * MS,
     FRESH_MS = 10 * MS, /* a refusal so soon after a fetch was of the one before */
     MAX_TEXT = 16 * KIB,
+    MAX_ANSWER = 64 * KIB,
+    LONG_S = 2 * EARLY_S,      /* who lives longer is renewed EARLY_S before the end */
+    SHORT_S = 2 * EARLY_MIN_S, /* … EARLY_MIN_S before; others half-way */
     MAX_STEPS = 4,
 };
 
@@ -105,9 +108,9 @@ static void failed(struct token *t, const char *why)
 
 static uint64_t early_s(uint64_t lifetime_s)
 {
-    if (lifetime_s > 2 * EARLY_S)
+    if (lifetime_s > LONG_S)
         return EARLY_S;
-    return lifetime_s > 2 * EARLY_MIN_S ? EARLY_MIN_S : lifetime_s / 2;
+    return lifetime_s > SHORT_S ? EARLY_MIN_S : lifetime_s / 2;
 }
 
 static void keep(struct token *t, uint64_t lifetime_s)
@@ -172,7 +175,7 @@ static int prepare(struct token *t)
     if (r == 0)
         r = secret_buf(&t->ask.text, MAX_TEXT);
     if (r == 0)
-        r = secret_buf(&t->answer, 4 * MAX_TEXT);
+        r = secret_buf(&t->answer, MAX_ANSWER);
     secret_buf_done(&t->next);
     if (r == 0)
         r = secret_buf(&t->next, MAX_TEXT);
