@@ -4,7 +4,7 @@ import json
 import socket
 import time
 
-from support.rootstock import PATIENCE, Server
+from support.rootstock import PATIENCE, SANITIZED, Server
 
 WIRES = {  # provider: what is after the url of the mock
     "openai": "/v1",
@@ -16,7 +16,8 @@ KEYS = {  # variables that the providers' keys come from
     "MOCK_KEY": "sk-mock-secret",
     "MOCK_AWS": "AKIDMOCK:mock-secret",
 }
-QUICK = {"connect": f"{500 * PATIENCE}ms", "first_byte": f"{500 * PATIENCE}ms", "idle": f"{500 * PATIENCE}ms"}
+QUICK_MS = 1500 if SANITIZED else 500
+QUICK = {"connect": f"{QUICK_MS}ms", "first_byte": f"{QUICK_MS}ms", "idle": f"{QUICK_MS}ms"}
 TRYING = {"budget": 1, "min_per_second": 10000}
 HEALTHY = {"eject_after": 0}
 
