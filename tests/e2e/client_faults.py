@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support import tap  # noqa: E402
 from support.behind import Client, ask, behind, chat, rss, upstream  # noqa: E402
 from support.mock import Mock, text_of  # noqa: E402
-from support.rootstock import PATIENCE, SANITIZED, wait_for  # noqa: E402
+from support.rootstock import PATIENCE, SANITIZED, metric, wait_for  # noqa: E402
 
 FULL = "--full" in sys.argv
 CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
@@ -48,6 +48,9 @@ class Faults(unittest.TestCase):
     def tearDownClass(cls):
         cls.server.stop()
         cls.mock.stop()
+
+    def tearDown(self):
+        wait_for(lambda: metric(self.server, "requests_active") == 1, 10, "the end of all requests but this")
 
     def raw(self, *parts, server=None, timeout=20):
         """Bytes out, all bytes back."""
@@ -105,13 +108,13 @@ class Faults(unittest.TestCase):
         self.assertLess(rss(self.server.process) - size, MUCH)
         self.assertEqual(self.asked() - before, 5)  # none of theirs
         for s in slow:
-            s.close()
+            reset(s)
 
     def test_24_a_slow_reader_slows_the_engine_behind_and_loses_nothing(self):
         frames, size = 15000, 4000  # far more than all buffers together
         self.assert_well()
         before = rss(self.server.process)
-        client = Client(self.server, chat(f"id=slow frames={frames} size={size}"), receive=65536)
+        client = Client(self.server, chat(f"id=slow frames={frames} size={size}"))
         client.read_until(b"t3 ")
         wait_for(lambda: self.mock.counts()["blocked"] > 0, 20, "the engine behind to be blocked")
         sent = -1
@@ -203,6 +206,7 @@ class Faults(unittest.TestCase):
                     self.assertNotIn(b"200 OK", s.recv(65536))
                 except TimeoutError:
                     pass  # it waits for the rest, as long as an idle connection may
+                reset(s)
         self.assert_well()
         self.assertEqual(self.asked(), before + 1)
 
@@ -220,7 +224,9 @@ class Faults(unittest.TestCase):
         for head in (b"-1\r\n", b"zz\r\n", b"1" * 5000 + b"\r\n"):
             answer = self.raw(CHAT + b"Transfer-Encoding: chunked\r\n\r\n" + head + b"x\r\n0\r\n\r\n")
             self.assertRegex(answer[:40], b"HTTP/1.1 4(00|13)")
-        self.raw(CHAT + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nx", timeout=0.1)
+        with socket.create_connection(("127.0.0.1", self.server.port)) as s:
+            s.sendall(CHAT + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nx")
+            reset(s)
         bomb = gzip.compress(b" " * (64 * MIB))
         answer = self.raw(CHAT + b"Content-Encoding: gzip\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
                           % (len(bomb), bomb))
@@ -414,6 +420,12 @@ class Faults(unittest.TestCase):
         self.assertIn("sk-mock-secret", head)
         self.assertNotIn("right", head)  # the client's own key stays here
         connection.close()
+
+
+def reset(s):
+    """Closes with a reset, which is noticed at once wherever the other side is."""
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    s.close()
 
 
 def ask_quietly(server):
