@@ -11,11 +11,12 @@
 enum { MESSAGES_TOOL_NAME = 128 }; /* bytes of a tool's name, as Anthropic allows */
 
 /*
- * Body → request. Text points into the body or the arena; both must live as long as the request.
- * A user message with tool results becomes a tool message for each, then what else it says.
- * `counts`: nothing will be generated, and max_tokens need not be there. FAILED names the field.
+ * Body → request. What is read points into the body or the arena; both must live as long as the
+ * request. A user message with tool results becomes a tool message for each, then what else it
+ * says. `counts`: nothing will be generated, and max_tokens need not be there. FAILED names the
+ * field.
  */
-int messages_decode(struct chat_request *ret, struct str body, bool counts, struct arena *arena,
+int messages_decode(struct chat_request *ret, struct str text, bool counts, struct arena *arena,
                     struct fail *reterr) MUST_USE;
 /* The part of it that reads `system` and `messages` (messages_blocks.c). */
 int messages_decode_turns(struct chat_request *ret, struct str system, struct str messages,
