@@ -1,4 +1,4 @@
-"""The stock @anthropic-ai/sdk client for Node against a real server. Skipped, with a word, where it is not installed."""
+"""The stock @anthropic-ai/sdk client for Node against a real server. Skipped, with a word, where it is absent."""
 import json
 import pathlib
 import shutil

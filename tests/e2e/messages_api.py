@@ -47,7 +47,8 @@ class Guards(unittest.TestCase):
                     self.assertEqual(status, 200, data)
                     self.assertNotIn(SECRET[:6].encode(), data)
                     self.assertIn(b"CREDIT_CARD", data)
-                    self.assertIn(b"message_stop" if stream else b'"end_turn"' if kind == "text" else b'"tool_use"', data)
+                    whole = b'"end_turn"' if kind == "text" else b'"tool_use"'
+                    self.assertIn(b"message_stop" if stream else whole, data)
 
     def test_a_block_is_a_refusal(self):
         server = self.serve("block", "response")
@@ -62,7 +63,8 @@ class Guards(unittest.TestCase):
     def test_a_blocked_prompt_is_an_error_of_the_dialect(self):
         server = self.serve("block", "prompt")
         for content in (SECRET, [{"type": "text", "text": SECRET}],
-                        [{"type": "tool_result", "tool_use_id": "t", "content": "ok"}, {"type": "text", "text": SECRET}]):
+                        [{"type": "tool_result", "tool_use_id": "t", "content": "ok"},
+                         {"type": "text", "text": SECRET}]):
             status, headers, data = ask(server, content)
             answer = json.loads(data)
             self.assertEqual((status, answer["type"], answer["error"]["type"]), (403, "error", "permission_error"))
