@@ -134,7 +134,10 @@ static void faulty(struct pool *p, unsigned i, uint64_t now_ms)
 void pool_ended(struct pool *p, unsigned i, const struct pool_end *end)
 {
     struct pool_endpoint *e = &p->endpoints[i];
-    uint64_t later = end->retry_after_ms < BUSY_MAX_MS ? end->retry_after_ms : BUSY_MAX_MS;
+    /* The only one is asked again soon, though not by the request that was refused: what it said
+     * was for that one, or for one client. */
+    uint64_t most = p->n > 1 ? BUSY_MAX_MS : (p->config->max_retry_after_s + 1) * 1000;
+    uint64_t later = end->retry_after_ms < most ? end->retry_after_ms : most;
     if (end->outcome == POOL_busy && end->now_ms + later > e->busy_until_ms) {
         e->busy_until_ms = end->now_ms + later;
         p->watched |= 1ull << i;

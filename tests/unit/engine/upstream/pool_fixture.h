@@ -31,6 +31,7 @@ static inline void fleet_init(struct fleet *f, unsigned n)
                                           .affinity_load = 1.25,
                                           .retry_budget = 0.2,
                                           .retry_min = 3,
+                                          .max_retry_after_s = 10,
                                           .eject_errors = 5,
                                           .eject_ms = 30000,
                                           .eject_max = 0.5,

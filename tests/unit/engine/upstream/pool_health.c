@@ -232,6 +232,24 @@ static void a_busy_endpoint_is_left_alone_as_long_as_it_says(void **state)
     fleet_stop(&f);
 }
 
+static void the_only_endpoint_is_not_given_up_for_an_hour(void **state)
+{
+    struct fleet f;
+    uint64_t wait = 0;
+    (void)state;
+    fleet_init(&f, 1);
+    fleet_start(&f);
+    struct pool_end busy = { .now_ms = f.now_ms, .outcome = POOL_busy, .retry_after_ms = 3600000 };
+    pool_begin(f.pool, 0, f.now_ms);
+    pool_end(f.pool, 0, &busy);
+    struct pool_ask ask = { .now_ms = f.now_ms };
+    assert_int_equal(pool_pick(f.pool, &ask, &wait), -EAGAIN);
+    assert_int_equal(wait, 11000);
+    ask.now_ms += 11000;
+    assert_int_equal(pool_pick(f.pool, &ask, &wait), 0);
+    fleet_stop(&f);
+}
+
 static void a_full_endpoint_is_passed_over(void **state)
 {
     struct fleet f;
@@ -556,6 +574,7 @@ int main(void)
         cmocka_unit_test(its_share_grows_after_it_came_back),
         cmocka_unit_test(when_nobody_is_well_those_left_out_are_asked),
         cmocka_unit_test(a_busy_endpoint_is_left_alone_as_long_as_it_says),
+        cmocka_unit_test(the_only_endpoint_is_not_given_up_for_an_hour),
         cmocka_unit_test(a_full_endpoint_is_passed_over),
         cmocka_unit_test(checks_leave_out_and_bring_back),
         cmocka_unit_test(budgets_are_kept_to_the_last_attempt),
