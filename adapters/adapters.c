@@ -739,6 +739,7 @@ int adapters_push(struct adapters *a, const struct adapter_push *push, struct ad
                              .source = &source,
                              .manifest = &manifest,
                              .digest = manifest_digest(&manifest),
+                             .rank = revision_rank(&source),
                              .base_id = a->base_id ? a->base_id(a->base_id_ctx, push->base) : 0 };
     if ((k = a->catalog->ops->publish(a->catalog, &p, reterr)) != 0)
         return k;

@@ -91,6 +91,7 @@ struct adapter_revision {
     uint64_t created_s;
     uint64_t bytes; /* of its files */
     uint64_t epoch; /* of the head that this was read from: its ETag; 0 in a folder */
+    uint32_t rank;  /* the greatest of its modules; 0: unknown */
     bool canary;    /* chosen by the canary's weight, in place of `prod` */
 };
 
@@ -325,6 +326,19 @@ struct adapter_pull {
 };
 int adapters_pull(struct adapters *a, const struct adapter_pull *pull, struct adapter_revision *ret,
                   struct fail *reterr) MUST_USE;
+
+/* The greatest rank of the adapter whose files are at `path`, not published yet; 0: it does not say.
+ */
+uint32_t adapters_rank_at(const char *path);
+
+/*
+ * Puts the files of the revision that the name means under `folder`/<its digest's first two
+ * digits>/<its digest>, for a program that reads them there. Whole or not at all (by a rename), so
+ * processes may share the folder; what is there already is verified, and put anew where it is
+ * damaged. Nothing is ever removed. FAILED: as adapters_pull. Blocks.
+ */
+int adapters_place(struct adapters *a, const struct adapter_name *name, const char *folder,
+                   struct fail *reterr) MUST_USE;
 
 /*
  * Removes, from the stores that can be listed and written and from the local cache, what no

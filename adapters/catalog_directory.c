@@ -153,8 +153,10 @@ static int read_revision(struct directory *d, struct str adapter, uint64_t ordin
     const struct known_revision *old = find_revision(before, ordinal);
     if (old && same_files(old, ret)) {
         ret->digest = old->digest;
+        ret->rank = old->rank;
         return 0;
     }
+    ret->rank = revision_rank(&s);
     if ((r = revision_manifest(&s, NULL, NULL, &m, reterr)) == 0)
         ret->digest = manifest_digest(&m);
     return r;
@@ -199,8 +201,11 @@ static struct head *head_of(const struct card *card, const struct known *k)
                           .aliases = aliases };
     for (size_t i = 0; i < k->n_revisions; i++) {
         const struct known_revision *r = &k->revisions[i];
-        revisions[draft.n_revisions++] =
-            (struct head_revision){ r->digest, r->ordinal, r->created_s, r->bytes };
+        revisions[draft.n_revisions++] = (struct head_revision){ .digest = r->digest,
+                                                                 .ordinal = r->ordinal,
+                                                                 .created_s = r->created_s,
+                                                                 .bytes = r->bytes,
+                                                                 .rank = r->rank };
     }
     for (size_t i = 0; i < card->n_aliases; i++) {
         const struct known_revision *r = find_revision(k, card->aliases[i].ordinal);

@@ -24,6 +24,7 @@ struct known_revision {
     size_t n_files;
     struct sha256 digest;
     uint64_t bytes, created_s;
+    uint32_t rank;
 };
 
 struct known { /* what was read of one adapter's folder */

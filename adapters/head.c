@@ -308,6 +308,7 @@ void head_describe(const struct head *h, const struct head_revision *r, struct s
     ret->created_s = r->created_s;
     ret->bytes = r->bytes;
     ret->epoch = h->epoch;
+    ret->rank = r->rank;
     ret->canary = false;
 }
 

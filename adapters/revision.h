@@ -45,6 +45,10 @@ int revision_find(struct revision_source *ret, const char *path, struct fail *re
  * unprocessable_adapter, naming file and field. */
 int revision_check(const struct revision_source *s, struct fail *reterr) MUST_USE;
 
+/* The greatest rank of its modules, as adapter_config.json says (`r`, `rank_pattern`); 0: it does
+ * not say. */
+uint32_t revision_rank(const struct revision_source *s);
+
 /* Hashes the files. `progress` may be NULL. */
 typedef void (*progress_fn)(void *ctx, uint64_t done, uint64_t total);
 int revision_manifest(const struct revision_source *s, progress_fn progress, void *ctx,

@@ -12,11 +12,13 @@ static int refuse(struct fail *reterr, const char *path, const char *what)
     return fail_set(reterr, FAIL_unprocessable_adapter, "%.180s: %s", path, what);
 }
 
+enum { CONFIG_MAX = 4 * MIB };
+
 static int check_config(const char *path, struct fail *reterr)
 {
     CLEANUP(own_free) char *text = NULL;
     size_t n;
-    int r = file_read(&text, &n, path, 4 * MIB);
+    int r = file_read(&text, &n, path, CONFIG_MAX);
     if (r < 0)
         return refuse(reterr, path, strerror(-r));
     json_error_t error;
@@ -152,5 +154,31 @@ int revision_check(const struct revision_source *s, struct fail *reterr)
         if (r != 0)
             return r;
     }
+    return 0;
+}
+
+static uint32_t rank_in(const char *path)
+{
+    CLEANUP(own_free) char *text = NULL;
+    size_t n;
+    if (file_read(&text, &n, path, CONFIG_MAX) < 0)
+        return 0;
+    json_auto_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES, /* error= */ NULL);
+    json_int_t most = json_integer_value(json_object_get(j, "r"));
+    const char *module;
+    json_t *rank;
+    json_object_foreach(json_object_get(j, "rank_pattern"), module, rank)
+    {
+        if (json_integer_value(rank) > most)
+            most = json_integer_value(rank);
+    }
+    return most > 0 && most <= UINT32_MAX ? (uint32_t)most : 0;
+}
+
+uint32_t revision_rank(const struct revision_source *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->files[i].name, "adapter_config.json") == 0)
+            return rank_in(s->files[i].path);
     return 0;
 }

@@ -130,7 +130,8 @@ void behind_find_revision(struct request *r)
         return; /* a bare name, of a base in this process */
     a->target.model = m;
     a->remote = (struct engine_adapter){ .name = str_of(a->revision.adapter),
-                                         .digest = a->revision.digest };
+                                         .digest = a->revision.digest,
+                                         .rank = a->revision.rank };
     r->log_model = m->name;
     r->log_adapter = str_of(a->revision.adapter);
 }

@@ -1,8 +1,10 @@
 #include "gateway/import.h"
 
+#include "adapters/adapters.h"
 #include "engine/local/engine_local.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -58,6 +60,12 @@ int import_check(const struct config *c, struct str base, const char *path, bool
 {
     const struct config_model *m = config_model(c, base);
     uint64_t base_id = 0;
+    uint64_t rank = m && m->upstream.endpoints.n ? adapters_rank_at(path) : 0;
+    if (rank && m->upstream.lora.enabled && rank > m->upstream.lora.max_rank)
+        return fail_set(reterr, FAIL_unprocessable_adapter,
+                        "adapter_config.json: its rank %" PRIu64 " is above the %" PRIu64
+                        " that the engines behind '" STR_FMT "' take (upstream.lora.max_rank)",
+                        rank, m->upstream.lora.max_rank, STR_ARG(base));
     *ret_checked = m && m->path.n && access(m->path.p, R_OK) == 0;
     return *ret_checked ? engine_local_lora_check(m->path.p, path, /* to= */ NULL, &base_id, reterr)
                         : 0;

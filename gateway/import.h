@@ -18,8 +18,9 @@ int import_path(const struct config_gateway *g, struct str path, struct arena *a
 
 /*
  * Whether what is at `path` fits the base model, where its file is on this machine: shapes, and
- * every field that changes what it computes. *ret_checked: it is. Blocks. FAILED
- * (unprocessable_adapter): names the file and the field.
+ * every field that changes what it computes. *ret_checked: it is. Of a base that engines behind
+ * serve only its rank is compared. Blocks. FAILED (unprocessable_adapter): names the file and the
+ * field.
  */
 int import_check(const struct config *c, struct str base, const char *path, bool *ret_checked,
                  struct fail *reterr) MUST_USE;

@@ -112,6 +112,13 @@ static int reach_model(struct core *c, struct core_model *m, const struct config
 {
     struct engine_upstream_config config = { .model = from };
     int r = open_transport(c);
+    if (from->upstream.lora.folder.n) {
+        m->place = (struct adapter_place){ .adapters = &c->adapters,
+                                           .base = from->name,
+                                           .folder = from->upstream.lora.folder };
+        config.place = place_adapter;
+        config.place_ctx = &m->place;
+    }
     config.transport = c->transport;
     m->created_s = clock_wall_s();
     const struct config_endpoint *endpoints = from->upstream.endpoints.items;
@@ -178,13 +185,20 @@ int core_new(struct core **ret, struct config *config, struct fail *reterr)
     return 0;
 }
 
+static void free_engines(struct core *c, bool upstream)
+{
+    for (size_t i = 0; i < c->n_models; i++)
+        if (c->models[i].engine && engine_is_upstream(c->models[i].engine) == upstream)
+            c->models[i].engine = engine_free(c->models[i].engine);
+}
+
 struct core *core_free(struct core *c)
 {
     if (!c)
         return NULL;
-    (void)adapters_close(c->adapters); /* its packed adapters belong to the engines: first */
-    for (size_t i = 0; i < c->n_models; i++)
-        (void)engine_free(c->models[i].engine);
+    free_engines(c, /* upstream= */ true); /* they read adapters' files */
+    (void)adapters_close(c->adapters);     /* its packed adapters belong to the engines here */
+    free_engines(c, /* upstream= */ false);
     (void)transport_free(c->transport);
     free(c->models);
     (void)learning_free(c->learning);

@@ -9,6 +9,7 @@
 #include "config/config.h"
 #include "engine/engine.h"
 #include "gateway/auth.h"
+#include "gateway/place.h"
 #include "plugins/plugin.h"
 #include "plugins/router_replay.h"
 #include "router/router.h"
@@ -20,6 +21,8 @@ struct core_model {
     struct engine *engine; /* owned by the core */
     uint64_t created_s;    /* of its file; of one behind: of this process */
     bool passes_keys;      /* an engine behind is given the client's own credentials */
+    struct adapter_place
+        place; /* where an engine behind reads adapters; folder empty: we put none */
 };
 
 struct transport;

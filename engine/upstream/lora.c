@@ -330,6 +330,26 @@ static void begin_load(struct lora_fleet *f, struct lora_entry *e)
         load(e);
 }
 
+/* Under the lock. What is held only for its next use gives way to what is wanted now. */
+static void yield_idle(struct lora_fleet *f, unsigned endpoint)
+{
+    struct lora_entry *oldest = NULL;
+    for (struct lora_entry *e = f->entries; e; e = e->next)
+        if (e->endpoint == endpoint && e->state == STATE_held && !e->uses &&
+            (!oldest || e->at_ms < oldest->at_ms))
+            oldest = e;
+    if (oldest)
+        oldest->at_ms = 0;
+}
+
+/* Under the lock. There is room: whoever waits for it asks again at once. */
+static void ask_again(struct lora_fleet *f, unsigned endpoint)
+{
+    for (struct lora_entry *e = f->entries; e; e = e->next)
+        if (e->endpoint == endpoint && e->state == STATE_asking && e->waiters)
+            e->at_ms = 0;
+}
+
 /* Called and left without the lock. */
 static void ask(struct lora_fleet *f, struct lora_entry *e)
 {
@@ -357,6 +377,7 @@ static void ask(struct lora_fleet *f, struct lora_entry *e)
         } else if (answer.word == LEDGER_wait) {
             e->at_ms = clock_ms() + answer.wait_ms;
             tell_late(e, clock_ms());
+            yield_idle(f, e->endpoint);
         } else {
             memcpy(e->victim, answer.victim, sizeof(e->victim));
             e->state = STATE_placing;
@@ -393,6 +414,7 @@ static void drop(struct lora_fleet *f, struct lora_entry *e)
 {
     struct ledger_slot slot = slot_of(f, e);
     char name[LORA_NAME];
+    unsigned endpoint = e->endpoint;
     memcpy(name, e->name, sizeof(name));
     slot.name = name;
     {
@@ -403,6 +425,8 @@ static void drop(struct lora_fleet *f, struct lora_entry *e)
     }
     if (f->ledger.ops->drop(f->ledger.ctx, &slot) != 0)
         log_line(LOG_warn, "upstream_adapter", "name=%s why=\"the ledger was not told\"", name);
+    LOCKED(&f->lock);
+    ask_again(f, endpoint);
 }
 
 /* ---- what an engine had when we came ---- */

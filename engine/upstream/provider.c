@@ -143,7 +143,8 @@ int provider_headers(struct provider_call *call, const struct provider_job *job,
 {
     const struct config_endpoint *e = job->endpoint;
     int r = provider_call_header(call, "content-type", STR("application/json"));
-    bool is_own = job->request->source.n && provider_speaks(e, job->request->wire);
+    const struct chat_request *q = job->request; /* NULL: a call of our own */
+    bool is_own = q && q->source.n && provider_speaks(e, q->wire);
     if (r == 0 && is_own)
         r = passing_request_headers(call, job);
     if (r == 0 && job->request_id && job->request_id[0])
