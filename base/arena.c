@@ -19,7 +19,7 @@
 #define ARENA_ALONE 0
 #endif
 
-enum { CHUNK_BYTES = 8192 };
+enum { CHUNK_FIRST = 1024, CHUNK_BYTES = 8192 }; /* they double: most arenas stay small */
 
 struct chunk {
     struct chunk *next;
@@ -30,13 +30,16 @@ struct chunk {
 struct arena {
     struct chunk *chunks; /* newest first */
     size_t used, max;
+    size_t chunk_bytes; /* of the next one */
 };
 
 struct arena *arena_new(size_t max_bytes)
 {
     struct arena *a = calloc(1, sizeof(*a));
-    if (a)
+    if (a) {
         a->max = max_bytes;
+        a->chunk_bytes = CHUNK_FIRST;
+    }
     return a;
 }
 
@@ -52,15 +55,36 @@ struct arena *arena_free(struct arena *a)
     return NULL;
 }
 
+/* Not zeroed: that is done with what is handed out, so that the rest is not touched. */
+static struct chunk *chunk_new(size_t bytes)
+{
+    struct chunk *c = malloc(sizeof(*c) + bytes);
+    if (c)
+        *c = (struct chunk){ .size = bytes };
+    return c;
+}
+
+/* The size of a chunk for so many bytes: at least twice the last one's. */
+static size_t chunk_size(struct arena *a, size_t bytes)
+{
+    if (ARENA_ALONE || bytes > CHUNK_BYTES)
+        return bytes;
+    while (a->chunk_bytes < bytes)
+        a->chunk_bytes *= 2;
+    size_t size = a->chunk_bytes;
+    if (a->chunk_bytes < CHUNK_BYTES)
+        a->chunk_bytes *= 2;
+    return size;
+}
+
 static struct chunk *chunk_for(struct arena *a, size_t bytes)
 {
     if (a->chunks && !ARENA_ALONE && a->chunks->size - a->chunks->used >= bytes)
         return a->chunks;
-    size_t size = ARENA_ALONE || bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
-    struct chunk *c = calloc(1, sizeof(*c) + size);
+    size_t size = chunk_size(a, bytes);
+    struct chunk *c = chunk_new(size);
     if (!c)
         return NULL;
-    c->size = size;
     if (a->chunks && size == bytes &&
         bytes > CHUNK_BYTES) { /* full at once: others go on in theirs */
         c->next = a->chunks->next;
@@ -76,16 +100,16 @@ int arena_reserve(struct arena *a, size_t bytes)
 {
     if (ARENA_ALONE || (a->chunks && a->chunks->size - a->chunks->used >= bytes))
         return 0;
-    struct chunk *c = bytes <= a->max ? calloc(1, sizeof(*c) + bytes) : NULL;
+    struct chunk *c = bytes <= a->max ? chunk_new(bytes) : NULL;
     if (!c)
         return -ENOMEM;
-    c->size = bytes;
     c->next = a->chunks;
     a->chunks = c;
     return 0;
 }
 
-void *arena_alloc(struct arena *a, size_t bytes)
+/* Not zeroed. */
+static void *take(struct arena *a, size_t bytes)
 {
     if (bytes > a->max || a->used > a->max - bytes || bytes > SIZE_MAX - 64)
         return NULL;
@@ -96,6 +120,14 @@ void *arena_alloc(struct arena *a, size_t bytes)
     void *p = c->bytes + c->used;
     c->used += round;
     a->used += bytes;
+    return p;
+}
+
+void *arena_alloc(struct arena *a, size_t bytes)
+{
+    void *p = take(a, bytes);
+    if (p)
+        memset(p, 0, bytes);
     return p;
 }
 
@@ -113,9 +145,11 @@ struct str arena_str(struct arena *a, struct str s)
 
 char *arena_cstr(struct arena *a, struct str s)
 {
-    char *p = arena_alloc(a, s.n + 1);
+    char *p = take(a, s.n + 1);
     if (p && s.n)
         memcpy(p, s.p, s.n);
+    if (p)
+        p[s.n] = '\0';
     return p;
 }
 
@@ -126,7 +160,7 @@ char *arena_printf(struct arena *a, const char *fmt, ...)
     va_copy(again, args);
     int n = vsnprintf(NULL, 0, fmt, again);
     va_end(again);
-    char *p = n < 0 ? NULL : arena_alloc(a, (size_t)n + 1);
+    char *p = n < 0 ? NULL : take(a, (size_t)n + 1);
     if (p)
         (void)vsnprintf(p, (size_t)n + 1, fmt, args);
     va_end(args);

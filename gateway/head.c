@@ -17,7 +17,7 @@ struct seen {
     struct str length, coding, type, encoding, expect, authorization, api_key, request_id,
         asked_headers, min_epoch, anthropic;
     struct chat_pair *headers;
-    size_t n;
+    size_t n, max;
     struct arena *arena;
     struct request *request;
 };
@@ -85,7 +85,7 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
     note(s, key, text);
     if (!is_token(key))
         s->bad_name = true;
-    if (s->n == HEADERS_MAX || !s->headers)
+    if (s->n == s->max || !s->headers)
         return MHD_YES;
     struct str name = arena_str(s->arena, str_of(key));
     if (!name.p)
@@ -299,7 +299,9 @@ static int check_all(struct request *r, const struct seen *s, const struct frami
 bool head_accept(struct request *r, const char *url, const char *method, struct framing *f)
 {
     struct seen s = { .arena = r->arena, .request = r };
-    s.headers = arena_array(r->arena, HEADERS_MAX, sizeof(*s.headers));
+    int n = MHD_get_connection_values(r->connection, MHD_HEADER_KIND, /* each= */ NULL, NULL);
+    s.max = n < 0 ? 0 : n > HEADERS_MAX ? HEADERS_MAX : (size_t)n;
+    s.headers = arena_array(r->arena, s.max, sizeof(*s.headers));
     (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND, on_header, &s);
     r->headers = s.headers;
     r->n_headers = s.n;

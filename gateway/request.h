@@ -43,9 +43,9 @@ struct path_rest {
 
 struct reply {
     unsigned status;
-    const char *type; /* NULL: no body */
-    struct chat_pair headers[REPLY_HEADERS];
-    size_t n_headers;
+    const char *type;          /* NULL: no body */
+    struct chat_pair *headers; /* in the arena; at most REPLY_HEADERS */
+    size_t n_headers, cap_headers;
     struct buf body;
     bool close; /* the connection after it */
 };
