@@ -124,7 +124,7 @@ static void finish(struct exchange *x, struct engine_event *last)
     transport_timer_clear(x->loop, &x->retry);
     transport_timer_clear(x->loop, &x->hedge);
     for (size_t i = 0; i < ATTEMPTS; i++)
-        if (x->slots[i].attempt || x->slots[i].waits)
+        if (x->slots[i].attempt || x->slots[i].waits || x->slots[i].use.fleet)
             clear_slot(&x->slots[i], &neutral);
     {
         LOCKED(&x->upstream->lock);
@@ -364,7 +364,7 @@ static void on_failed(struct attempt *a, const struct attempt_failure *why)
         return;
     }
     bool again = reload(x, s, why);
-    if (why->kind == REFUSAL_elsewhere)
+    if (why->kind == REFUSAL_elsewhere && !again)
         x->barred |= 1ull << s->endpoint;
     end_in_pool(s, why);
     if (!is_alone(x))
@@ -483,7 +483,9 @@ static struct pool_ask question(const struct exchange *x)
 
 static void no_endpoint(struct exchange *x)
 {
-    if (!x->failure.fail.message[0])
+    bool refused = !x->failure.fail.message[0] && x->spec.adapter &&
+                   lora_refused(x->upstream->fleet, x->spec.adapter, &x->failure.fail);
+    if (!refused && !x->failure.fail.message[0])
         (void)fail_set(&x->failure.fail, FAIL_overloaded,
                        "no engine behind the model '" STR_FMT "' can take this request now",
                        STR_ARG(str_head(x->upstream->name, LIMIT_NAME)));

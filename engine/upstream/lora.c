@@ -9,12 +9,12 @@
 #include "config/config.h"
 #include "engine/upstream/lora_call.h"
 #include "engine/upstream/lora_fixed.h"
+#include "engine/upstream/lora_name.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 enum {
-    DIGITS = 12,               /* of a digest, in the name of an adapter over there */
     LINGER_MS = 1000,          /* held so long after its last use: the next one costs nothing */
     REFRESH_MS = 2000,         /* between two words to the ledger that we are alive */
     UNSERVABLE_MS = 60 * 1000, /* before an adapter that was refused is tried again */
@@ -97,45 +97,6 @@ static void wake(struct lora_fleet *f)
 {
     f->is_woken = true;
     (void)pthread_cond_signal(&f->wake);
-}
-
-/* `<adapter>.<12 digits>`; of an adapter's name only what every engine takes. */
-static void name_there(char ret[static LORA_NAME], const struct engine_adapter *a)
-{
-    char hex[SHA256_HEX + 1];
-    sha256_hex(hex, &a->digest);
-    size_t n = 0;
-    for (size_t i = 0; i < a->name.n && n < LORA_NAME - DIGITS - 2; i++) {
-        char c = a->name.p[i];
-        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                     c == '-' || c == '_';
-        ret[n++] = plain ? c : '-';
-    }
-    ret[n++] = '.';
-    memcpy(ret + n, hex, DIGITS);
-    ret[n + DIGITS] = '\0';
-}
-
-static void add_path(struct buf *b, struct str pattern, const struct lora_entry *e)
-{
-    char hex[SHA256_HEX + 1];
-    sha256_hex(hex, &e->adapter.digest);
-    const struct {
-        struct str word, value;
-    } marks[] = { { STR("{digest}"), { hex, SHA256_HEX } },
-                  { STR("{digest2}"), { hex, 2 } },
-                  { STR("{name}"), str_of(e->name) } };
-    for (size_t i = 0; i < pattern.n;) {
-        size_t m = 0;
-        while (m < ARRAY_LEN(marks) && !str_starts(str_sub(pattern, i), marks[m].word))
-            m++;
-        if (m == ARRAY_LEN(marks)) {
-            buf_addc(b, pattern.p[i++]);
-            continue;
-        }
-        buf_add(b, marks[m].value);
-        i += marks[m].word.n;
-    }
 }
 
 static struct lora_entry **place_of(struct lora_fleet *f, const struct lora_entry *e)
@@ -285,7 +246,7 @@ static void load(struct lora_entry *e)
     struct lora_fleet *f = e->fleet;
     struct fail fail = { 0 };
     CLEANUP(buf_done) struct buf path = BUF_INIT(4096);
-    add_path(&path, f->lora->path, e);
+    lora_name_path(&path, f->lora->path, e->name, &e->adapter.digest);
     struct lora_call_spec spec = { .config = &f->config,
                                    .endpoint = e->endpoint,
                                    .verb = LORA_load,
@@ -614,6 +575,22 @@ uint64_t lora_resident(struct lora_fleet *f, const struct sha256 *digest)
     return bits;
 }
 
+bool lora_refused(struct lora_fleet *f, const struct engine_adapter *a, struct fail *ret)
+{
+    if (lora_servable(f, a))
+        return false;
+    (void)fail_set(ret, FAIL_unprocessable_adapter,
+                   "no engine behind takes the adapter '" STR_FMT "': %s",
+                   STR_ARG(str_head(a->name, LIMIT_NAME)),
+                   is_fixed(f, 0) ? "none was started with it (upstream.lora.fixed)"
+                                  : "its rank is too great (upstream.lora.max_rank)");
+    LOCKED(&f->lock);
+    for (const struct lora_entry *e = f->entries; e; e = e->next)
+        if (e->state == STATE_unservable && sha256_eq(&e->adapter.digest, &a->digest))
+            *ret = e->fail;
+    return true;
+}
+
 uint64_t lora_servable(struct lora_fleet *f, const struct engine_adapter *a)
 {
     uint64_t bits = 0;
@@ -640,7 +617,7 @@ static struct lora_entry *add_entry(struct lora_fleet *f, unsigned endpoint,
     e->adapter = *a;
     (void)snprintf(e->full, sizeof(e->full), STR_FMT, STR_ARG(a->name));
     e->adapter.name = str_of(e->full);
-    name_there(e->name, a);
+    lora_name_there(e->name, a);
     e->next = f->entries;
     f->entries = e;
     return e;

@@ -41,6 +41,9 @@ uint64_t lora_resident(struct lora_fleet *f, const struct sha256 *digest);
 /* Bit i: endpoint i could take it: its rank class, not known to be unservable there. */
 uint64_t lora_servable(struct lora_fleet *f, const struct engine_adapter *adapter);
 
+/* true: no endpoint could; *ret says why. */
+bool lora_refused(struct lora_fleet *f, const struct engine_adapter *adapter, struct fail *ret);
+
 /* The right to use a revision at an endpoint: while it is held, it is not unloaded there. */
 struct lora_use {
     unsigned endpoint;

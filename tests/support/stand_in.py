@@ -75,10 +75,10 @@ def write_adapter(folder, seed, rank=4):
     return files_digest(folder)
 
 
-def write_card(folder, name, revisions, base="m", **more):
+def write_card(folder, name, revisions, base="m", rank=4, **more):
     """An adapter of a directory catalog; revisions: {ordinal: seed}. {ordinal: what its files are}."""
     place = pathlib.Path(folder) / name
-    digests = {n: write_adapter(place / str(n), seed) for n, seed in revisions.items()}
+    digests = {n: write_adapter(place / str(n), seed, rank) for n, seed in revisions.items()}
     card = {"name": name, "base": base, "revisions": sorted(revisions), "aliases": {"prod": max(revisions)}, **more}
     (place / "adapter.yaml").write_text(json.dumps(card), encoding="utf-8")
     return digests

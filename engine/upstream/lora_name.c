@@ -1,0 +1,42 @@
+#include "engine/upstream/lora_name.h"
+
+enum { DIGITS = 12 }; /* of a digest */
+
+void lora_name_there(char ret[static LORA_NAME], const struct engine_adapter *a)
+{
+    char hex[SHA256_HEX + 1];
+    sha256_hex(hex, &a->digest);
+    size_t n = 0;
+    for (size_t i = 0; i < a->name.n && n < LORA_NAME - DIGITS - 2; i++) {
+        char c = a->name.p[i];
+        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                     c == '-' || c == '_';
+        ret[n++] = plain ? c : '-';
+    }
+    ret[n++] = '.';
+    memcpy(ret + n, hex, DIGITS);
+    ret[n + DIGITS] = '\0';
+}
+
+void lora_name_path(struct buf *b, struct str pattern, const char *name,
+                    const struct sha256 *digest)
+{
+    char hex[SHA256_HEX + 1];
+    sha256_hex(hex, digest);
+    const struct {
+        struct str word, value;
+    } marks[] = { { STR("{digest}"), { hex, SHA256_HEX } },
+                  { STR("{digest2}"), { hex, 2 } },
+                  { STR("{name}"), str_of(name) } };
+    for (size_t i = 0; i < pattern.n;) {
+        size_t m = 0;
+        while (m < ARRAY_LEN(marks) && !str_starts(str_sub(pattern, i), marks[m].word))
+            m++;
+        if (m == ARRAY_LEN(marks)) {
+            buf_addc(b, pattern.p[i++]);
+            continue;
+        }
+        buf_add(b, marks[m].value);
+        i += marks[m].word.n;
+    }
+}
