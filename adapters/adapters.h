@@ -327,7 +327,8 @@ struct adapter_pull {
 int adapters_pull(struct adapters *a, const struct adapter_pull *pull, struct adapter_revision *ret,
                   struct fail *reterr) MUST_USE;
 
-/* The greatest rank of the adapter whose files are at `path`, not published yet; 0: it does not say.
+/* The greatest rank of the adapter whose files are at `path`, not published yet; 0: it does not
+ * say.
  */
 uint32_t adapters_rank_at(const char *path);
 
