@@ -273,7 +273,7 @@ static const struct option limits_options[] = {
     OPT_BYTES(struct raw_limits, header_bytes, "header", 1024, LIMIT_HEADER, "16KiB",
               "of one request's head"),
     OPT_BYTES(struct raw_limits, upload_bytes, "upload", 1024, LIMIT_BODY, "256MiB",
-              "of a request that brings an adapter's files"),
+              "of a request that brings files: an adapter's, a batch's"),
     OPT_UINT(struct raw_limits, streams, "streams", 1, 1000000, "10000", "connections at once"),
     OPT_END,
 };
@@ -286,6 +286,18 @@ static const struct option responses_options[] = {
                  "kept that long after they were last used"),
     OPT_BYTES(struct config_responses, max_bytes, "max_bytes", 64 * KIB, 64 * GIB, "256MiB",
               "in this process's memory; the longest unused are given up"),
+    OPT_END,
+};
+
+static const struct option batches_options[] = {
+    OPT_TEXT(struct config_batches, folder, "folder", NULL,
+             "that keeps files and batches, of this gateway alone; without it they are not served"),
+    OPT_BYTES(struct config_batches, max_bytes, "max_bytes", 1 * MIB, 1024 * GIB, "4GiB",
+              "of all files; more are refused"),
+    OPT_DURATION(struct config_batches, ttl_ms, "ttl", 60000, 31536000000, "30d",
+                 "files, and batches that have ended, are kept that long"),
+    OPT_UINT(struct config_batches, concurrency, "concurrency", 1, 256, "4",
+             "lines under way at once, where nobody else asks"),
     OPT_END,
 };
 
@@ -314,6 +326,8 @@ static const struct option gateway_options[] = {
              "vLLM's load_lora_adapter and unload_lora_adapter for every key, not only operators'"),
     OPT_SECTION(struct raw_gateway, g.responses, "responses", responses_options,
                 "responses and conversations that clients may ask for again"),
+    OPT_SECTION(struct raw_gateway, g.batches, "batches", batches_options,
+                "files and batches of OpenAI's API: many requests, answered in idle time"),
     OPT_WORD(struct raw_gateway, g.log_level, "log_level", log_levels, "info",
              "least level that is logged"),
     OPT_END,
@@ -626,6 +640,8 @@ static int read_gateway(struct config *c, const struct node *n, struct problems 
         return node_problem(p, PROBLEM_error, n, "gateway.responses.store",
                             "'redis' is the one of adapters.catalog.url, which is not given");
     r = resolve_all(&c->gateway.import_folders, c);
+    if (r == 0 && c->gateway.batches.folder.n)
+        r = resolve(&c->gateway.batches.folder, c);
     if (r == 0 && c->gateway.listen.n == 0)
         r = listen_of_policy(c, p);
     if (c->gateway.listen.n == 0)

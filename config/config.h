@@ -243,12 +243,20 @@ struct config_responses {
     uint64_t max_bytes; /* in the memory of this process */
 };
 
+/* Files and batches of clients: OpenAI's Batch API. */
+struct config_batches {
+    struct str folder;  /* resolved; empty: they are not served */
+    uint64_t max_bytes; /* of all files */
+    uint64_t ttl_ms;
+    uint64_t concurrency; /* lines under way at once, where nobody else asks */
+};
+
 struct config_gateway {
     struct str listen; /* "127.0.0.1:8080" */
     struct str
         keys_env; /* name of the variable with "key[=tenant],…"; NULL: no auth, loopback only */
     uint64_t body_bytes, header_bytes, streams;
-    uint64_t upload_bytes; /* of a request that brings an adapter's files */
+    uint64_t upload_bytes; /* of a request that brings files: an adapter's, a batch's */
     /* Folders of this machine from which adapters may be published over HTTP; resolved. */
     struct text_list import_folders;
     bool runtime_lora; /* vLLM's load and unload are served to everybody, not only to operators */
@@ -258,6 +266,7 @@ struct config_gateway {
     uint64_t request_timeout_ms; /* whole request; 0: none */
     unsigned log_level;          /* enum log_level */
     struct config_responses responses;
+    struct config_batches batches;
 };
 
 struct config {

@@ -40,7 +40,7 @@ struct live {
     detached_ended *ended;
     struct buf log;
     LIST_HEAD(, follower) followers;
-    bool is_stream, has_ended, is_listed;
+    bool is_stream, has_ended, is_listed, is_unread;
 };
 TAILQ_HEAD(lives, live);
 
@@ -124,8 +124,12 @@ static void end(struct live *l, struct request *r, bool complete)
         l->request = NULL;
         l->has_ended = true;
         d->n_running--;
-        d->n_ended++;
-        d->ended_bytes += l->log.n;
+        if (l->is_unread) {
+            unlist(l);
+        } else {
+            d->n_ended++;
+            d->ended_bytes += l->log.n;
+        }
         wake_followers(l);
         (void)pthread_cond_broadcast(&d->ended);
         trim(d);
@@ -274,6 +278,7 @@ int detached_start(struct detached *d, struct request *r, const struct detached_
     if (err == 0) {
         LOCKED(&d->lock);
         *l = (struct live){ .all = d, .refs = 2, .key = key, .request = r, .ended = task->ended };
+        l->is_unread = task->unread;
         l->log = BUF_INIT(LOG_BYTES);
         LIST_INIT(&l->followers);
         err = d->n_running < RUNNING_MAX ? 0 : -EAGAIN;

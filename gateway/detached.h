@@ -28,11 +28,12 @@ typedef void detached_ended(struct request *r, struct buf *last);
 struct detached_task {
     const char *key; /* copied; by which it is found */
     detached_ended *ended;
+    bool unread; /* nobody reads along, or asks for it once it has ended */
 };
 /*
- * Worker: runs r->step, which must become a stream, from here on; the reference is moved. FAILED:
- * it was refused at once, and r->reply (keep a reference of your own) says why. -EAGAIN: as many
- * run as may; -ENOMEM.
+ * Worker: runs r->step, which becomes a stream or has a whole answer, from here on; the reference
+ * is moved. FAILED: it was answered at once, and r->reply (keep a reference of your own) says what.
+ * -EAGAIN: as many run as may; -ENOMEM.
  */
 int detached_start(struct detached *d, struct request *r,
                    const struct detached_task *task) MUST_USE;

@@ -6,6 +6,7 @@
 #include "gateway/answer.h"
 #include "gateway/api/api.h"
 #include "gateway/api/error.h"
+#include "gateway/batch.h"
 #include "gateway/canary.h"
 #include "gateway/detached.h"
 #include "gateway/head.h"
@@ -47,6 +48,7 @@ struct server {
     struct replay *replay;
     struct kept *kept;
     struct detached *detached;
+    struct batches *batches;   /* NULL: not configured */
     struct canaries *canaries; /* NULL where there are no adapters */
     struct shadows *shadows;   /* likewise */
     pthread_mutex_t lock;
@@ -86,6 +88,17 @@ struct kept *server_kept(struct server *s)
 struct detached *server_detached(struct server *s)
 {
     return s->detached;
+}
+
+struct batches *server_batches(struct server *s)
+{
+    return s->batches;
+}
+
+struct state *server_state(struct server *s)
+{
+    LOCKED(&s->lock);
+    return state_ref(s->state);
 }
 
 void server_forget(struct server *s)
@@ -291,12 +304,6 @@ static enum MHD_Result run(struct request *r)
 
 /* ---- arrival ---- */
 
-static struct state *current_state(struct server *s)
-{
-    LOCKED(&s->lock);
-    return state_ref(s->state);
-}
-
 struct request *server_request(struct server *s, struct state *state)
 {
     struct request *r = request_new(s, state_ref(state));
@@ -311,7 +318,7 @@ struct request *server_request(struct server *s, struct state *state)
 
 static struct request *arrive(struct server *s, struct MHD_Connection *connection)
 {
-    CLEANUP(state_unrefp) struct state *state = current_state(s);
+    CLEANUP(state_unrefp) struct state *state = server_state(s);
     struct request *r = server_request(s, state);
     if (!r)
         return NULL;
@@ -540,6 +547,7 @@ static struct server *server_free(struct server *s)
 {
     if (!s)
         return NULL;
+    (void)batches_free(s->batches);
     (void)shadows_free(s->shadows);
     (void)canaries_free(s->canaries);
     (void)work_free(s->changes);
@@ -590,6 +598,9 @@ int server_start(struct server **ret, struct core *core, struct state *state, st
         r = kept_new(&s->kept, state->config, reterr);
     if (r == 0)
         r = detached_new(&s->detached, kept_blocks(s->kept) ? is_unwanted : NULL, s->kept);
+    const struct config_batches *batches = &state->config->gateway.batches;
+    if (r == 0 && batches->folder.n)
+        r = batches_new(&s->batches, s, core, batches, reterr);
     if (r == 0)
         r = listen_open(&fd, s->address, listen, reterr);
     if (r != 0)
@@ -598,6 +609,11 @@ int server_start(struct server **ret, struct core *core, struct state *state, st
     if (!s->daemon) {
         own_close(&fd);
         return fail_set(reterr, FAIL_internal_error, "the HTTP server did not start");
+    }
+    r = s->batches ? batches_begin(s->batches) : 0;
+    if (r < 0) {
+        MHD_stop_daemon(s->daemon);
+        return r;
     }
     *ret = TAKE(s);
     return 0;
@@ -617,6 +633,7 @@ void server_publish(struct server *s, struct state *state)
 void server_drain(struct server *s)
 {
     s->draining = true;
+    batches_drain(s->batches);
 }
 
 void server_cancel_all(struct server *s)

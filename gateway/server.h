@@ -7,6 +7,7 @@
 
 #include "gateway/request.h"
 
+struct batches;
 struct canaries;
 struct detached;
 struct kept;
@@ -41,6 +42,8 @@ struct canaries *server_canaries(struct server *s);
 struct shadows *server_shadows(struct server *s);
 struct kept *server_kept(struct server *s); /* responses and conversations */
 struct detached *server_detached(struct server *s);
+struct batches *server_batches(struct server *s); /* NULL: they are not served */
+struct state *server_state(struct server *s);     /* the current snapshot; a reference */
 /* A new request with that snapshot and no connection; NULL: no memory. */
 struct request *server_request(struct server *s, struct state *state);
 /* It has ended as far as its client is concerned: waits are given up, it is logged and counted. */

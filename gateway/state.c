@@ -259,6 +259,10 @@ const char *core_differs(const struct core *c, const struct config *other)
     const struct config_responses *o = &g->responses, *n = &h->responses;
     if (o->store != n->store || o->ttl_ms != n->ttl_ms || o->max_bytes != n->max_bytes)
         return "gateway.responses";
+    const struct config_batches *u = &g->batches, *v = &h->batches;
+    if (!str_eq(u->folder, v->folder) || u->max_bytes != v->max_bytes || u->ttl_ms != v->ttl_ms ||
+        u->concurrency != v->concurrency)
+        return "gateway.batches";
     return NULL;
 }
 

@@ -71,5 +71,11 @@ enum next api_replay_sums(struct request *r);
 enum next api_replay_show(struct request *r);
 enum next api_admin_list(struct request *r);
 enum next api_admin_adapter(struct request *r); /* whatever is asked of one adapter */
+enum next api_files(struct request *r);         /* GET and POST */
+enum next api_file(struct request *r);          /* GET, DELETE */
+enum next api_file_content(struct request *r);
+enum next api_batches(struct request *r); /* GET and POST */
+enum next api_batch(struct request *r);
+enum next api_batch_cancel(struct request *r);
 enum next api_lora_load(struct request *r);
 enum next api_lora_unload(struct request *r);
