@@ -1,10 +1,12 @@
 #include "gateway/state.h"
 
+#include "adapters/shared_ledger.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/local/engine_local.h"
 #include "engine/upstream/engine_upstream.h"
 #include "gateway/candidates.h"
+#include "gateway/fleet_ledger.h"
 #include "gateway/learning/learning.h"
 
 #include <assert.h>
@@ -107,11 +109,24 @@ static int open_transport(struct core *c)
     return c->transport ? 0 : transport_new(&c->transport, &config);
 }
 
+/* Gateways of one catalog may drive the same engines. */
+static int share_ledger(struct core *c, struct fail *reterr)
+{
+    const struct config_adapters *a = &c->config->adapters;
+    if (c->ledger || a->catalog != CATALOG_redis)
+        return 0;
+    int r = shared_ledger_open(&c->ledger, a, reterr);
+    c->shared = (struct ledger_shared){ &fleet_ledger_ops, c->ledger };
+    return r;
+}
+
 static int reach_model(struct core *c, struct core_model *m, const struct config_model *from,
                        struct fail *reterr)
 {
     struct engine_upstream_config config = { .model = from };
     int r = open_transport(c);
+    if (r == 0 && from->upstream.lora.enabled && (r = share_ledger(c, reterr)) == 0 && c->ledger)
+        config.shared = &c->shared;
     if (from->upstream.lora.folder.n) {
         m->place = (struct adapter_place){ .adapters = &c->adapters,
                                            .base = from->name,
@@ -199,6 +214,7 @@ struct core *core_free(struct core *c)
     free_engines(c, /* upstream= */ true); /* they read adapters' files */
     (void)adapters_close(c->adapters);     /* its packed adapters belong to the engines here */
     free_engines(c, /* upstream= */ false);
+    (void)shared_ledger_free(c->ledger);
     (void)transport_free(c->transport);
     free(c->models);
     (void)learning_free(c->learning);

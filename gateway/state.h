@@ -8,6 +8,7 @@
 #include "adapters/adapters.h"
 #include "config/config.h"
 #include "engine/engine.h"
+#include "engine/upstream/ledger.h"
 #include "gateway/auth.h"
 #include "gateway/place.h"
 #include "plugins/plugin.h"
@@ -25,10 +26,14 @@ struct core_model {
         place; /* where an engine behind reads adapters; folder empty: we put none */
 };
 
+struct shared_ledger;
 struct transport;
 
 struct core {
     struct transport *transport; /* to engines behind; NULL: there are none */
+    struct shared_ledger
+        *ledger;                 /* of adapters on engines behind; NULL: this process has its own */
+    struct ledger_shared shared; /* the same, as engines see it */
     struct config *config;       /* owned reference: engines and adapters were built from it */
     struct core_model *models;   /* in the file's order; that of engine.embedding is the last */
     size_t n_models;

@@ -1,0 +1,46 @@
+/*
+ * The ledger of a fleet: which adapters each engine behind has loaded and which gateways use them,
+ * in the catalog's Redis; for the folder that drives those engines.
+ *
+ * Each step is one script, so what holds at every moment holds across gateways: names of an
+ * endpoint at most max_loaded, names that somebody holds at most max_held, one gateway loads a
+ * name. A hold lives TTL after its gateway last said so; a thread says so. Any thread; calls block.
+ *
+ * Keys: `{namespace}:lg:{sNN}` of an endpoint (NN: of its URL's digest): `:n` hash name → "l:ms"
+ * (loaded, last used), "p:ms" (being loaded) or "v:name" (being unloaded for that one); `:h` hash
+ * "name\ngateway" → when the hold ends, in ms of Redis' clock.
+ */
+#pragma once
+
+#include "base/fail.h"
+#include "config/config.h"
+
+struct shared_ledger;
+
+enum shared_word {
+    SHARED_ready, /* loaded; held by us */
+    SHARED_load,  /* held by us, who load it, after unloading `victim` */
+    SHARED_wait,
+};
+
+struct shared_slot { /* borrowed */
+    const char *endpoint, *name;
+    uint64_t max_loaded, max_held;
+};
+
+/* Connects later. FAILED: the URL is not understood. */
+int shared_ledger_open(struct shared_ledger **ret, const struct config_adapters *c,
+                       struct fail *reterr) MUST_USE;
+/* Gives back what is held, where Redis answers. NULL is fine; returns NULL */
+struct shared_ledger *shared_ledger_free(struct shared_ledger *l);
+
+/* All: FAILED (catalog_unavailable) where Redis does not answer. `victim`: "" is none. */
+int shared_ledger_hold(struct shared_ledger *l, const struct shared_slot *slot,
+                       enum shared_word *ret, char *victim, size_t victim_size,
+                       struct fail *reterr) MUST_USE;
+int shared_ledger_settle(struct shared_ledger *l, const struct shared_slot *slot, bool loaded,
+                         struct fail *reterr) MUST_USE;
+int shared_ledger_drop(struct shared_ledger *l, const struct shared_slot *slot,
+                       struct fail *reterr) MUST_USE;
+int shared_ledger_correct(struct shared_ledger *l, const struct shared_slot *slot, bool loaded,
+                          struct fail *reterr) MUST_USE;
