@@ -3,6 +3,7 @@
 --requests N (default 2,000): of the first case. 100,000 is what the project promises.
 """
 import collections
+import http.client
 import json
 import pathlib
 import random
@@ -14,7 +15,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support import tap  # noqa: E402
-from support.rootstock import PATIENCE, SANITIZED, Server, wait_for  # noqa: E402
+from support.rootstock import PATIENCE, SANITIZED, Redis, Server, wait_for  # noqa: E402
 from support.stand_in import StandIn, write_adapter, write_card  # noqa: E402
 
 REQUESTS = int(sys.argv[sys.argv.index("--requests") + 1]) if "--requests" in sys.argv else 400 if SANITIZED else 2000
@@ -261,6 +262,105 @@ class Vllm(Cases):
         self.assertTrue(slow.is_alive())
         f.engines[0].set(load_ms=1)
         slow.join()
+
+
+class Shared(Cases):
+    """Two gateways of one Redis catalog, one engine."""
+
+    def setUp(self):
+        self.redis = Redis()
+        self.engine = StandIn(max_loras=SLOTS, load_ms=20)
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="rootstock-shared-"))
+        config = {
+            "version": "v0.3",
+            "adapters": {"catalog": {"type": "redis", "url": self.redis.url}, "blobs": {"cache": str(self.folder / "blobs")}},
+            "engine": {"models": [{"name": "m", "upstream": {
+                "provider": "vllm", "model": "base", "url": self.engine.url, "health": {"eject_after": 0},
+                "lora": {"folder": str(self.folder / "cas"), "max_loras": SLOTS}}}]}}
+        self.servers = [Server(text=json.dumps(config)) for _ in range(2)]
+        self.files = {}
+        for i in range(10):
+            place = self.folder / f"a{i}"
+            self.files[f"a{i}"] = write_adapter(place, 2000 + i)
+            self.servers[0].cli("adapters", "push", f"a{i}", str(place), "--base", "m", "--alias", "prod")
+
+    def tearDown(self):
+        for s in self.servers:
+            s.stop(expect=None)
+        self.engine.stop()
+        self.redis.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def text(self, server, model):
+        """What answered."""
+        return server.chat("x", model)[0]
+
+    def drive(self, n, clients=8):
+        """n requests over both: Counter of outcomes."""
+        outcomes, lock, left = collections.Counter(), threading.Lock(), iter(range(n))
+
+        def run(seed):
+            r = random.Random(seed)
+            while True:
+                with lock:
+                    if next(left, None) is None:
+                        return
+                name = f"a{r.randrange(10)}"
+                try:
+                    what = "ok" if self.text(self.servers[seed % 2], f"m:{name}") == self.files[name] else "wrong"
+                except AssertionError as e:
+                    what = str(e)
+                with lock:
+                    outcomes[what] += 1
+
+        threads = [threading.Thread(target=run, args=(i,)) for i in range(clients)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        return outcomes
+
+    def assert_clean(self):
+        """The engine saw nothing that it must not see."""
+        stats = self.engine.stats()
+        self.assertEqual({k: stats[k] for k in NO}, {k: 0 for k in NO}, stats)
+        self.assertLessEqual(stats["peak_names"], SLOTS)
+
+    def test_two_gateways_stay_within_the_slots_of_one_engine(self):
+        n = 60 if SANITIZED else 200
+        self.assertEqual(self.drive(n), {"ok": n})
+        self.assert_clean()
+        print(f"# {n} requests, {self.engine.stats()['loads']} loads")
+
+    def test_what_one_loads_the_other_finds_loaded(self):
+        self.engine.set(load_ms=300)
+        threads = [threading.Thread(target=self.text, args=(s, "m:a3")) for s in self.servers for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertEqual(self.engine.stats()["loads"], 1)
+        self.assert_clean()
+
+    def test_what_a_killed_gateway_held_comes_free(self):
+        self.engine.set(decode_ms=60000)
+        threads = [threading.Thread(target=self.hang, args=(f"m:a{i}",), daemon=True) for i in range(SLOTS)]
+        for t in threads:
+            t.start()
+        wait_for(lambda: self.engine.stats()["requests"] == SLOTS, 20, "requests of all slots")
+        self.servers[1].process.kill()
+        self.servers[1].process.wait()
+        self.engine.set(decode_ms=1)
+        for i in range(4, 9):
+            self.assertEqual(self.text(self.servers[0], f"m:a{i}"), self.files[f"a{i}"])
+        self.assertLessEqual(self.engine.stats()["peak_names"], SLOTS)
+
+    def hang(self, model):
+        """A request whose gateway dies."""
+        try:
+            self.text(self.servers[1], model)
+        except (OSError, http.client.HTTPException, AssertionError):
+            pass
 
 
 class Others(Cases):
