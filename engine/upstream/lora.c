@@ -216,16 +216,16 @@ static void on_loaded(void *ctx, enum lora_answer answer, struct str text)
 {
     struct lora_entry *e = ctx;
     struct lora_fleet *f = e->fleet;
+    CLEANUP(buf_done) struct buf said = BUF_INIT(4096);
+    lora_name_hide(&said, str_head(text, 1024), f->lora->path, e->name, &e->adapter);
     LOCKED(&f->lock);
     e->is_loaded = answer == LORA_loaded;
-    if (answer == LORA_unservable)
-        (void)fail_set(&e->fail, FAIL_unprocessable_adapter,
-                       "the engine behind cannot load the adapter '%s': " STR_FMT, e->full,
-                       STR_ARG(str_head(text, 200)));
-    else if (answer == LORA_unanswered)
-        (void)fail_set(&e->fail, FAIL_upstream_error,
-                       "the engine behind did not load the adapter '%s': " STR_FMT, e->full,
-                       STR_ARG(str_head(text, 200)));
+    bool refused = answer == LORA_unservable;
+    if (!e->is_loaded)
+        (void)fail_set(&e->fail, refused ? FAIL_unprocessable_adapter : FAIL_upstream_error,
+                       "the engine behind %s the adapter '%s': " STR_FMT,
+                       refused ? "cannot load" : "did not load", e->full,
+                       STR_ARG(str_head(buf_str(&said), 200)));
     e->state = STATE_settled;
     end_call(f);
 }
@@ -643,20 +643,6 @@ static int wait_for(struct lora_entry *e, struct lora_use *use, struct transport
     return LORA_PENDING;
 }
 
-static int acquire_fixed(struct lora_fleet *f, struct lora_use *use, const struct engine_adapter *a,
-                         struct fail *reterr)
-{
-    ptrdiff_t id = lora_fixed_id(f->lora, a);
-    if (id < 0)
-        return fail_set(reterr, FAIL_unprocessable_adapter,
-                        "the engine behind was not started with the adapter '" STR_FMT
-                        "' (upstream.lora.fixed)",
-                        STR_ARG(str_head(a->name, LIMIT_NAME)));
-    use->fleet = f;
-    use->body = lora_fixed_member(f->sites[use->endpoint].bodies, (size_t)id);
-    return 0;
-}
-
 struct chat_pair lora_base_body(const struct lora_fleet *f, unsigned endpoint)
 {
     bool has = f && is_fixed(f, endpoint) && f->lora->fixed.n;
@@ -667,8 +653,11 @@ struct chat_pair lora_base_body(const struct lora_fleet *f, unsigned endpoint)
 int lora_acquire(struct lora_fleet *f, struct transport_loop *l, struct lora_use *use,
                  const struct engine_adapter *a, uint64_t deadline_ms, struct fail *reterr)
 {
-    if (is_fixed(f, use->endpoint))
-        return acquire_fixed(f, use, a, reterr);
+    if (is_fixed(f, use->endpoint)) {
+        int r = lora_fixed_choose(f->lora, f->sites[use->endpoint].bodies, a, &use->body, reterr);
+        use->fleet = r == 0 ? f : NULL;
+        return r;
+    }
     uint64_t longest = clock_ms() + f->lora->load_timeout_ms;
     LOCKED(&f->lock);
     struct lora_entry *e = find(f, use->endpoint, &a->digest);

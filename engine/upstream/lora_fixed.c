@@ -45,6 +45,19 @@ void lora_fixed_free(const struct config_upstream_lora *l, struct buf *bodies)
     free(bodies);
 }
 
+int lora_fixed_choose(const struct config_upstream_lora *l, const struct buf *bodies,
+                      const struct engine_adapter *a, struct chat_pair *ret, struct fail *reterr)
+{
+    ptrdiff_t id = lora_fixed_id(l, a);
+    if (id < 0)
+        return fail_set(reterr, FAIL_unprocessable_adapter,
+                        "the engine behind was not started with the adapter '" STR_FMT
+                        "' (upstream.lora.fixed)",
+                        STR_ARG(str_head(a->name, LIMIT_NAME)));
+    *ret = lora_fixed_member(bodies, (size_t)id);
+    return 0;
+}
+
 struct chat_pair lora_fixed_member(const struct buf *bodies, size_t i)
 {
     return (struct chat_pair){ STR("lora"), buf_str(&bodies[i]) };

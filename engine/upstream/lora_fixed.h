@@ -16,5 +16,9 @@ ptrdiff_t lora_fixed_id(const struct config_upstream_lora *l, const struct engin
  * -ENOMEM. Freed by lora_fixed_free, also when it failed. */
 int lora_fixed_bodies(const struct config_upstream_lora *l, struct buf **ret);
 void lora_fixed_free(const struct config_upstream_lora *l, struct buf *bodies);
+/* The member of a request for the adapter. FAILED: unprocessable_adapter. */
+int lora_fixed_choose(const struct config_upstream_lora *l, const struct buf *bodies,
+                      const struct engine_adapter *a, struct chat_pair *ret,
+                      struct fail *reterr) MUST_USE;
 /* The member of body i; borrowed from it. */
 struct chat_pair lora_fixed_member(const struct buf *bodies, size_t i);

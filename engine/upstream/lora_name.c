@@ -1,6 +1,6 @@
 #include "engine/upstream/lora_name.h"
 
-enum { DIGITS = 12 }; /* of a digest */
+enum { DIGITS = 12 /* of a digest */, PATH_BYTES = 4096 };
 
 void lora_name_there(char ret[static LORA_NAME], const struct engine_adapter *a)
 {
@@ -37,6 +37,28 @@ void lora_name_path(struct buf *b, struct str pattern, const char *name,
             continue;
         }
         buf_add(b, marks[m].value);
+        i += marks[m].word.n;
+    }
+}
+
+void lora_name_hide(struct buf *b, struct str said, struct str pattern, const char *name,
+                    const struct engine_adapter *a)
+{
+    CLEANUP(buf_done) struct buf path = BUF_INIT(PATH_BYTES);
+    lora_name_path(&path, pattern, name, &a->digest);
+    const struct {
+        struct str word, instead;
+    } marks[] = { { buf_str(&path), STR("its folder") }, { str_of(name), a->name } };
+    for (size_t i = 0; i < said.n;) {
+        size_t m = 0;
+        while (m < ARRAY_LEN(marks) &&
+               (!marks[m].word.n || !str_starts(str_sub(said, i), marks[m].word)))
+            m++;
+        if (m == ARRAY_LEN(marks)) {
+            buf_addc(b, said.p[i++]);
+            continue;
+        }
+        buf_add(b, marks[m].instead);
         i += marks[m].word.n;
     }
 }

@@ -12,3 +12,6 @@ void lora_name_there(char ret[static LORA_NAME], const struct engine_adapter *a)
 /* upstream.lora.path with its words in braces replaced. */
 void lora_name_path(struct buf *b, struct str pattern, const char *name,
                     const struct sha256 *digest);
+/* What an engine said, for a client: with the adapter's own name, and without the folder. */
+void lora_name_hide(struct buf *b, struct str said, struct str pattern, const char *name,
+                    const struct engine_adapter *a);

@@ -1,0 +1,629 @@
+/* Adapters on engines behind: who is loaded when, what is held, and what comes of refusals. */
+#include "engine/upstream/lora.h"
+
+#include "base/clock.h"
+#include "base/thread.h"
+#include "config/config.h"
+#include "engine/upstream/credentials.h"
+#include "tests/support/test.h"
+#include "tests/unit/engine/upstream/script_server.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PATIENCE_MS = 20000, SOON_MS = 100, LOG_MAX = 4096 };
+
+/* ---- the ledger of one process ---- */
+
+static enum ledger_word hold(struct ledger_local *l, const char *endpoint, const char *name,
+                             char *victim)
+{
+    struct ledger_slot slot = { endpoint, name, .max_loaded = 2, .max_held = 2 };
+    struct ledger_answer answer;
+    struct fail fail;
+    assert_int_equal(ledger_local_ops.hold(l, &slot, &answer, &fail), 0);
+    if (victim)
+        (void)snprintf(victim, LEDGER_NAME, "%s", answer.victim);
+    assert_true(answer.word != LEDGER_wait || answer.wait_ms > 0);
+    return answer.word;
+}
+
+static void settle(struct ledger_local *l, const char *name, bool loaded)
+{
+    struct ledger_slot slot = { "e", name, 2, 2 };
+    assert_int_equal(ledger_local_ops.settle(l, &slot, loaded), 0);
+}
+
+static void drop(struct ledger_local *l, const char *name)
+{
+    struct ledger_slot slot = { "e", name, 2, 2 };
+    assert_int_equal(ledger_local_ops.drop(l, &slot), 0);
+    while (clock_us() == clock_us()) /* the next use is later */
+        ;
+}
+
+static void correct(struct ledger_local *l, const char *name, bool loaded)
+{
+    struct ledger_slot slot = { "e", name, 2, 2 };
+    assert_int_equal(ledger_local_ops.correct(l, &slot, loaded), 0);
+}
+
+static void loads(struct ledger_local *l, const char *name)
+{
+    assert_int_equal(hold(l, "e", name, NULL), LEDGER_load);
+    settle(l, name, true);
+}
+
+static void one_loads_what_the_others_wait_for(void **state)
+{
+    struct ledger_local *l = ledger_local_new();
+    assert_int_equal(hold(l, "e", "a", NULL), LEDGER_load);
+    assert_int_equal(hold(l, "e", "a", NULL), LEDGER_wait);
+    settle(l, "a", true);
+    assert_int_equal(hold(l, "e", "a", NULL), LEDGER_ready);
+    assert_int_equal(hold(l, "other", "a", NULL), LEDGER_load);
+    (void)ledger_local_free(l);
+}
+
+static void what_is_held_is_no_victim(void **state)
+{
+    char victim[LEDGER_NAME];
+    struct ledger_local *l = ledger_local_new();
+    loads(l, "a");
+    loads(l, "b");
+    assert_int_equal(hold(l, "e", "c", NULL), LEDGER_wait);
+    drop(l, "b");
+    drop(l, "a");
+    assert_int_equal(hold(l, "e", "b", NULL), LEDGER_ready); /* used again: `a` is older now */
+    assert_int_equal(hold(l, "e", "c", victim), LEDGER_load);
+    assert_string_equal(victim, "a");
+    settle(l, "c", true);
+    assert_int_equal(hold(l, "e", "a", NULL), LEDGER_wait);
+    drop(l, "b");
+    drop(l, "c");
+    assert_int_equal(hold(l, "e", "a", victim), LEDGER_load);
+    assert_string_equal(victim, "b"); /* the one that was used longest ago */
+    (void)ledger_local_free(l);
+}
+
+static void a_load_that_failed_leaves_its_room(void **state)
+{
+    char victim[LEDGER_NAME];
+    struct ledger_local *l = ledger_local_new();
+    loads(l, "a");
+    assert_int_equal(hold(l, "e", "b", NULL), LEDGER_load);
+    settle(l, "b", false);
+    assert_int_equal(hold(l, "e", "c", victim), LEDGER_load);
+    assert_string_equal(victim, "");
+    (void)ledger_local_free(l);
+}
+
+static void what_was_found_there_takes_room_and_what_was_not_gives_it(void **state)
+{
+    char victim[LEDGER_NAME];
+    struct ledger_local *l = ledger_local_new();
+    correct(l, "old", true);
+    loads(l, "a");
+    assert_int_equal(hold(l, "e", "b", victim), LEDGER_load);
+    assert_string_equal(victim, "old");
+    settle(l, "b", true);
+    correct(l, "a", false);
+    assert_int_equal(hold(l, "e", "a", victim), LEDGER_load);
+    assert_string_equal(victim, "");
+    (void)ledger_local_free(l);
+}
+
+static void names_that_do_not_fit_are_refused(void **state)
+{
+    char name[LEDGER_NAME + 1];
+    struct ledger_local *l = ledger_local_new();
+    struct ledger_slot slot = { "e", name, 2, 2 };
+    struct ledger_answer answer;
+    struct fail fail;
+    memset(name, 'x', LEDGER_NAME);
+    name[LEDGER_NAME] = '\0';
+    assert_true(ledger_local_ops.hold(l, &slot, &answer, &fail) < 0);
+    (void)ledger_local_free(l);
+}
+
+/* ---- an engine ---- */
+
+static struct {
+    pthread_mutex_t lock;
+    char log[LOG_MAX]; /* "+name" loaded, "-name" unloaded */
+    char models[LOG_MAX];
+    const char *refusal;
+    unsigned nap_ms;
+} engine = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void answer(struct script_peer *peer, unsigned status, const char *body)
+{
+    char head[256];
+    (void)snprintf(head, sizeof(head), "HTTP/1.1 %u X\r\nContent-Length: %zu\r\n\r\n", status,
+                   strlen(body));
+    peer->keep = script_say(peer, head) && script_say(peer, body);
+}
+
+static void note(char sign, struct script_peer *peer)
+{
+    static const char mark[] = "\"lora_name\":\"";
+    ptrdiff_t at = str_find(peer->body, str_of(mark));
+    assert_true(at >= 0);
+    struct str name = str_sub(peer->body, (size_t)at + sizeof(mark) - 1);
+    name = str_head(name, (size_t)str_find(name, STR("\"")));
+    LOCKED(&engine.lock);
+    size_t n = strlen(engine.log);
+    (void)snprintf(engine.log + n, sizeof(engine.log) - n, "%c%.*s ", sign, STR_ARG(name));
+}
+
+static void run_load(struct script_peer *peer)
+{
+    note('+', peer);
+    script_nap(engine.nap_ms);
+    answer(peer, engine.refusal ? 400 : 200, engine.refusal ? engine.refusal : "Success");
+}
+
+static void run_unload(struct script_peer *peer)
+{
+    note('-', peer);
+    answer(peer, 404, "not here"); /* advice: whatever it says is the same to us */
+}
+
+static void run_models(struct script_peer *peer)
+{
+    answer(peer, 200, engine.models);
+}
+
+static const struct script scripts[] = { { "/v1/load_lora_adapter", run_load },
+                                         { "/load_lora_adapter", run_load },
+                                         { "/v1/unload_lora_adapter", run_unload },
+                                         { "/unload_lora_adapter", run_unload },
+                                         { NULL, run_models } };
+
+/* ---- the fleet and who asks it ---- */
+
+struct fixture {
+    struct script_server *server;
+    struct transport *transport;
+    struct config *config;
+    struct credentials *credentials;
+    struct lora_fleet *fleet;
+    unsigned placed;
+};
+
+struct asker {
+    struct transport_task task;
+    struct lora_use use; /* a member, so that `ready` finds us */
+    struct fixture *fixture;
+    struct engine_adapter adapter;
+    pthread_mutex_t lock;
+    pthread_cond_t more;
+    unsigned done; /* tasks that ran */
+    unsigned told; /* of `ready` */
+    int result;    /* of lora_acquire */
+    bool held;
+    struct fail fail;
+};
+
+static int place(void *ctx, const struct engine_adapter *adapter, struct fail *reterr)
+{
+    struct fixture *f = ctx;
+    f->placed++;
+    return str_is(adapter->name, "nowhere")
+               ? fail_set(reterr, FAIL_upstream_error, "its files are nowhere")
+               : 0;
+}
+
+#define BASE_ROW "{\"id\":\"base\",\"parent\":null}"
+
+/* `had`: rows of adapters that the engine has already; each begins with a comma. */
+static void fixture_init_at(struct fixture *f, const char *provider, const char *lora,
+                            const char *had)
+{
+    *f = (struct fixture){ 0 };
+    engine.log[0] = '\0';
+    (void)snprintf(engine.models, sizeof(engine.models), "{\"data\":[" BASE_ROW "%s]}", had);
+    engine.refusal = NULL;
+    engine.nap_ms = 0;
+    f->server = script_server_new(scripts);
+    CLEANUP(buf_done) struct buf text = BUF_INIT(1 << 14);
+    buf_addf(&text,
+             "version: v0.3\nengine:\n  models:\n    - name: m\n      upstream: {provider: %s, "
+             "url: \"http://127.0.0.1:%u/v1\", model: base, lora: {%s}}\n",
+             provider, script_server_port(f->server), lora);
+    struct problems *p = problems_new();
+    int r = config_parse(&f->config, "test.yaml", buf_str(&text), p);
+    for (size_t i = 0; r != 0 && i < problems_len(p); i++)
+        print_message("# %s: %s\n", problems_at(p, i)->path, problems_at(p, i)->text);
+    assert_int_equal(r, 0);
+    (void)problems_free(p);
+    struct transport_config t = { .loops = 1 };
+    assert_int_equal(transport_new(&f->transport, &t), 0);
+    const struct config_upstream *u = &config_model(f->config, STR("m"))->upstream;
+    struct fail fail;
+    assert_int_equal(credentials_new(&f->credentials, u, f->transport, &fail), 0);
+    struct lora_config c = { .upstream = u,
+                             .credentials = f->credentials,
+                             .transport = f->transport,
+                             .place = place,
+                             .place_ctx = f };
+    assert_int_equal(lora_fleet_new(&f->fleet, &c), 0);
+}
+
+static void fixture_init(struct fixture *f, const char *provider, const char *lora)
+{
+    fixture_init_at(f, provider, lora, "");
+}
+
+static void fixture_done(struct fixture *f)
+{
+    (void)lora_fleet_free(f->fleet);
+    (void)transport_free(f->transport);
+    (void)credentials_free(f->credentials);
+    (void)config_unref(f->config);
+    (void)script_server_free(f->server);
+}
+
+static struct asker *asker_of(struct lora_use *use)
+{
+    return (struct asker *)(void *)((char *)use - offsetof(struct asker, use));
+}
+
+static void asker_init(struct asker *a, struct fixture *f, const char *name, unsigned seed)
+{
+    *a = (struct asker){ .fixture = f, .adapter = { .name = str_of(name), .rank = 4 } };
+    memset(&a->adapter.digest, (int)seed, sizeof(a->adapter.digest));
+    (void)pthread_mutex_init(&a->lock, NULL);
+    assert_int_equal(thread_cond_init(&a->more), 0);
+}
+
+static void asker_done(struct asker *a)
+{
+    (void)pthread_cond_destroy(&a->more);
+    (void)pthread_mutex_destroy(&a->lock);
+}
+
+static void on_ready(struct lora_use *use, const struct fail *fail)
+{
+    struct asker *a = asker_of(use);
+    LOCKED(&a->lock);
+    a->told++;
+    a->held = !fail;
+    if (fail)
+        a->fail = *fail;
+    (void)pthread_cond_broadcast(&a->more);
+}
+
+static void ended(struct asker *a)
+{
+    LOCKED(&a->lock);
+    a->done++;
+    (void)pthread_cond_broadcast(&a->more);
+}
+
+static void run_acquire(struct transport_task *task)
+{
+    struct asker *a = (struct asker *)(void *)task;
+    struct transport_loop *l = transport_loop(a->fixture->transport, 0);
+    a->use = (struct lora_use){ .ready = on_ready };
+    a->result = lora_acquire(a->fixture->fleet, l, &a->use, &a->adapter, clock_ms() + PATIENCE_MS,
+                             &a->fail);
+    if (a->result == 0)
+        a->held = true;
+    ended(a);
+}
+
+static void run_release(struct transport_task *task)
+{
+    struct asker *a = (struct asker *)(void *)task;
+    lora_release(&a->use);
+    lora_release(&a->use); /* again: nothing */
+    ended(a);
+}
+
+static void run_missing(struct transport_task *task)
+{
+    struct asker *a = (struct asker *)(void *)task;
+    lora_is_missing(&a->use);
+    lora_is_missing(&a->use);
+    lora_release(&a->use);
+    ended(a);
+}
+
+/* On the loop; returns when it ran. */
+static void on_loop(struct asker *a, void (*run)(struct transport_task *task))
+{
+    uint64_t until = clock_ms() + PATIENCE_MS;
+    unsigned done = a->done;
+    a->task = (struct transport_task){ .run = run };
+    transport_post(transport_loop(a->fixture->transport, 0), &a->task);
+    LOCKED(&a->lock);
+    while (a->done == done)
+        assert_int_equal(thread_cond_wait_until(&a->more, &a->lock, until), 0);
+}
+
+static void wait_told(struct asker *a)
+{
+    uint64_t until = clock_ms() + PATIENCE_MS;
+    LOCKED(&a->lock);
+    while (a->result == LORA_PENDING && !a->told)
+        assert_int_equal(thread_cond_wait_until(&a->more, &a->lock, until), 0);
+}
+
+static bool acquire(struct asker *a)
+{
+    a->told = 0;
+    a->held = false;
+    on_loop(a, run_acquire);
+    wait_told(a);
+    return a->held;
+}
+
+static void release(struct asker *a)
+{
+    on_loop(a, run_release);
+}
+
+static void assert_log(const char *text)
+{
+    LOCKED(&engine.lock);
+    assert_string_equal(engine.log, text);
+}
+
+static void wait_log(const char *text)
+{
+    uint64_t until = clock_ms() + PATIENCE_MS;
+    for (bool is = false; !is; script_nap(2)) {
+        LOCKED(&engine.lock);
+        is = strcmp(engine.log, text) == 0;
+        assert_true(is || clock_ms() < until);
+    }
+}
+
+#define HEX "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" /* of 0xaa, less 2 */
+#define FOLDER "path: \"/srv/{digest2}/{digest}\""
+
+static void all_who_ask_share_one_load(void **state)
+{
+    enum { ASKERS = 50 };
+    static struct asker all[ASKERS];
+    struct fixture f;
+    fixture_init(&f, "vllm", FOLDER ", max_loras: 2");
+    engine.nap_ms = SOON_MS;
+    for (size_t i = 0; i < ASKERS; i++) {
+        asker_init(&all[i], &f, "team/one", 0xab);
+        on_loop(&all[i], run_acquire);
+        assert_int_equal(all[i].result, LORA_PENDING);
+    }
+    assert_int_equal(lora_resident(f.fleet, &all[0].adapter.digest), 0);
+    for (size_t i = 0; i < ASKERS; i++) {
+        wait_told(&all[i]);
+        assert_true(all[i].held);
+        assert_string_equal(all[i].use.name, "team-one.abababababab");
+        release(&all[i]);
+        asker_done(&all[i]);
+    }
+    assert_log("+team-one.abababababab ");
+    assert_int_equal(f.placed, 1);
+    assert_int_equal(lora_resident(f.fleet, &all[0].adapter.digest), 1);
+    fixture_done(&f);
+}
+
+static void the_idle_one_that_was_used_longest_ago_makes_room(void **state)
+{
+    struct asker a, b, c;
+    struct fixture f;
+    fixture_init(&f, "vllm", FOLDER ", max_loras: 2");
+    asker_init(&a, &f, "a", 0xaa);
+    asker_init(&b, &f, "b", 0xbb);
+    asker_init(&c, &f, "c", 0xcc);
+    assert_true(acquire(&a));
+    assert_true(acquire(&b));
+    release(&a);
+    on_loop(&c, run_acquire); /* `b` is in use; `a` is only kept for its next */
+    wait_told(&c);
+    assert_true(c.held);
+    assert_log("+a.aaaaaaaaaaaa +b.bbbbbbbbbbbb -a.aaaaaaaaaaaa +c.cccccccccccc ");
+    a.told = 0;
+    on_loop(&a, run_acquire); /* both are in use: it waits */
+    script_nap(SOON_MS);
+    assert_false(a.told);
+    release(&b);
+    wait_told(&a);
+    assert_true(a.held);
+    assert_log("+a.aaaaaaaaaaaa +b.bbbbbbbbbbbb -a.aaaaaaaaaaaa +c.cccccccccccc -b.bbbbbbbbbbbb "
+               "+a.aaaaaaaaaaaa ");
+    release(&a);
+    release(&c);
+    asker_done(&a);
+    asker_done(&b);
+    asker_done(&c);
+    fixture_done(&f);
+}
+
+static void a_refused_one_is_not_loaded_again_for_a_while(void **state)
+{
+    struct asker a, b;
+    struct fixture f;
+    fixture_init(&f, "vllm", FOLDER ", max_loras: 2");
+    asker_init(&a, &f, "a", 0xaa);
+    asker_init(&b, &f, "b", 0xbb);
+    engine.refusal = "Loading lora a.aaaaaaaaaaaa of /srv/aa/" HEX "aa failed: above max_lora_rank";
+    assert_false(acquire(&a));
+    assert_int_equal(a.fail.code, FAIL_unprocessable_adapter);
+    assert_non_null(strstr(a.fail.message, "max_lora_rank"));
+    assert_null(strstr(a.fail.message, "aaaaaaaaaaaa")); /* neither name nor path of there */
+    assert_null(strstr(a.fail.message, "/srv"));
+    assert_int_equal(lora_servable(f.fleet, &a.adapter), 0);
+    assert_true(lora_refused(f.fleet, &a.adapter, &b.fail));
+    assert_non_null(strstr(b.fail.message, "max_lora_rank"));
+    on_loop(&a, run_acquire);
+    assert_int_equal(a.result, FAILED);
+    assert_log("+a.aaaaaaaaaaaa ");
+    engine.refusal = "{\"message\":\"The lora adapter 'b.bbbbbbbbbbbb' has already been loaded.\"}";
+    assert_true(acquire(&b)); /* that is what was wanted */
+    release(&b);
+    asker_done(&a);
+    asker_done(&b);
+    fixture_done(&f);
+}
+
+static void one_that_the_engine_has_forgotten_is_loaded_again(void **state)
+{
+    struct asker a, b;
+    struct fixture f;
+    fixture_init(&f, "vllm", FOLDER ", max_loras: 1");
+    asker_init(&a, &f, "a", 0xaa);
+    asker_init(&b, &f, "a", 0xaa);
+    assert_true(acquire(&a));
+    assert_true(acquire(&b));
+    on_loop(&a, run_missing);
+    assert_true(acquire(&a));
+    assert_log("+a.aaaaaaaaaaaa +a.aaaaaaaaaaaa ");
+    release(&a);
+    release(&b);
+    asker_done(&a);
+    asker_done(&b);
+    fixture_done(&f);
+}
+
+static void who_gives_up_is_not_told_and_holds_nothing(void **state)
+{
+    struct asker a, b;
+    struct fixture f;
+    fixture_init(&f, "vllm", FOLDER ", max_loras: 1");
+    engine.nap_ms = SOON_MS;
+    asker_init(&a, &f, "a", 0xaa);
+    asker_init(&b, &f, "b", 0xbb);
+    on_loop(&a, run_acquire);
+    assert_int_equal(a.result, LORA_PENDING);
+    release(&a);
+    wait_log("+a.aaaaaaaaaaaa ");
+    assert_true(acquire(&b)); /* though there is one slot */
+    assert_int_equal(a.told, 0);
+    release(&b);
+    asker_done(&a);
+    asker_done(&b);
+    fixture_done(&f);
+}
+
+static void freeing_waits_for_loads_under_way(void **state)
+{
+    struct asker a;
+    struct fixture f;
+    fixture_init(&f, "vllm", FOLDER ", max_loras: 1");
+    engine.nap_ms = 3 * SOON_MS;
+    asker_init(&a, &f, "a", 0xaa);
+    on_loop(&a, run_acquire);
+    wait_log("+a.aaaaaaaaaaaa ");
+    release(&a);
+    fixture_done(&f);
+    assert_int_equal(a.told, 0);
+    asker_done(&a);
+}
+
+static void what_an_engine_had_before_is_counted(void **state)
+{
+    struct asker a, b;
+    struct fixture f;
+    fixture_init_at(&f, "vllm", FOLDER ", max_loras: 2",
+                    ",{\"id\":\"b.bbbbbbbbbbbb\",\"parent\":\"base\"},"
+                    "{\"id\":\"x\",\"parent\":\"base\"}");
+    asker_init(&a, &f, "a", 0xaa);
+    asker_init(&b, &f, "b", 0xbb);
+    assert_true(acquire(&b)); /* it is there */
+    assert_true(acquire(&a));
+    assert_log("-x +a.aaaaaaaaaaaa ");
+    release(&a);
+    release(&b);
+    asker_done(&a);
+    asker_done(&b);
+    fixture_done(&f);
+}
+
+static void files_that_cannot_be_put_there_are_no_load(void **state)
+{
+    struct asker a;
+    struct fixture f;
+    fixture_init(&f, "vllm", FOLDER ", max_loras: 1");
+    asker_init(&a, &f, "nowhere", 0xaa);
+    assert_false(acquire(&a));
+    assert_int_equal(a.fail.code, FAIL_upstream_error);
+    assert_log("");
+    assert_int_equal(lora_servable(f.fleet, &a.adapter), 1); /* another time */
+    asker_done(&a);
+    fixture_done(&f);
+}
+
+static void ranks_above_the_engines_are_not_asked_for(void **state)
+{
+    struct fixture f;
+    struct fail fail;
+    fixture_init(&f, "vllm", FOLDER ", max_loras: 1, max_rank: 8");
+    struct engine_adapter a = { .name = STR("a"), .rank = 8 };
+    assert_int_equal(lora_servable(f.fleet, &a), 1);
+    assert_false(lora_refused(f.fleet, &a, &fail));
+    a.rank = 9;
+    assert_int_equal(lora_servable(f.fleet, &a), 0);
+    assert_true(lora_refused(f.fleet, &a, &fail));
+    assert_int_equal(fail.code, FAIL_unprocessable_adapter);
+    fixture_done(&f);
+}
+
+static void sglang_is_asked_for_base_and_adapter(void **state)
+{
+    struct asker a;
+    struct fixture f;
+    fixture_init(&f, "sglang", FOLDER);
+    asker_init(&a, &f, "a", 0xaa);
+    assert_true(acquire(&a));
+    assert_string_equal(a.use.name, "base:a.aaaaaaaaaaaa");
+    release(&a);
+    asker_done(&a);
+    fixture_done(&f);
+}
+
+static void llama_server_is_told_all_scales(void **state)
+{
+    struct asker a, b;
+    struct fixture f;
+    fixture_init(&f, "llama-server", "fixed: [a, \"b@bbbb\"]");
+    asker_init(&a, &f, "b", 0xbb);
+    asker_init(&b, &f, "b", 0xcc); /* another revision than it was started with */
+    assert_true(acquire(&a));
+    assert_int_equal(a.result, 0);
+    assert_true(str_is(a.use.body.key, "lora"));
+    assert_true(str_is(a.use.body.value, "[{\"id\":0,\"scale\":0.0},{\"id\":1,\"scale\":1.0}]"));
+    release(&a);
+    assert_false(acquire(&b));
+    assert_int_equal(b.fail.code, FAIL_unprocessable_adapter);
+    struct chat_pair base = lora_base_body(f.fleet, 0);
+    assert_true(str_is(base.value, "[{\"id\":0,\"scale\":0.0},{\"id\":1,\"scale\":0.0}]"));
+    asker_done(&a);
+    asker_done(&b);
+    fixture_done(&f);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_loads_what_the_others_wait_for),
+        cmocka_unit_test(what_is_held_is_no_victim),
+        cmocka_unit_test(a_load_that_failed_leaves_its_room),
+        cmocka_unit_test(what_was_found_there_takes_room_and_what_was_not_gives_it),
+        cmocka_unit_test(names_that_do_not_fit_are_refused),
+        cmocka_unit_test(all_who_ask_share_one_load),
+        cmocka_unit_test(the_idle_one_that_was_used_longest_ago_makes_room),
+        cmocka_unit_test(a_refused_one_is_not_loaded_again_for_a_while),
+        cmocka_unit_test(one_that_the_engine_has_forgotten_is_loaded_again),
+        cmocka_unit_test(who_gives_up_is_not_told_and_holds_nothing),
+        cmocka_unit_test(freeing_waits_for_loads_under_way),
+        cmocka_unit_test(what_an_engine_had_before_is_counted),
+        cmocka_unit_test(files_that_cannot_be_put_there_are_no_load),
+        cmocka_unit_test(ranks_above_the_engines_are_not_asked_for),
+        cmocka_unit_test(sglang_is_asked_for_base_and_adapter),
+        cmocka_unit_test(llama_server_is_told_all_scales),
+    };
+    return TEST_RUN(tests);
+}
