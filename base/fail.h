@@ -27,6 +27,7 @@
     X(not_found, 404, "invalid_request_error", "no such path")                                     \
     X(model_not_found, 404, "invalid_request_error", "see /v1/models for what is served")          \
     X(method_not_allowed, 405, "invalid_request_error", "see the Allow header")                    \
+    X(request_timeout, 408, "invalid_request_error", "the request came too slowly; send it again") \
     X(conflict, 409, "invalid_request_error", "the name is ambiguous or already taken")            \
     X(precondition_failed, 412, "invalid_request_error", "it changed meanwhile; read it again")    \
     X(request_too_large, 413, "invalid_request_error", "the body exceeds gateway.limits.body")     \

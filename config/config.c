@@ -266,7 +266,7 @@ static const struct option auth_options[] = {
 };
 
 struct raw_limits {
-    uint64_t body_bytes, header_bytes, streams, upload_bytes;
+    uint64_t body_bytes, header_bytes, streams, upload_bytes, body_idle_ms;
 };
 static const struct option limits_options[] = {
     OPT_BYTES(struct raw_limits, body_bytes, "body", 1024, LIMIT_BODY, "32MiB", "of one request"),
@@ -274,6 +274,8 @@ static const struct option limits_options[] = {
               "of one request's head"),
     OPT_BYTES(struct raw_limits, upload_bytes, "upload", 1024, LIMIT_BODY, "256MiB",
               "of a request that brings files: an adapter's, a batch's"),
+    OPT_DURATION(struct raw_limits, body_idle_ms, "body_idle", 100, 3600000, "60s",
+                 "without a byte of a request's body, before it is given up with 408"),
     OPT_UINT(struct raw_limits, streams, "streams", 1, 1000000, "10000", "connections at once"),
     OPT_END,
 };
@@ -634,6 +636,7 @@ static int read_gateway(struct config *c, const struct node *n, struct problems 
     c->gateway.keys_env = raw.auth.keys_env;
     c->gateway.body_bytes = raw.limits.body_bytes;
     c->gateway.header_bytes = raw.limits.header_bytes;
+    c->gateway.body_idle_ms = raw.limits.body_idle_ms;
     c->gateway.streams = raw.limits.streams;
     c->gateway.upload_bytes = raw.limits.upload_bytes;
     if (c->gateway.responses.store == KEEP_redis && c->adapters.catalog_url.n == 0)

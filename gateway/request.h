@@ -17,6 +17,7 @@
 #include "engine/chat.h"
 #include "gateway/state.h"
 #include "gateway/stream.h"
+#include "gateway/upload.h"
 #include "gateway/watch.h"
 
 struct MHD_Connection;
@@ -95,6 +96,7 @@ struct request {
                       size_t max); /* of a stream; NULL: answer_read */
     struct reply reply;
     struct flow flow;
+    struct upload upload;
     struct watch_node watch;
     struct request *next_settled; /* the watch thread's list */
 

@@ -128,14 +128,19 @@ static int connection_fd(struct request *r)
     return info ? info->connect_fd : -1;
 }
 
-bool server_suspend(struct request *r)
+static void watch_client(struct request *r)
 {
     static struct log_rate rate;
-    if (!r->watch.added && r->connection) {
-        int err = watch_add(r->server->watch, &r->watch, r, connection_fd(r));
-        if (err < 0)
-            log_rated(&rate, LOG_warn, "watch", "cause=%s, continuing", strerror(-err));
-    }
+    if (r->watch.added || !r->connection)
+        return;
+    int err = watch_add(r->server->watch, &r->watch, r, connection_fd(r));
+    if (err < 0)
+        log_rated(&rate, LOG_warn, "watch", "cause=%s, continuing", strerror(-err));
+}
+
+bool server_suspend(struct request *r)
+{
+    watch_client(r);
     return flow_suspend(&r->flow);
 }
 
@@ -328,6 +333,15 @@ static struct request *arrive(struct server *s, struct MHD_Connection *connectio
     return r;
 }
 
+static enum MHD_Result await_body(struct request *r, const struct framing *f)
+{
+    if (!f->has_body)
+        return MHD_YES;
+    upload_begin(r);
+    watch_client(r);
+    return MHD_YES;
+}
+
 /* A refusal goes out at once, unless the rest of a small body may as well be read first: that
  * keeps the connection. */
 static enum MHD_Result refuse(struct request *r, const struct framing *f)
@@ -335,7 +349,7 @@ static enum MHD_Result refuse(struct request *r, const struct framing *f)
     r->refused = true;
     bool small = f->has_body && !f->is_chunked && f->length <= DROP_BODY_MAX;
     if (small && !f->expects_100 && !r->reply.close)
-        return MHD_YES;
+        return await_body(r, f);
     r->unread_body = f->has_body || r->reply.close;
     return send_whole(r);
 }
@@ -346,15 +360,9 @@ static enum MHD_Result refuse_chunks(struct request *r)
     struct fail fail;
     (void)fail_set(&fail, FAIL_request_too_large, "the body has more than the %zu bytes served",
                    r->body.max);
-    (void)reply_fail(r, &fail);
-    CLEANUP(buf_done) struct buf b = BUF_INIT(4096);
-    buf_addf(&b,
-             "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nx-request-id: %s\r\n"
-             "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
-             r->id, r->reply.body.n);
-    buf_add(&b, buf_str(&r->reply.body));
-    if (buf_err(&b) == 0 && send(connection_fd(r), b.p, b.n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        r->reply.status = 499;
+    (void)upload_end(r); /* nobody else answers by hand from here */
+    if (!r->upload.status)
+        r->reply.status = upload_answer(r, connection_fd(r), &fail);
     r->unread_body = true;
     return MHD_NO;
 }
@@ -363,6 +371,7 @@ static enum MHD_Result upload(struct request *r, const char *p, size_t *n)
 {
     struct str part = { p, *n };
     *n = 0;
+    upload_move(r);
     if (r->refused)
         return MHD_YES;
     buf_add(&r->body, part);
@@ -374,6 +383,8 @@ static enum MHD_Result upload(struct request *r, const char *p, size_t *n)
 
 static enum MHD_Result received(struct request *r)
 {
+    if (upload_end(r))
+        request_cancel(r, FLOW_gone);
     if (r->refused)
         return send_whole(r);
     uint64_t timeout_ms = r->state->config->gateway.request_timeout_ms;
@@ -399,7 +410,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         if (!r)
             return MHD_NO;
         *context = r;
-        return head_accept(r, url, method, &f) ? MHD_YES : refuse(r, &f);
+        return head_accept(r, url, method, &f) ? await_body(r, &f) : refuse(r, &f);
     }
     if (*n)
         return upload(r, data, n);
@@ -482,7 +493,10 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     }
     flow_completed(&r->flow);
     request_settle_here(r);
-    bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK || r->unread_body;
+    if (r->upload.status) /* the watch has let go of it */
+        r->reply.status = r->upload.status;
+    bool complete =
+        code == MHD_REQUEST_TERMINATED_COMPLETED_OK || r->unread_body || r->upload.status;
     if (!complete)
         request_cancel(r, FLOW_gone);
     server_depart(r, complete);

@@ -142,7 +142,8 @@ static void client_left(struct watch *w, uint64_t token)
     struct request *r = slot_request(w, token);
     if (!r)
         return;
-    request_cancel(r, FLOW_gone);
+    if (!upload_leave(r)) /* else what it has sent may still be whole */
+        request_cancel(r, FLOW_gone);
     request_unref(r);
 }
 
@@ -154,8 +155,10 @@ void watch_cancel_all(struct watch *w)
             LOCKED(&w->lock);
             if (i >= w->n_slots)
                 return;
-            if (w->slots[i].node)
+            if (w->slots[i].node) {
                 r = request_ref(w->slots[i].node->request);
+                upload_stop(r, w->slots[i].node->fd);
+            }
         }
         if (!r)
             continue;
@@ -170,11 +173,12 @@ static bool beat_all(struct watch *w, uint64_t now)
     LOCKED(&w->lock);
     for (uint32_t i = 0; i < w->n_slots; i++) {
         struct watch_node *node = w->slots[i].node;
-        if (node && !node->looked_at && now >= node->since_ms + YOUNG_MS)
+        if (!node)
+            continue;
+        if (!node->looked_at && now >= node->since_ms + YOUNG_MS)
             look_at(w, node);
-        if (node)
-            flow_tick(&node->request->flow, now,
-                      node->request->state->config->gateway.keep_alive_ms);
+        upload_look(node->request, node->fd, now);
+        flow_tick(&node->request->flow, now, node->request->state->config->gateway.keep_alive_ms);
     }
     return w->n_used > 0;
 }

@@ -1,12 +1,13 @@
 /*
  * Watch: notices clients that leave while their connection is suspended (libmicrohttpd does not
- * look at suspended sockets), beats silent streams, and settles requests whose engine jobs ended.
+ * look at suspended sockets) or in the middle of a body (gateway/upload.h), beats silent streams,
+ * and settles requests whose engine jobs ended.
  *
- * One thread with its own epoll over the same sockets. A node is added when its connection is first
- * suspended, looked at from WATCH_YOUNG_MS on (most are answered by then, and cost no system call),
- * and removed on the http thread before the socket can be closed, so a socket number is
- * never mistaken for another connection; events are matched by slot and generation. A client that
- * shuts down only its sending side counts as gone, as it does for nginx.
+ * One thread with its own epoll over the same sockets. A node is added when a body begins to come
+ * or its connection is first suspended, looked at from WATCH_YOUNG_MS on (most are answered by
+ * then, and cost no system call), and removed on the http thread before the socket can be closed,
+ * so a socket number is never mistaken for another connection; events are matched by slot and
+ * generation. A client that shuts down only its sending side counts as gone, as it does for nginx.
  */
 #pragma once
 

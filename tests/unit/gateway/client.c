@@ -24,7 +24,7 @@ static uint16_t port;
     "version: v0.3\n"                                                                              \
     "engine: {models: [{name: demo, path: none.gguf}]}\n"                                          \
     "gateway:\n"                                                                                   \
-    "  limits: {body: 1MiB, header: 16KiB, streams: 200}\n"                                        \
+    "  limits: {body: 1MiB, header: 16KiB, streams: 200, body_idle: 500ms}\n"                      \
     "  keep_alive: 200ms\n"                                                                        \
     "  log_level: error\n"                                                                         \
     "entrypoints: [{model_names: [panel], recipe: panel}]\n"                                       \

@@ -425,6 +425,85 @@ static void chunked_bodies_and_expect_are_served(void **state)
     (void)close(fd);
 }
 
+static const char half[] = "POST /v1/completions HTTP/1.1\r\nHost: t\r\nContent-Length: 37\r\n\r\n"
+                           "{\"model\":\"demo\",";
+static const char other_half[] = "\"prompt\":\"say hello\"}";
+
+static void a_body_that_does_not_go_on_is_408(void **state)
+{
+    (void)state;
+    static const char chunked[] = "POST /v1/messages HTTP/1.1\r\nHost: t\r\n"
+                                  "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"mod";
+    int fds[] = { dial(), dial() };
+    send_all(fds[0], half, strlen(half));
+    send_all(fds[1], chunked, strlen(chunked));
+    char *a = receive(fds[0], NULL);
+    expect(a, "HTTP/1.1 408 Request Timeout\r\n");
+    expect(a, "\"code\":\"request_timeout\"");
+    free(a);
+    a = receive(fds[1], NULL);
+    expect(a, "HTTP/1.1 408 Request Timeout\r\n");
+    expect(a, "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\"");
+    free(a);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+    assert_true(comes_true(is_idle, 5000));
+}
+
+/* Longer in all than it may pause. */
+static void a_body_that_comes_slowly_is_served(void **state)
+{
+    (void)state;
+    int fd = dial();
+    send_all(fd, half, strlen(half));
+    for (const char *c = other_half; *c; c++) {
+        (void)usleep(40000);
+        send_all(fd, c, 1);
+    }
+    char *a = receive(fd, "hello");
+    expect(a, "HTTP/1.1 200");
+    free(a);
+    (void)close(fd);
+}
+
+/* Not the deadline ends it: that would be told. */
+static void half_a_body_and_its_end_leave_nothing_behind(void **state)
+{
+    (void)state;
+    for (int pause = 0; pause < 2; pause++) {
+        int fd = dial();
+        send_all(fd, half, strlen(half));
+        if (pause)
+            (void)usleep(50000);
+        assert_int_equal(shutdown(fd, SHUT_WR), 0);
+        char *a = receive(fd, NULL);
+        assert_string_equal(a, "");
+        free(a);
+        (void)close(fd);
+        assert_true(comes_true(is_idle, 5000));
+    }
+}
+
+static bool is_uploading(void)
+{
+    return server_active(server) == 1;
+}
+
+static void the_end_of_a_drain_ends_half_a_body_too(void **state)
+{
+    (void)state;
+    int fd = dial();
+    send_all(fd, half, strlen(half));
+    assert_true(comes_true(is_uploading, 5000));
+    server_cancel_all(server);
+    char *a = receive(fd, NULL);
+    expect(a, "HTTP/1.1 503");
+    expect(a, "Retry-After: 1");
+    free(a);
+    (void)close(fd);
+    assert_true(comes_true(is_idle, 5000));
+}
+
 /* ---- clients that leave, and those that do not read ---- */
 
 static bool is_stopped(void)
@@ -597,6 +676,10 @@ int main(void)
         cmocka_unit_test(a_big_body_is_refused_readably),
         cmocka_unit_test(a_connection_serves_many_requests),
         cmocka_unit_test(chunked_bodies_and_expect_are_served),
+        cmocka_unit_test(a_body_that_does_not_go_on_is_408),
+        cmocka_unit_test(a_body_that_comes_slowly_is_served),
+        cmocka_unit_test(half_a_body_and_its_end_leave_nothing_behind),
+        cmocka_unit_test(the_end_of_a_drain_ends_half_a_body_too),
         cmocka_unit_test(a_client_that_leaves_stops_its_decode_within_100_ms),
         cmocka_unit_test(a_client_that_leaves_a_whole_answer_stops_it),
         cmocka_unit_test(a_client_that_does_not_read_is_cut_off),
