@@ -4,12 +4,12 @@
  * usage: http_load PORT BODY [--path P] [--header "N: V"]... [--connections N] [--seconds S]
  *                  [--requests N] [--rate R] [--frames N]
  *
- * Each connection asks again as soon as its answer is complete, or, with --rate, requests come at
- * that rate a second whatever becomes of earlier ones (what finds no free connection waits, and its
- * latency counts from when it should have begun). With --frames an answer is right only when text
- * frames t0 … tN-1 came in order and none beside (tests/support/mock_upstream.h says them so).
- * Prints one JSON object: counts, and microseconds at quantiles for the whole answer, the first
- * frame and the gaps between frames.
+ * BODY is the request's, or "@FILE" that holds it. Each connection asks again as soon as its answer
+ * is complete, or, with --rate, requests come at that rate a second whatever becomes of earlier
+ * ones (what finds no free connection waits, and its latency counts from when it should have
+ * begun). With --frames an answer is right only when text frames t0 … tN-1 came in order and none
+ * beside (tests/support/mock_upstream.h says them so). Prints one JSON object: counts, and
+ * microseconds at quantiles for the whole answer, the first frame and the gaps between frames.
  */
 #include "base/buf.h"
 #include "base/clock.h"
@@ -432,15 +432,32 @@ static int read_options(struct load *l, int argc, char **argv, struct buf *head,
     return argc % 2 ? 0 : -EINVAL;
 }
 
+/* The text itself, or what the file behind an '@' holds. 0 or negative errno. */
+static int read_body(struct buf *ret, const char *text)
+{
+    char block[READ];
+    if (text[0] != '@') {
+        buf_adds(ret, text);
+        return buf_err(ret);
+    }
+    CLEANUP(own_fclose) FILE *f = fopen(text + 1, "re");
+    if (!f)
+        return -errno;
+    for (size_t n; (n = fread(block, 1, sizeof(block), f)) > 0;)
+        buf_add(ret, (struct str){ block, n });
+    return ferror(f) ? -EIO : buf_err(ret);
+}
+
 int main(int argc, char **argv)
 {
     static struct load l = { .seconds = 5, .n_conns = 1 };
     CLEANUP(buf_done) struct buf head = BUF_INIT(HEAD);
+    CLEANUP(buf_done) struct buf body = BUF_INIT(1u << 30);
     const char *path = "/v1/chat/completions";
     uint64_t port = 0;
 
     if (argc < 3 || num_parse_u64(&port, str_of(argv[1]), 1, UINT16_MAX) < 0 ||
-        read_options(&l, argc, argv, &head, &path) < 0)
+        read_options(&l, argc, argv, &head, &path) < 0 || read_body(&body, argv[2]) < 0)
         return usage();
     l.address = (struct sockaddr_in){ .sin_family = AF_INET,
                                       .sin_port = htons((uint16_t)port),
@@ -448,8 +465,9 @@ int main(int argc, char **argv)
     l.request = BUF_INIT(1u << 30);
     buf_addf(&l.request,
              "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-             "%.*sContent-Length: %zu\r\n\r\n%s",
-             path, (int)head.n, head.n ? head.p : "", strlen(argv[2]), argv[2]);
+             "%.*sContent-Length: %zu\r\n\r\n",
+             path, (int)head.n, head.n ? head.p : "", body.n);
+    buf_add(&l.request, buf_str(&body));
     l.conns = calloc(l.n_conns, sizeof(*l.conns));
     l.epoll = epoll_create1(EPOLL_CLOEXEC);
     if (!l.conns || l.epoll < 0 || buf_err(&l.request) < 0)
