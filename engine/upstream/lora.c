@@ -76,7 +76,7 @@ struct lora_fleet {
     pthread_cond_t wake; /* the fleet's thread has something to do */
     pthread_cond_t calm; /* no call is under way */
     struct lora_entry *entries;
-    unsigned calls;
+    unsigned calls; /* of engines, and waiters that are being told */
     bool stopping, has_thread, is_woken;
     pthread_t thread;
     uint64_t refresh_ms;
@@ -130,12 +130,21 @@ static void set_held(struct lora_use *use, struct lora_entry *e)
     memcpy(use->name + n, e->name, sizeof(e->name));
 }
 
+/* Under the lock. */
+static void end_call(struct lora_fleet *f)
+{
+    if (--f->calls == 0)
+        (void)pthread_cond_broadcast(&f->calm);
+    wake(f);
+}
+
 static void run_waiter(struct transport_task *task)
 {
     struct lora_waiter *w = (struct lora_waiter *)(void *)task;
     struct lora_use *use = w->use;
+    struct lora_fleet *f = w->fleet;
     if (!use && w->entry) {
-        LOCKED(&w->fleet->lock);
+        LOCKED(&f->lock);
         use_less(w->entry);
     } else if (use && w->entry) {
         set_held(use, w->entry);
@@ -146,6 +155,8 @@ static void run_waiter(struct transport_task *task)
         use->ready(use, &w->fail);
     }
     free(w);
+    LOCKED(&f->lock);
+    end_call(f);
 }
 
 /* Under the lock: posting takes none of ours. */
@@ -156,6 +167,7 @@ static void tell(struct lora_entry *e, struct lora_waiter *w, const struct fail 
         w->fail = *fail;
     else
         e->uses++;
+    e->fleet->calls++;
     transport_post(w->loop, &w->task);
 }
 
@@ -203,13 +215,6 @@ static void free_entry(struct lora_fleet *f, struct lora_entry *e)
 {
     *place_of(f, e) = e->next;
     free(e);
-}
-
-static void end_call(struct lora_fleet *f)
-{
-    if (--f->calls == 0)
-        (void)pthread_cond_broadcast(&f->calm);
-    wake(f);
 }
 
 static void on_loaded(void *ctx, enum lora_answer answer, struct str text)
@@ -756,23 +761,28 @@ int lora_fleet_new(struct lora_fleet **ret, const struct lora_config *config)
     return 0;
 }
 
+static void wait_calm_and_stop(struct lora_fleet *f)
+{
+    LOCKED(&f->lock);
+    while (f->calls)
+        (void)pthread_cond_wait(&f->calm, &f->lock);
+    f->stopping = true;
+    wake(f);
+}
+
 struct lora_fleet *lora_fleet_free(struct lora_fleet *f)
 {
     if (!f)
         return NULL;
     if (f->has_thread) {
-        {
-            LOCKED(&f->lock);
-            while (f->calls)
-                (void)pthread_cond_wait(&f->calm, &f->lock);
-            f->stopping = true;
-            wake(f);
-        }
+        wait_calm_and_stop(f);
         (void)pthread_join(f->thread, NULL);
+        wait_calm_and_stop(f); /* what it has begun meanwhile */
     }
-    for (struct lora_entry *e = f->entries, *next; e; e = next) {
-        next = e->next;
-        free(e);
+    for (struct lora_entry *e; (e = f->entries); free(e)) {
+        f->entries = e->next;
+        for (struct lora_waiter *w; (w = e->waiters); free(w)) /* given up, and known to nobody */
+            e->waiters = w->next;
     }
     for (unsigned i = 0; f->sites && i < f->n_sites; i++) {
         lora_fixed_free(f->lora, f->sites[i].bodies);
