@@ -12,7 +12,8 @@ enum { ENDPOINT_MAX = 512, WAIT_MS = 20 };
 
 struct entry {
     char endpoint[ENDPOINT_MAX], name[LEDGER_NAME];
-    bool is_loaded, is_held; /* neither: it is being unloaded by whoever takes its place */
+    char taker[LEDGER_NAME]; /* is being unloaded for that one, until its load ends; or empty */
+    bool is_loaded, is_held;
     uint64_t used_us;
 };
 
@@ -70,7 +71,7 @@ static void count(const struct ledger_local *l, const struct ledger_slot *s, uin
 {
     *ret_all = *ret_held = 0;
     for (size_t i = 0; i < l->n; i++) {
-        if (strcmp(l->entries[i].endpoint, s->endpoint) != 0)
+        if (strcmp(l->entries[i].endpoint, s->endpoint) != 0 || l->entries[i].taker[0])
             continue;
         ++*ret_all;
         *ret_held += l->entries[i].is_held;
@@ -83,7 +84,7 @@ static struct entry *oldest(struct ledger_local *l, const struct ledger_slot *s)
     struct entry *best = NULL;
     for (size_t i = 0; i < l->n; i++) {
         struct entry *e = &l->entries[i];
-        if (!e->is_held && e->is_loaded && strcmp(e->endpoint, s->endpoint) == 0 &&
+        if (!e->is_held && e->is_loaded && !e->taker[0] && strcmp(e->endpoint, s->endpoint) == 0 &&
             (!best || e->used_us < best->used_us))
             best = e;
     }
@@ -102,7 +103,7 @@ static int hold(void *ctx, const struct ledger_slot *s, struct ledger_answer *re
         return -ENAMETOOLONG;
     count(l, s, &all, &held);
     bool fits = held < s->max_held || (e && e->is_held);
-    if (!fits || (e && !e->is_loaded && e->is_held))
+    if (!fits || (e && (e->taker[0] || (!e->is_loaded && e->is_held))))
         return 0;
     if (e) {
         e->is_held = true;
@@ -113,13 +114,15 @@ static int hold(void *ctx, const struct ledger_slot *s, struct ledger_answer *re
     struct entry *victim = all >= s->max_loaded ? oldest(l, s) : NULL;
     if (all >= s->max_loaded && !victim)
         return 0;
-    if (victim) {
-        memcpy(ret->victim, victim->name, sizeof(ret->victim));
-        forget(l, victim);
-    }
-    e = add(l, s);
+    size_t at = victim ? (size_t)(victim - l->entries) : 0;
+    e = add(l, s); /* which may move them */
     if (!e)
         return -ENOMEM;
+    if (victim) {
+        victim = &l->entries[at];
+        memcpy(ret->victim, victim->name, sizeof(ret->victim));
+        memcpy(victim->taker, e->name, sizeof(victim->taker));
+    }
     e->is_held = true;
     ret->word = LEDGER_load;
     return 0;
@@ -128,6 +131,10 @@ static int hold(void *ctx, const struct ledger_slot *s, struct ledger_answer *re
 static int settle(void *ctx, const struct ledger_slot *s, bool loaded)
 {
     struct ledger_local *l = ctx;
+    for (size_t i = l->n; i-- > 0;) /* what went for it is gone */
+        if (strcmp(l->entries[i].endpoint, s->endpoint) == 0 &&
+            strcmp(l->entries[i].taker, s->name) == 0)
+            forget(l, &l->entries[i]);
     struct entry *e = find(l, s);
     if (e && loaded)
         e->is_loaded = true;

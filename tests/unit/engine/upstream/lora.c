@@ -78,6 +78,9 @@ static void what_is_held_is_no_victim(void **state)
     assert_int_equal(hold(l, "e", "b", NULL), LEDGER_ready); /* used again: `a` is older now */
     assert_int_equal(hold(l, "e", "c", victim), LEDGER_load);
     assert_string_equal(victim, "a");
+    drop(l, "b");
+    assert_int_equal(hold(l, "e", "a", NULL), LEDGER_wait); /* it is on its way out */
+    assert_int_equal(hold(l, "e", "b", NULL), LEDGER_ready);
     settle(l, "c", true);
     assert_int_equal(hold(l, "e", "a", NULL), LEDGER_wait);
     drop(l, "b");
