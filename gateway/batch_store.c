@@ -517,6 +517,15 @@ static int load(struct batch_store *s, const char *name)
     return err == -ENOMEM ? err : 0;
 }
 
+/* What a process that died was writing: "file-….jsonl.XXXXXX". */
+static void remove_draft(const struct batch_store *s, const char *name)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof(path), "%s/%s", s->folder, name);
+    if (n > 0 && (size_t)n < sizeof(path))
+        (void)unlink(path);
+}
+
 static int load_all(struct batch_store *s)
 {
     DIR *d = opendir(s->folder);
@@ -524,7 +533,10 @@ static int load_all(struct batch_store *s)
     for (const struct dirent *e; err == 0 && (e = readdir(d)) != NULL;) {
         struct str name = str_of(e->d_name);
         bool is_ours = str_starts(name, STR("file-")) || str_starts(name, STR("batch_"));
-        if (is_ours && str_ends(name, STR(".json")))
+        bool is_draft = str_find(name, STR(".json.")) > 0 || str_find(name, STR(".jsonl.")) > 0;
+        if (is_ours && is_draft)
+            remove_draft(s, e->d_name);
+        else if (is_ours && str_ends(name, STR(".json")))
             err = load(s, e->d_name);
     }
     if (d)

@@ -115,7 +115,7 @@ static void what_was_answered_is_known_again_without_a_torn_end(void **state)
                         "code\":200,\"request_id\":\"req_7\",\"body\":{  \"x\": 1}},\"error\":"
                         "null}\n");
     size_t n = b.n;
-    buf_add(&b, buf_str(&b)); /* twice, as where a process died in between */
+    batch_answer_print(&b, &good); /* twice, as where a process died in between */
     buf_adds(&b, "{\"custom_id\":\"c\"");
     assert_int_equal(batch_table_mark(&t, buf_str(&b), &marked, &whole), 0);
     assert_int_equal(marked, 1);
@@ -201,6 +201,11 @@ static void files_are_their_owners_within_a_bound_and_outlive_a_process(void **s
     big[sizeof(big) - 1] = '\0';
     assert_int_equal(put_file(s, "file-c", "one", big, &fail), FAILED);
     assert_int_equal(fail.code, FAIL_request_too_large);
+    put_content(s, "file-d.jsonl.XyZ123", "cut"); /* a draft, but for the end of its name */
+    char draft[512], torn[512];
+    assert_int_equal(batch_path(s, draft, sizeof(draft), "file-d.jsonl.XyZ123", "jsonl"), 0);
+    (void)snprintf(torn, sizeof(torn), "%s/file-d.jsonl.XyZ123", p.folder);
+    assert_int_equal(rename(draft, torn), 0);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(s->bytes, 15);
         assert_non_null(batch_find_file(s, STR("file-a"), "one"));
@@ -210,6 +215,7 @@ static void files_are_their_owners_within_a_bound_and_outlive_a_process(void **s
         (void)batch_store_free(s);
         s = open_store(&p);
     }
+    assert_int_not_equal(access(torn, F_OK), 0);
     assert_int_equal(batch_remove_file(s, STR("file-a"), "two"), -ENOENT);
     assert_int_equal(batch_remove_file(s, STR("file-a"), "one"), 0);
     assert_int_equal(batch_remove_file(s, STR("file-a"), "one"), -ENOENT);
