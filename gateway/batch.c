@@ -374,7 +374,6 @@ static void line_ended(struct request *r, struct buf *last)
         "\"param\":null,\"code\":\"internal_error\"}}";
     (void)last;
     struct batches *a = server_batches(r->server);
-    struct batch_line parts = { 0 };
     struct slot *s;
     bool cut, waits;
     {
@@ -387,7 +386,7 @@ static void line_ended(struct request *r, struct buf *last)
     }
     int err = 0;
     if (!cut && !waits) {
-        parts = parts_of(s->batch, s->entry);
+        const struct batch_line parts = parts_of(s->batch, s->entry);
         const struct batch_answer answer = {
             .custom_id = parts.custom_id,
             .request_id = r->id,

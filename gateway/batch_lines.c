@@ -53,7 +53,7 @@ bool batch_line_read(struct batch_line *ret, struct str line, struct str endpoin
 /* Spellings of one text, with escapes or without, are one. */
 static uint64_t id_of(struct str custom_id)
 {
-    CLEANUP(buf_done) struct buf text = BUF_INIT(BATCH_CUSTOM_ID * 4);
+    CLEANUP(buf_done) struct buf text = BUF_INIT((size_t)BATCH_CUSTOM_ID * 4);
     json_view_add_text(&text, custom_id);
     struct sha256 d = sha256_of(buf_str(&text));
     uint64_t id = 0;

@@ -282,6 +282,30 @@ class Alone(unittest.TestCase):
         finally:
             server.stop()
 
+    def test_what_is_not_answered_in_its_window_expires(self):
+        server = Server(edit=with_batches())
+        try:
+            with client_of(server) as client:
+                ask = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 100,
+                       "ignore_eos": True}
+                batch = begin(client, [line(n, **ask) for n in range(100)])
+                wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed, 60, "a first answer")
+                server.process.kill()
+                server.process.wait()
+                record = server.folder / "batches" / f"{batch.id}.json"
+                record.write_text(record.read_text().replace(f'"expires_at":{batch.expires_at}', '"expires_at":7'))
+                server.start()
+                done = end_of(client, batch)
+                self.assertEqual((done.status, done.expires_at), ("expired", 7))
+                self.assertTrue(done.expired_at and done.finalizing_at)
+                counts = done.request_counts
+                self.assertEqual(counts.completed + counts.failed, 100)
+                late = lines_of(client, done.error_file_id)
+                self.assertEqual({(v["response"], v["error"]["code"]) for v in late.values()}, {(None, "batch_expired")})
+                self.assertEqual(len(late) + len(lines_of(client, done.output_file_id)), 100)
+        finally:
+            server.stop()
+
     def test_tenants_see_only_their_own(self):
         server = Server(edit=with_batches("auth: {keys_env: ROOTSTOCK_E2E_KEYS}"), env=KEYS)
         try:
