@@ -1,4 +1,4 @@
-"""A real llama-server behind: chats whole and streamed, tools, schemas, log-probabilities, embeddings, adapters and
+"""A real llama-server behind: chats whole and streamed, tools as given, schemas, log-probabilities, embeddings, adapters and
 leaving clients, with answers equal to asking it directly. LLAMA_SERVER names the program; else it is looked for in PATH."""
 import http.client
 import json
@@ -155,14 +155,13 @@ class Behind(unittest.TestCase):
         self.assertEqual(ours["choices"][0]["message"]["content"], theirs["choices"][0]["message"]["content"])
         self.assertEqual(set(json.loads(ours["choices"][0]["message"]["content"])), {"ok"})
 
-    def test_tools_are_called(self):
-        ours, theirs = self.both(**body("What is the weather in Paris?", tools=[TOOL], tool_choice="required",
-                                        max_tokens=100))
-        mine, its = (a["choices"][0]["message"]["tool_calls"][0]["function"] for a in (ours, theirs))
-        self.assertEqual(mine, its)
-        self.assertEqual(mine["name"], "get_weather")
-        self.assertIn(json.loads(mine["arguments"])["city"], ("Paris", "Rome"))
-        self.assertEqual(ours["choices"][0]["finish_reason"], theirs["choices"][0]["finish_reason"])
+    def test_tools_reach_it(self):
+        """Tools reach it: what it makes of them, which is its template's matter, is told as it is"""
+        for choice in ("auto", "required", "none"):
+            with self.subTest(choice=choice):
+                ours, theirs = self.both(**body("What is the weather in Paris?", tools=[TOOL], tool_choice=choice))
+                self.assertEqual(ours["choices"], theirs["choices"])
+                self.assertEqual(ours["usage"]["prompt_tokens"], theirs["usage"]["prompt_tokens"])
 
     def test_other_wires_are_translated(self):
         direct = json.loads(self.llama.request("POST", "/v1/chat/completions", body(model="there"))[2])
@@ -179,7 +178,8 @@ class Behind(unittest.TestCase):
         ours = self.front.request("POST", "/v1/chat/completions", long)
         theirs = self.llama.request("POST", "/v1/chat/completions", {**long, "model": "there"})
         self.assertEqual((ours[0], theirs[0]), (400, 400))
-        self.assertEqual(json.loads(ours[2])["error"]["type"], "invalid_request_error")
+        mine, its = (json.loads(a[2])["error"]["message"] for a in (ours, theirs))
+        self.assertEqual(mine, its)
 
     def test_a_client_that_leaves_ends_the_work_there(self):
         wait_for(lambda: self.llama.busy() == 0, 30, "idle slots")
