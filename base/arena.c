@@ -19,7 +19,7 @@
 #define ARENA_ALONE 0
 #endif
 
-enum { CHUNK_FIRST = 1024, CHUNK_BYTES = 8192 }; /* they double: most arenas stay small */
+enum { CHUNK_FIRST = 1024, CHUNK_BYTES = 8192 }; /* they grow: most arenas stay small */
 
 struct chunk {
     struct chunk *next;
@@ -30,16 +30,13 @@ struct chunk {
 struct arena {
     struct chunk *chunks; /* newest first */
     size_t used, max;
-    size_t chunk_bytes; /* of the next one */
 };
 
 struct arena *arena_new(size_t max_bytes)
 {
     struct arena *a = calloc(1, sizeof(*a));
-    if (a) {
+    if (a)
         a->max = max_bytes;
-        a->chunk_bytes = CHUNK_FIRST;
-    }
     return a;
 }
 
@@ -64,17 +61,13 @@ static struct chunk *chunk_new(size_t bytes)
     return c;
 }
 
-/* The size of a chunk for so many bytes: at least twice the last one's. */
-static size_t chunk_size(struct arena *a, size_t bytes)
+/* The size of the next chunk, for at least so many bytes: half of what there is by now. */
+static size_t chunk_size(const struct arena *a, size_t bytes)
 {
-    if (ARENA_ALONE || bytes > CHUNK_BYTES)
-        return bytes;
-    while (a->chunk_bytes < bytes)
-        a->chunk_bytes *= 2;
-    size_t size = a->chunk_bytes;
-    if (a->chunk_bytes < CHUNK_BYTES)
-        a->chunk_bytes *= 2;
-    return size;
+    size_t size = a->used / 2 < CHUNK_FIRST ? CHUNK_FIRST : a->used / 2;
+    if (size > CHUNK_BYTES)
+        size = CHUNK_BYTES;
+    return ARENA_ALONE || bytes > size ? bytes : size;
 }
 
 static struct chunk *chunk_for(struct arena *a, size_t bytes)
@@ -86,7 +79,7 @@ static struct chunk *chunk_for(struct arena *a, size_t bytes)
     if (!c)
         return NULL;
     if (a->chunks && size == bytes &&
-        bytes > CHUNK_BYTES) { /* full at once: others go on in theirs */
+        bytes > CHUNK_FIRST) { /* full at once: others go on in theirs */
         c->next = a->chunks->next;
         a->chunks->next = c;
     } else {

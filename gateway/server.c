@@ -30,7 +30,7 @@ enum {
     /* libmicrohttpd reads a stream that is sent in chunks into its own memory; this much at once is
      * read for clients of HTTP/1.0. */
     STREAM_BLOCK = 1024,
-    REPLY_HEAD = 16 * 1024, /* bytes of memory for it, and for what is sent of a stream at once */
+    REPLY_HEAD = 8 * 1024, /* bytes for it, and for what is noted of the request's head */
     WORKERS = 4,
     WORK_MAX = 1024,           /* look-ups waiting before 503 */
     CHANGERS = 8,              /* changes of the catalog under way at once */
@@ -545,7 +545,7 @@ static unsigned http_threads(const struct config_gateway *g)
 static struct MHD_Daemon *start_daemon(struct server *s, int fd, const struct config_gateway *g)
 {
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-    /* The request's head, and as much for what the library notes of it and the answer's head. Half
+    /* The request's head, and what the library notes of it, and the answer's head. Half
      * of it is zeroed for each request. */
     size_t memory = (size_t)g->header_bytes + REPLY_HEAD;
     unsigned threads = http_threads(g);
