@@ -533,7 +533,8 @@ static size_t lines_under_way(struct batches *a)
     return a->n_slots;
 }
 
-/* How many lines may be under way now; *ret_waiting: somebody waits. */
+/* How many lines may be under way now; *ret_waiting: somebody waits who is no line of ours (each is
+ * at least one sequence). */
 static size_t room(struct batches *a, bool *ret_waiting)
 {
     size_t running = 0, waiting = 0, own = lines_under_way(a);
@@ -544,7 +545,7 @@ static size_t room(struct batches *a, bool *ret_waiting)
         waiting += m;
     }
     size_t others = running > own ? running - own : 0;
-    *ret_waiting = waiting > 0;
+    *ret_waiting = waiting > 0 && running + waiting > own;
     if (waiting || others >= a->concurrency)
         return 0;
     return others ? 1 : a->concurrency;
