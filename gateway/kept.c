@@ -175,6 +175,13 @@ static bool get_owed(struct kept *k, const char *key, struct buf *ret, struct bu
     return all;
 }
 
+/* Under the lock. */
+static void owed_remove(struct kept *k, struct owed *o)
+{
+    STAILQ_REMOVE(&k->debts, o, owed, next);
+    owed_free(k, o);
+}
+
 /* Nothing is owed of a key that is to go; true: something was. */
 static bool forget_owed(struct kept *k, const char *key)
 {
@@ -189,8 +196,7 @@ static bool forget_owed(struct kept *k, const char *key)
         o->is_gone = o->is_paid;
         if (o->is_gone)
             continue;
-        STAILQ_REMOVE(&k->debts, o, owed, next);
-        owed_free(k, o);
+        owed_remove(k, o);
     }
     return any;
 }
@@ -218,8 +224,7 @@ static bool pay(struct kept *k)
     LOCKED(&k->lock);
     o->is_paid = false;
     if (paid || o->is_gone) {
-        STAILQ_REMOVE(&k->debts, o, owed, next);
-        owed_free(k, o);
+        owed_remove(k, o);
     }
     return paid;
 }

@@ -68,6 +68,7 @@ static bool speaks(const struct engine *e, enum wire wire)
     return true;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): outputs of an interface, of success only */
 static int tokenize(struct engine *e, int32_t **ret_ids, size_t *ret_n,
                     const struct chat_request *request, struct fail *reterr)
 {

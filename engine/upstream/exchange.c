@@ -275,12 +275,10 @@ static void log_failure(const struct slot *s, const struct attempt_failure *why)
 static void end_in_pool(struct slot *s, const struct attempt_failure *why)
 {
     struct pool_end end = { .now_ms = clock_ms(), .outcome = POOL_fault };
-    if (why->kind == REFUSAL_final || why->no_adapter)
+    if (why->kind == REFUSAL_final || why->kind == REFUSAL_elsewhere || why->no_adapter)
         end.outcome = POOL_neutral;
     else if (why->kind == REFUSAL_later)
         end.outcome = POOL_busy;
-    else if (why->kind == REFUSAL_elsewhere)
-        end.outcome = POOL_neutral;
     end.retry_after_ms = (uint64_t)why->fail.retry_after_s * 1000;
     clear_slot(s, &end);
 }

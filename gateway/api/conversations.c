@@ -119,7 +119,7 @@ static int take_items(struct request *r, struct str array, struct str known, str
     struct item_ids ids = { .base = str_of(r->made + strlen("req_")), .kind = 'c' };
     struct json_view_walk w = json_view_walk(array);
     struct str item;
-    while (err == 0 && json_view_next(&w, /* key= */ NULL, &item)) {
+    while (err == 0 && json_view_next(&w, /* ret_key= */ NULL, &item)) {
         if (ret->n)
             buf_addc(ret, ',');
         items_keep(ret, item, known, &ids);
@@ -257,7 +257,7 @@ static int forget_item(struct request *r, struct str array, struct str gone)
     CLEANUP(buf_done) struct buf left = BUF_INIT(LIMIT_BODY);
     struct json_view_walk w = json_view_walk(array);
     struct str item;
-    while (json_view_next(&w, /* key= */ NULL, &item)) {
+    while (json_view_next(&w, /* ret_key= */ NULL, &item)) {
         if (item.p == gone.p)
             continue;
         buf_addc(&left, ',');

@@ -228,7 +228,7 @@ static int put_tools(const struct responses *x, struct buf *b, struct fail *rete
         return wrong(reterr, "tools", "an array");
     struct json_view_walk w = json_view_walk(tools);
     put(b, "tools", STR("["));
-    for (size_t i = 0; json_view_next(&w, /* key= */ NULL, &tool); i++) {
+    for (size_t i = 0; json_view_next(&w, /* ret_key= */ NULL, &tool); i++) {
         int r = put_tool(b, tool, i, reterr);
         if (r != 0)
             return r;
@@ -267,7 +267,7 @@ static int put_choice(const struct responses *x, struct buf *b, struct fail *ret
     buf_add(b, is_given(mode) ? mode : STR("\"auto\""));
     buf_adds(b, ",\"tools\":[");
     struct json_view_walk w = json_view_walk(json_view_get(choice, "tools"));
-    for (size_t i = 0; json_view_next(&w, /* key= */ NULL, &tool); i++) {
+    for (size_t i = 0; json_view_next(&w, /* ret_key= */ NULL, &tool); i++) {
         if (i)
             buf_addc(b, ',');
         if (!json_view_is(json_view_get(tool, "type"), "function"))
@@ -322,7 +322,7 @@ static int check_include(struct responses *x, struct chat_request *ret, struct f
     if (is_given(include) && json_view_kind(include) != JSON_VIEW_array)
         return wrong(reterr, "include", "an array");
     struct json_view_walk w = json_view_walk(include);
-    while (json_view_next(&w, /* key= */ NULL, &what)) {
+    while (json_view_next(&w, /* ret_key= */ NULL, &what)) {
         if (!is_word(what, words))
             return check_word(what, "include", words, reterr);
         if (json_view_is(what, "message.output_text.logprobs"))
@@ -426,7 +426,7 @@ static int take_input(struct responses *x, struct items *to)
         return wrong(to->reterr, "input", "a string or an array of items");
     int r = items_decode(to, x->input);
     struct json_view_walk w = json_view_walk(x->input);
-    while (r == 0 && json_view_next(&w, /* key= */ NULL, &item)) {
+    while (r == 0 && json_view_next(&w, /* ret_key= */ NULL, &item)) {
         if (x->own.n)
             buf_addc(&x->own, ',');
         items_keep(&x->own, item, to->known, &ids);
@@ -492,7 +492,7 @@ static void echo_tools(struct responses *x)
     struct json_view_walk w = json_view_walk(json_view_get(x->body, "tools"));
     struct str tool;
     buf_adds(&x->echo, ",\"tools\":[");
-    for (size_t i = 0; json_view_next(&w, /* key= */ NULL, &tool); i++) {
+    for (size_t i = 0; json_view_next(&w, /* ret_key= */ NULL, &tool); i++) {
         if (i)
             buf_addc(&x->echo, ',');
         echo_members(&x->echo, tool, members);

@@ -178,7 +178,7 @@ static int take_content(struct items *to, size_t i, struct str content, struct c
         return json_no_memory(to->reterr);
     struct str part;
     struct json_view_walk w = json_view_walk(content);
-    while (k < n && json_view_next(&w, /* key= */ NULL, &part)) {
+    while (k < n && json_view_next(&w, /* ret_key= */ NULL, &part)) {
         int r = take_part(to, i, part, &parts[k]);
         if (r != 0)
             return r;
@@ -324,7 +324,7 @@ int items_decode(struct items *to, struct str array)
 {
     struct json_view_walk w = json_view_walk(array);
     struct str item;
-    for (size_t i = 0; json_view_next(&w, /* key= */ NULL, &item); i++) {
+    for (size_t i = 0; json_view_next(&w, /* ret_key= */ NULL, &item); i++) {
         if (i == LIMIT_MESSAGES || to->n >= LIMIT_MESSAGES)
             return fail_param(to->reterr, FAIL_invalid_request, to->param,
                               "'%s' may hold at most %d items", to->param, LIMIT_MESSAGES);
@@ -358,7 +358,7 @@ struct str items_find(struct str array, struct str id)
 {
     struct json_view_walk w = json_view_walk(array);
     struct str item, own;
-    while (json_view_next(&w, /* key= */ NULL, &item))
+    while (json_view_next(&w, /* ret_key= */ NULL, &item))
         if (json_view_plain(json_view_get(item, "id"), &own) && str_eq(own, id) &&
             !is_reference(item))
             return item;
@@ -416,7 +416,7 @@ static void keep_content(struct buf *b, struct str content, bool is_output)
     }
     struct json_view_walk w = json_view_walk(content);
     struct str part;
-    for (size_t n = 0; json_view_next(&w, /* key= */ NULL, &part); n++) {
+    for (size_t n = 0; json_view_next(&w, /* ret_key= */ NULL, &part); n++) {
         if (n)
             buf_addc(b, ',');
         keep_part(b, part, is_output);
@@ -539,7 +539,7 @@ int items_list(struct buf *b, struct str array, const struct item_page *page, st
     if (!items)
         return -ENOMEM;
     struct json_view_walk w = json_view_walk(array);
-    while (k < n && json_view_next(&w, /* key= */ NULL, &items[k]))
+    while (k < n && json_view_next(&w, /* ret_key= */ NULL, &items[k]))
         k++;
     return print_page(b, items, k, page, reterr);
 }

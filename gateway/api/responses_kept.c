@@ -103,7 +103,7 @@ static int load_previous(struct request *r, struct responses *x, struct fail *re
 static bool next_reference(struct json_view_walk *w, struct str *ret_id)
 {
     struct str item;
-    while (json_view_next(w, /* key= */ NULL, &item)) {
+    while (json_view_next(w, /* ret_key= */ NULL, &item)) {
         bool named = json_view_is(json_view_get(item, "type"), "item_reference") ||
                      (!json_view_get(item, "type").p && !json_view_get(item, "role").p);
         if (named && json_view_plain(json_view_get(item, "id"), ret_id))

@@ -150,7 +150,7 @@ static void print_parts(struct replay *p, struct str item, size_t index, struct 
 {
     struct json_view_walk w = json_view_walk(parts);
     struct part_place at = { item, index, 0 };
-    for (struct str part; json_view_next(&w, /* key= */ NULL, &part); at.part++) {
+    for (struct str part; json_view_next(&w, /* ret_key= */ NULL, &part); at.part++) {
         const struct part_events *e = NULL;
         for (size_t i = 0; i < ARRAY_LEN(part_events); i++)
             if (json_view_is(json_view_get(part, "type"), part_events[i].type))
@@ -179,7 +179,7 @@ void responses_replay(struct buf *b, struct str response, uint64_t skip)
     print_begun(&p, response, "response.in_progress");
     struct json_view_walk w = json_view_walk(json_view_get(response, "output"));
     struct str item;
-    for (size_t i = 0; json_view_next(&w, /* key= */ NULL, &item); i++) {
+    for (size_t i = 0; json_view_next(&w, /* ret_key= */ NULL, &item); i++) {
         print_item(&p, "response.output_item.added", item, i);
         if (json_view_is(json_view_get(item, "type"), "function_call"))
             print_arguments(&p, item, i);
