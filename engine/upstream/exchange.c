@@ -42,6 +42,8 @@ struct exchange {
     struct engine_spec spec;
     struct transport_task begin, poke;
     _Atomic bool is_cancelled, is_paused, is_poked;
+    _Atomic bool has_begun; /* `thread` is the loop's */
+    pthread_t thread;
 
     /* Of the loop from here on. */
     struct slot slots[ATTEMPTS];
@@ -558,6 +560,8 @@ static uint64_t hash_prefix(const struct chat_request *c)
 static void run_begin(struct transport_task *task)
 {
     struct exchange *x = OF_MEMBER(struct exchange, begin, task);
+    x->thread = pthread_self();
+    x->has_begun = true;
     const struct upstream *u = x->upstream;
     x->retry.fire = fire_retry;
     if (x->is_cancelled) {
@@ -575,16 +579,24 @@ static void run_begin(struct transport_task *task)
     begin_attempt(x);
 }
 
+/* On its loop: the answer is read, or not, as was asked last. */
+static void hold_back(struct exchange *x)
+{
+    bool paused = x->is_paused;
+    if (x->is_over || !x->winner || !x->winner->attempt || x->is_holding_back == paused)
+        return;
+    x->is_holding_back = paused;
+    attempt_pause(x->winner->attempt, paused);
+}
+
 static void run_poke(struct transport_task *task)
 {
     struct exchange *x = OF_MEMBER(struct exchange, poke, task);
     x->is_poked = false;
-    if (!x->is_over && x->is_cancelled) {
+    if (!x->is_over && x->is_cancelled)
         finish_cancelled(x);
-    } else if (!x->is_over && x->winner && x->is_holding_back != x->is_paused) {
-        x->is_holding_back = x->is_paused;
-        attempt_pause(x->winner->attempt, x->is_holding_back);
-    }
+    else
+        hold_back(x);
     unref(x);
 }
 
@@ -607,7 +619,11 @@ void exchange_pause(struct engine_job *job, bool paused)
 {
     struct exchange *x = (struct exchange *)job;
     x->is_paused = paused;
-    poke(x);
+    /* Whoever tells an event asks for a pause at once, or megabytes more are read in this turn. */
+    if (paused && x->has_begun && pthread_equal(pthread_self(), x->thread))
+        hold_back(x);
+    else
+        poke(x);
 }
 
 void exchange_cancel_all(struct upstream *u)
