@@ -61,10 +61,6 @@ struct exchange {
     struct buf failure_body;
 };
 
-#define OF_MEMBER(type, member, p)                                                                 \
-    ((type *)(void *)((char *)(p)-offsetof(type, member))) /* NOLINT(bugprone-macro-parentheses)   \
-                                                            */
-
 static void begin_attempt(struct exchange *x);
 
 /* ---- life ---- */

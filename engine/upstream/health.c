@@ -25,10 +25,6 @@ struct health {
     bool stopping, stopped; /* stopped: under the engine's lock */
 };
 
-#define OF_MEMBER(type, member, p)                                                                 \
-    ((type *)(void *)((char *)(p)-offsetof(type, member))) /* NOLINT(bugprone-macro-parentheses)   \
-                                                            */
-
 static void tell_stopped(struct health *h)
 {
     LOCKED(&h->upstream->lock);

@@ -12,6 +12,11 @@
 #include "engine/upstream/provider.h"
 #include "engine/upstream/transport.h"
 
+/* What a task or a timer is part of. */
+#define OF_MEMBER(type, member, p)                                                                 \
+    ((type *)(void *)((char *)(p)-offsetof(type, member))) /* NOLINT(bugprone-macro-parentheses)   \
+                                                            */
+
 struct exchange;
 struct health;
 

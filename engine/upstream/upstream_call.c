@@ -29,10 +29,6 @@ struct waited {
     bool is_over;
 };
 
-#define OF_MEMBER(type, member, p)                                                                 \
-    ((type *)(void *)((char *)(p)-offsetof(type, member))) /* NOLINT(bugprone-macro-parentheses)   \
-                                                            */
-
 static void over(struct waited *c)
 {
     LOCKED(&c->lock);

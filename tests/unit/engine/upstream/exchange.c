@@ -387,7 +387,7 @@ static void a_full_endpoint_is_waited_for_within_bounds(void **state)
     fixture_done(&f);
 }
 
-static void embeds_through_an_endpoint_that_can(void **state)
+static void embeddings_come_from_an_endpoint_that_can_be_reached(void **state)
 {
     (void)state;
     struct fixture f;
@@ -397,6 +397,13 @@ static void embeds_through_an_endpoint_that_can(void **state)
     struct fail fail;
     assert_int_equal(engine_embed(f.engine, &in, 1, &out, &fail), FAILED);
     assert_int_equal(fail.code, FAIL_upstream_error);
+    fixture_done(&f);
+    fixture_init(&f, "provider: openai, endpoints: [{url: '%0/v1'}, {url: '%2/v1'}], "
+                     "balance: round_robin, retry: {max: 1}");
+    assert_int_equal(engine_embed(f.engine, &in, 1, &out, &fail), 0);
+    assert_int_equal(out.n, 1);
+    assert_true(out.width > 0);
+    embed_result_done(&out);
     fixture_done(&f);
 }
 
@@ -410,7 +417,7 @@ int main(void)
         cmocka_unit_test(freeing_the_engine_ends_what_runs),
         cmocka_unit_test(an_endpoint_that_fails_its_checks_is_not_asked),
         cmocka_unit_test(a_full_endpoint_is_waited_for_within_bounds),
-        cmocka_unit_test(embeds_through_an_endpoint_that_can),
+        cmocka_unit_test(embeddings_come_from_an_endpoint_that_can_be_reached),
     };
     return TEST_RUN(tests);
 }
