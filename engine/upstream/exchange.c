@@ -179,17 +179,28 @@ static bool hold(struct slot *s, const struct engine_event *e)
     return true;
 }
 
+/* Another attempt answers. That it was slower is known; by how much is not. */
+static void lose(struct slot *s, const struct pool_end *neutral)
+{
+    if (s->attempt)
+        pool_waited(s->exchange->upstream->pool, s->endpoint,
+                    clock_us() - attempt_started_us(s->attempt), neutral->now_ms);
+    clear_slot(s, neutral);
+}
+
 /* From here this attempt's events are the answer. */
 static void win(struct slot *s)
 {
     struct exchange *x = s->exchange;
-    struct pool_end neutral = { .now_ms = clock_ms(), .outcome = POOL_neutral };
+    uint64_t now_ms = clock_ms(), first_us = clock_us() - attempt_started_us(s->attempt);
+    struct pool_end neutral = { .now_ms = now_ms, .outcome = POOL_neutral };
     x->winner = s;
     transport_timer_clear(x->loop, &x->hedge);
+    pool_first(x->upstream->pool, s->endpoint, first_us, now_ms);
     for (size_t i = 0; i < ATTEMPTS; i++)
         if (&x->slots[i] != s && (x->slots[i].attempt || x->slots[i].waits))
-            clear_slot(&x->slots[i], &neutral);
-    metrics_observe_us(METRIC_upstream_first_seconds, clock_us() - attempt_started_us(s->attempt));
+            lose(&x->slots[i], &neutral);
+    metrics_observe_us(METRIC_upstream_first_seconds, first_us);
     struct engine_event e = { .kind = ENGINE_EVENT_admitted };
     e.headers = attempt_headers(s->attempt, &e.n_headers);
     tell(x, &e);
@@ -213,7 +224,6 @@ static void take_done(struct slot *s, const struct engine_event *e)
     struct exchange *x = s->exchange;
     struct engine_event last = *e;
     struct pool_end end = { .now_ms = clock_ms(), .outcome = POOL_ok };
-    end.first_us = clock_us() - attempt_started_us(s->attempt);
     struct attempt *a = TAKE(s->attempt);
     attempt_drop(a); /* its connection goes back */
     pool_end(x->upstream->pool, s->endpoint, &end);

@@ -189,6 +189,23 @@ void pool_end(struct pool *p, unsigned i, const struct pool_end *end)
     pool_ended(p, i, end);
 }
 
+void pool_first(struct pool *p, unsigned i, uint64_t us, uint64_t now_ms)
+{
+    struct pool_end first = { .now_ms = now_ms, .outcome = POOL_ok, .first_us = us };
+    LOCKED(&p->lock);
+    pool_sample(p, &p->endpoints[i], &first);
+}
+
+void pool_waited(struct pool *p, unsigned i, uint64_t us, uint64_t now_ms)
+{
+    LOCKED(&p->lock);
+    struct pool_endpoint *e = &p->endpoints[i];
+    if ((double)us <= pool_cost_us(e, now_ms))
+        return;
+    e->ewma_us = (double)us;
+    e->ewma_ms = now_ms > e->ewma_ms ? now_ms : e->ewma_ms;
+}
+
 void pool_look(struct pool *p, unsigned i, uint64_t now_ms, struct pool_state *ret)
 {
     LOCKED(&p->lock);

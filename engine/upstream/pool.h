@@ -52,11 +52,15 @@ enum pool_outcome {
 struct pool_end {
     uint64_t now_ms;
     enum pool_outcome outcome;
-    uint64_t first_us;       /* to the first token; 0: none came */
+    uint64_t first_us;       /* to the first token; 0: none came, or pool_first told it */
     uint64_t retry_after_ms; /* of busy */
 };
 void pool_begin(struct pool *p, unsigned i, uint64_t now_ms);          /* a request goes to it */
 void pool_end(struct pool *p, unsigned i, const struct pool_end *end); /* it came back */
+/* Its first token came after `us`, while the answer goes on. */
+void pool_first(struct pool *p, unsigned i, uint64_t us, uint64_t now_ms);
+/* It was given up after `us` without a token: it costs that at least. */
+void pool_waited(struct pool *p, unsigned i, uint64_t us, uint64_t now_ms);
 
 /* Active checks, and whoever else knows. */
 void pool_probe(struct pool *p, unsigned i, bool healthy, uint64_t now_ms);

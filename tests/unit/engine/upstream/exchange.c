@@ -157,6 +157,13 @@ static uint64_t requests(struct fixture *f)
     return mock_counted(mock_upstream_stats(f->mock), MOCK_COUNT_requests);
 }
 
+static double first_us(struct fixture *f, unsigned i)
+{
+    struct pool_state s;
+    assert_non_null(engine_upstream_look(f->engine, i, &s));
+    return s.first_ewma_us;
+}
+
 static const char two[] = "provider: openai, endpoints: [{url: '%1/v1'}, {url: '%2/v1'}], "
                           "balance: round_robin, retry: {max: 2}";
 
@@ -248,6 +255,9 @@ static void a_slow_first_token_is_asked_for_elsewhere_and_billed_once(void **sta
     assert_int_equal(a.done, 1);
     assert_true(str_is(buf_str(&a.text), "t0 t1 t2 t3 "));
     assert_int_equal(requests(&f), 2);
+    for (unsigned i = 0; i < 2; i++) /* of the loser it is known that it was no quicker */
+        assert_true(first_us(&f, i) > 0);
+    assert_true(first_us(&f, 0) > 20000 || first_us(&f, 1) > 20000);
     struct mock_stats *s = mock_upstream_stats(f.mock);
     for (uint64_t until = clock_ms() + PATIENCE_MS; mock_counted(s, MOCK_COUNT_left) == 0;)
         assert_true(clock_ms() < until); /* the loser's connection is closed */
@@ -271,6 +281,7 @@ static void cancelling_closes_the_connection_and_ends_the_job(void **state)
             wait_for(&a, has_text);
         while (mock_counted(s, MOCK_COUNT_requests) == 0)
             assert_true(clock_ms() < until);
+        assert_true((first_us(&f, 0) + first_us(&f, 1) > 0) == (i == 1)); /* at the first token */
         engine_cancel(a.job);
         wait_for(&a, has_ended);
         assert_int_equal(a.done, 1);

@@ -184,6 +184,44 @@ static void latency_decides_between_two_and_fades(void **state)
     fleet_stop(&f);
 }
 
+static void a_first_token_counts_while_its_answer_goes_on(void **state)
+{
+    struct fleet f;
+    (void)state;
+    fleet_init(&f, 2);
+    f.config.balance = BALANCE_p2c;
+    f.config.hedge_percentile = 0.95;
+    fleet_start(&f);
+    for (unsigned i = 0; i < 2; i++)
+        pool_begin(f.pool, i, f.now_ms);
+    pool_first(f.pool, 0, 400000, f.now_ms);
+    pool_first(f.pool, 1, 50000, f.now_ms);
+    assert_int_equal(fleet_look(&f, 0).running, 1);
+    assert_true(fleet_look(&f, 0).first_ewma_us > 390000);
+    for (unsigned k = 0; k < 20; k++) /* both have one under way: latency decides */
+        assert_int_equal(fleet_pick(&f, (struct pool_ask){ .prefix = 0 }), 1);
+    for (unsigned k = 0; k < 30; k++)
+        pool_first(f.pool, 1, 50000, f.now_ms);
+    assert_in_range(pool_hedge_after(f.pool), 50, 440);
+    fleet_end(&f, 0, POOL_ok);
+    assert_true(fleet_look(&f, 0).first_ewma_us > 390000); /* its end tells no other */
+    assert_int_equal(fleet_look(&f, 0).running, 0);
+    fleet_stop(&f);
+}
+
+static void who_was_not_waited_for_costs_that_at_least(void **state)
+{
+    struct fleet f;
+    (void)state;
+    fleet_init(&f, 2);
+    fleet_start(&f);
+    pool_waited(f.pool, 0, 80000, f.now_ms);
+    assert_true(fleet_look(&f, 0).first_ewma_us == 80000);
+    pool_waited(f.pool, 0, 20000, f.now_ms); /* that is no news */
+    assert_true(fleet_look(&f, 0).first_ewma_us == 80000);
+    fleet_stop(&f);
+}
+
 /* ---- affinity ---- */
 
 static void keys_stay_when_others_leave(void **state)
@@ -399,6 +437,8 @@ int main(void)
         cmocka_unit_test(least_request_asks_whoever_has_least_for_its_weight),
         cmocka_unit_test(load_and_latency_make_queues_shorter_than_chance),
         cmocka_unit_test(latency_decides_between_two_and_fades),
+        cmocka_unit_test(a_first_token_counts_while_its_answer_goes_on),
+        cmocka_unit_test(who_was_not_waited_for_costs_that_at_least),
         cmocka_unit_test(keys_stay_when_others_leave),
         cmocka_unit_test(affinity_takes_the_key_that_it_is_for),
         cmocka_unit_test(nobody_is_loaded_beyond_the_bound),
