@@ -32,12 +32,20 @@ struct chat_part {
     struct str cache_control; /* JSON object of Anthropic's prompt caching; or empty */
 };
 
+/* A block of reasoning. */
+struct chat_thought {
+    struct str text, signature; /* either may be empty */
+    struct str redacted;        /* instead of both: unreadable to us */
+};
+
 struct chat_message {
-    struct str role;                         /* system, developer, user, assistant, tool */
-    struct str content;                      /* text parts joined by a newline; may be empty */
-    struct str reasoning;                    /* of an assistant message; may be empty */
-    struct str reasoning_signature;          /* what a provider signed it with, to be given back */
-    struct str reasoning_redacted;           /* … or the reasoning itself, unreadable to us */
+    struct str role;                     /* system, developer, user, assistant, tool */
+    struct str content;                  /* text parts joined by a newline; may be empty */
+    struct str reasoning;                /* of an assistant message; may be empty */
+    struct str reasoning_signature;      /* what a provider signed it with, to be given back */
+    struct str reasoning_redacted;       /* … or the reasoning itself, unreadable to us */
+    const struct chat_thought *thoughts; /* all of it in its blocks, where there are several */
+    size_t n_thoughts;
     struct str name;                         /* optional */
     struct str tool_call_id;                 /* of a tool message */
     bool is_error;                           /* of a tool message: the call failed */

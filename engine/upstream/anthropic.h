@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "engine/upstream/claude.h"
 #include "engine/upstream/provider_table.h"
 
 /* How a place that serves it differs from Anthropic's own. */
@@ -32,15 +33,6 @@ void anthropic_end_stream(struct provider_reader *base);
 
 /* ---- shared by its files ---- */
 
-/* What a model can do, by its name: "claude-sonnet-4-5-20250929" is 405; 0: no such name. */
-struct claude {
-    unsigned version;
-    bool is_opus;
-};
-struct claude claude_of(struct str model);
-
-/* Where a model has no structured answers: a tool of this name that it must call, whose input is
- * the answer. */
-#define ANTHROPIC_ANSWER_TOOL "answer_in_json"
+/* Whether the answer is the input of a tool (CLAUDE_ANSWER_TOOL). */
 bool anthropic_answers_by_tool(const struct provider_job *job);
 enum { ANTHROPIC_TOOL_NAME = 128 };

@@ -59,10 +59,11 @@ void anthropic_reader_free(struct provider_reader *base)
 
 /* ---- usage and the end ---- */
 
+/* A later 0 is no news: some count the prompt in the first event alone, some in the last. */
 static void take_count(uint32_t *n, struct str value)
 {
     uint64_t v = 0;
-    if (value.p && json_view_u64(value, &v) == 0)
+    if (value.p && json_view_u64(value, &v) == 0 && v > 0)
         *n = v < UINT32_MAX / 4 ? (uint32_t)v : UINT32_MAX / 4;
 }
 
@@ -163,7 +164,7 @@ static void begin_call(struct reader *r, struct block *b, struct str content)
     struct str name = reader_string(json_view_get(content, "name"), &r->name);
     struct str id = reader_string(json_view_get(content, "id"), &r->text);
     bool is_answer = anthropic_answers_by_tool(r->base.job);
-    b->kind = is_answer && str_is(name, ANTHROPIC_ANSWER_TOOL) ? BLOCK_answer : BLOCK_call;
+    b->kind = is_answer && str_is(name, CLAUDE_ANSWER_TOOL) ? BLOCK_answer : BLOCK_call;
     if (b->kind == BLOCK_answer)
         return;
     b->call = r->n_calls++;

@@ -1,7 +1,7 @@
 #include "engine/upstream/anthropic.h"
 
 #include "base/limits.h"
-#include "base/num.h"
+#include "engine/upstream/schema.h"
 #include "engine/upstream/splice.h"
 
 #include <errno.h>
@@ -12,57 +12,16 @@ struct writer {
     const struct chat_request *c;
     struct fail *reterr;
     struct claude model;
+    struct claude_plan plan;
     unsigned knobs;
-    bool by_tool; /* the answer is the input of a tool */
-    bool thinks;
-    uint32_t max_tokens, budget;
-};
-
-/* ---- what the model can ---- */
-
-/* The number at *at, past it; none, or a date: UINT64_MAX. */
-static uint64_t next_number(struct str name, size_t *at)
-{
-    size_t from = *at;
-    uint64_t n = 0;
-    while (*at < name.n && name.p[*at] >= '0' && name.p[*at] <= '9')
-        (*at)++;
-    struct str digits = { name.p + from, *at - from };
-    return num_parse_u64(&n, digits, 0, 99) == 0 ? n : UINT64_MAX;
-}
-
-struct claude claude_of(struct str model)
-{
-    struct claude ret = { .is_opus = str_find(model, STR("opus")) >= 0 };
-    ptrdiff_t begin = str_find(model, STR("claude-"));
-    if (begin < 0)
-        return ret;
-    struct str name = str_sub(model, (size_t)begin);
-    size_t at = 0;
-    while (at < name.n && !(name.p[at] >= '0' && name.p[at] <= '9'))
-        at++;
-    uint64_t major = next_number(name, &at), minor = UINT64_MAX;
-    if (at < name.n && (name.p[at] == '-' || name.p[at] == '.')) {
-        at++;
-        minor = next_number(name, &at);
-    }
-    if (major != UINT64_MAX)
-        ret.version = (unsigned)(major * 100 + (minor != UINT64_MAX ? minor : 0));
-    return ret;
-}
-
-enum {
-    CLAUDE_THINKS = 307,      /* takes a budget of thinking */
-    CLAUDE_OPUS_FORMAT = 401, /* structured answers … */
-    CLAUDE_FORMAT = 405,
-    CLAUDE_ADAPTIVE = 406, /* thinks by effort, and no longer by budget */
+    bool by_tool;  /* the answer is the input of a tool */
+    bool is_alone; /* system messages are all there is: they are the user's words */
 };
 
 bool anthropic_answers_by_tool(const struct provider_job *job)
 {
-    struct claude m = claude_of(job->model);
-    unsigned since = m.is_opus ? CLAUDE_OPUS_FORMAT : CLAUDE_FORMAT;
-    return job->request->format == CHAT_FORMAT_json_schema && m.version < since;
+    return job->request->format == CHAT_FORMAT_json_schema &&
+           !claude_has_format(claude_of(job->model));
 }
 
 /* ---- blocks ---- */
@@ -177,22 +136,27 @@ static int add_tool_result(struct writer *w, const struct chat_message *m)
     return r;
 }
 
+static void add_thought(struct buf *b, const struct chat_thought *t)
+{
+    add_comma(b);
+    if (t->redacted.n) {
+        buf_adds(b, "{\"type\":\"redacted_thinking\",\"data\":");
+        buf_add_json(b, t->redacted);
+    } else { /* the text may be empty: it was not shown */
+        buf_adds(b, "{\"type\":\"thinking\",\"thinking\":");
+        buf_add_json(b, t->text);
+        provider_add_key(b, "signature");
+        buf_add_json(b, t->signature);
+    }
+    buf_addc(b, '}');
+}
+
 static void add_thinking(struct buf *b, const struct chat_message *m)
 {
-    if (m->reasoning.n && m->reasoning_signature.n) { /* unsigned it is refused */
-        add_comma(b);
-        buf_adds(b, "{\"type\":\"thinking\",\"thinking\":");
-        buf_add_json(b, m->reasoning);
-        provider_add_key(b, "signature");
-        buf_add_json(b, m->reasoning_signature);
-        buf_addc(b, '}');
-    }
-    if (m->reasoning_redacted.n) {
-        add_comma(b);
-        buf_adds(b, "{\"type\":\"redacted_thinking\",\"data\":");
-        buf_add_json(b, m->reasoning_redacted);
-        buf_addc(b, '}');
-    }
+    struct thought_walk walk = provider_thoughts(m);
+    for (struct chat_thought t; provider_next_thought(&walk, &t);)
+        if (t.signature.n || t.redacted.n) /* unsigned it is refused */
+            add_thought(b, &t);
 }
 
 static void add_tool_use(struct buf *b, const struct chat_tool_call *call, size_t at, size_t i)
@@ -284,6 +248,15 @@ static int add_run(struct writer *w, enum side side, size_t from, size_t to)
     return r;
 }
 
+static int add_system_parts(struct writer *w)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < w->c->n_messages; i++)
+        if (side_of(&w->c->messages[i]) == SIDE_system)
+            r = add_parts(w, &w->c->messages[i]);
+    return r;
+}
+
 static int add_messages(struct writer *w)
 {
     const struct chat_request *c = w->c;
@@ -305,6 +278,11 @@ static int add_messages(struct writer *w)
             r = add_run(w, side, i, end);
         i = side == SIDE_system ? i + 1 : end;
     }
+    if (w->is_alone && r == 0) {
+        buf_adds(w->b, "{\"role\":\"user\",\"content\":[");
+        r = add_system_parts(w);
+        buf_adds(w->b, "]}");
+    }
     buf_addc(w->b, ']');
     return r;
 }
@@ -317,12 +295,11 @@ static int add_system(struct writer *w)
     provider_add_key(w->b, "system");
     buf_addc(w->b, '[');
     size_t empty = w->b->n;
-    for (size_t i = 0; !c->is_completion && r == 0 && i < c->n_messages; i++)
-        if (side_of(&c->messages[i]) == SIDE_system)
-            r = add_parts(w, &c->messages[i]);
+    if (!c->is_completion && !w->is_alone)
+        r = add_system_parts(w);
     if (c->format == CHAT_FORMAT_json_object) { /* it has no field for that */
         add_comma(w->b);
-        add_text_block(w->b, STR("Answer with one JSON object and nothing else."), STR_NULL);
+        add_text_block(w->b, STR(CLAUDE_JSON_PROMPT), STR_NULL);
     }
     if (w->b->n == empty)
         w->b->n = before;
@@ -332,15 +309,6 @@ static int add_system(struct writer *w)
 }
 
 /* ---- tools ---- */
-
-static void add_schema(struct buf *b, struct str schema)
-{
-    struct splice type = { .key = "type", .json = STR("\"object\""), .keep = true };
-    if (json_view_kind(schema) != JSON_VIEW_object)
-        buf_adds(b, "{\"type\":\"object\",\"properties\":{}}");
-    else if (splice_object(b, schema, &type, 1) < 0 && b->err == 0)
-        b->err = -EINVAL;
-}
 
 static void add_tool(struct writer *w, const struct chat_tool *t)
 {
@@ -353,7 +321,7 @@ static void add_tool(struct writer *w, const struct chat_tool *t)
         buf_add_json(w->b, t->description);
     }
     provider_add_key(w->b, "input_schema");
-    add_schema(w->b, t->parameters);
+    schema_add_object(w->b, t->parameters);
     add_cache_control(w->b, t->cache_control);
     buf_addc(w->b, '}');
 }
@@ -403,7 +371,7 @@ static void add_tool_choice(struct writer *w)
         return;
     provider_add_key(w->b, "tool_choice");
     if (w->by_tool && c->n_tools == 0)
-        buf_adds(w->b, "{\"type\":\"tool\",\"name\":\"" ANTHROPIC_ANSWER_TOOL "\"");
+        buf_adds(w->b, "{\"type\":\"tool\",\"name\":\"" CLAUDE_ANSWER_TOOL "\"");
     else if (c->tool_choice == TOOL_CHOICE_function) {
         buf_adds(w->b, "{\"type\":\"tool\",\"name\":");
         buf_add_json(w->b, provider_tool_name(c->tool_choice_name, ANTHROPIC_TOOL_NAME, into));
@@ -430,140 +398,53 @@ static void add_tools(struct writer *w)
     for (size_t i = 0; i < c->n_tools; i++)
         add_tool(w, &c->tools[i]);
     if (w->by_tool)
-        add_tool(w, &(struct chat_tool){ .name = STR(ANTHROPIC_ANSWER_TOOL),
-                                         .description = STR("Gives the answer, as its input."),
+        add_tool(w, &(struct chat_tool){ .name = STR(CLAUDE_ANSWER_TOOL),
+                                         .description = STR(CLAUDE_ANSWER_TOOL_IS),
                                          .parameters = c->format_text });
     buf_addc(w->b, ']');
     add_tool_choice(w);
 }
 
-/* ---- thinking ---- */
+/* ---- thinking, form, sampling ---- */
 
-enum {
-    THINKING_MIN = 1024, /* the least budget that it takes */
-    DEFAULT_MAX_TOKENS = 4096,
-};
-
-static uint32_t effort_budget(struct str effort)
+static void add_output(struct writer *w)
 {
-    static const struct {
-        const char *word;
-        uint32_t tokens;
-    } rows[] = {
-        { "minimal", THINKING_MIN }, { "low", 2048 },    { "medium", 8192 },
-        { "high", 16384 },           { "xhigh", 32768 }, { "max", 32768 },
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        if (str_is(effort, rows[i].word))
-            return rows[i].tokens;
-    return 0;
-}
-
-/* A turn that ended in calls must begin with its thinking, or nothing may be thought now. */
-static bool lacks_thinking(const struct chat_request *c)
-{
-    size_t i = c->n_messages;
-    while (i > 0 && side_of(&c->messages[i - 1]) != SIDE_assistant &&
-           is_result(&c->messages[i - 1]))
-        i--;
-    if (i == 0 || i == c->n_messages || side_of(&c->messages[i - 1]) != SIDE_assistant)
-        return false;
-    const struct chat_message *m = &c->messages[i - 1];
-    return m->n_tool_calls && !m->reasoning_signature.n && !m->reasoning_redacted.n;
-}
-
-static int plan_thinking(struct writer *w)
-{
-    const struct chat_request *c = w->c;
-    struct str effort = provider_effort(c);
-    uint32_t given = c->has_thinking ? c->thinking_budget : 0;
-    uint32_t budget = given ? given : effort_budget(effort);
-    bool is_forced = w->by_tool || c->tool_choice == TOOL_CHOICE_function ||
-                     c->tool_choice == TOOL_CHOICE_required;
-    w->max_tokens = c->max_tokens                  ? c->max_tokens
-                    : w->job->upstream->max_tokens ? (uint32_t)w->job->upstream->max_tokens
-                                                   : DEFAULT_MAX_TOKENS;
-    if (budget == 0)
-        return 0;
-    if (w->model.version && w->model.version < CLAUDE_THINKS)
-        return provider_cannot(w->job, w->reterr, "reasoning_effort", "the model does not think");
-    if (w->model.version >= CLAUDE_ADAPTIVE) {
-        w->thinks = !is_forced;
-        return 0;
-    }
-    if (is_forced || lacks_thinking(c) || (c->max_tokens && c->max_tokens <= THINKING_MIN))
-        return 0;
-    budget = budget < THINKING_MIN ? THINKING_MIN : budget;
-    if (!c->max_tokens) {
-        w->max_tokens += budget; /* as much for the answer as without */
-    } else if (budget > c->max_tokens - c->max_tokens / 4) {
-        budget = c->max_tokens - c->max_tokens / 4; /* something must be left to answer with */
-        budget = budget < THINKING_MIN ? THINKING_MIN : budget;
-    }
-    w->thinks = true;
-    w->budget = budget;
-    return 0;
-}
-
-static void add_thinking_config(struct writer *w)
-{
-    struct str effort = provider_effort(w->c);
-    bool is_adaptive = w->model.version >= CLAUDE_ADAPTIVE;
+    const struct claude_plan *p = &w->plan;
     bool has_format = w->c->format == CHAT_FORMAT_json_schema && !w->by_tool;
-    bool has_effort = is_adaptive && effort_budget(effort) > 0;
-    if (w->thinks && is_adaptive)
-        buf_adds(w->b, ",\"thinking\":{\"type\":\"adaptive\"}");
-    else if (w->thinks)
-        buf_addf(w->b, ",\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":%u}", w->budget);
-    if (!has_format && !has_effort)
+    if (p->thinks || p->is_off) {
+        provider_add_key(w->b, "thinking");
+        claude_add_thinking(w->b, p, w->model);
+    }
+    if (!has_format && !p->effort.n)
         return;
     provider_add_key(w->b, "output_config");
     buf_addc(w->b, '{');
-    if (has_effort) {
-        struct str word = str_is(effort, "minimal") ? STR("low")
-                          : str_is(effort, "xhigh") ? STR("max")
-                                                    : effort;
+    if (p->effort.n) {
         buf_adds(w->b, "\"effort\":");
-        buf_add_json(w->b, word);
+        buf_add_json(w->b, p->effort);
     }
     if (has_format) {
-        buf_adds(w->b, has_effort ? ",\"format\":" : "\"format\":");
+        buf_adds(w->b, p->effort.n ? ",\"format\":" : "\"format\":");
         buf_adds(w->b, "{\"type\":\"json_schema\",\"schema\":");
-        buf_add(w->b, w->c->format_text);
+        schema_add_closed(w->b, w->c->format_text);
         buf_addc(w->b, '}');
     }
     buf_addc(w->b, '}');
 }
 
-/* ---- sampling ---- */
-
-static int add_sampling(struct writer *w)
+static void add_sampling(struct writer *w)
 {
     const struct sampling *s = &w->c->sampling;
-    int r = 0;
-    bool has_temperature = s->temperature != 1, has_top_k = w->knobs & KNOB_top_k;
-    if (s->temperature > 1) {
-        r = provider_cannot(w->job, w->reterr, "temperature", "it takes 0 to 1");
-        has_temperature = false;
-    } else if (has_temperature && w->thinks) {
-        r = provider_cannot(w->job, w->reterr, "temperature", "it is 1 where the model thinks");
-        has_temperature = false;
-    }
-    if (r == 0 && has_top_k && w->thinks) {
-        r = provider_cannot(w->job, w->reterr, "top_k", "not where the model thinks");
-        has_top_k = false;
-    }
-    if (has_temperature) {
+    if (w->plan.has_temperature) {
         provider_add_key(w->b, "temperature");
         provider_add_float(w->b, s->temperature);
     }
-    if (s->top_p != 1) {
+    if (w->plan.has_top_p) {
         provider_add_key(w->b, "top_p");
         provider_add_float(w->b, s->top_p);
     }
-    if (has_top_k)
+    if (w->plan.has_top_k)
         buf_addf(w->b, ",\"top_k\":%u", s->top_k);
-    return r;
 }
 
 static int add_stops(struct writer *w)
@@ -601,12 +482,15 @@ static int write_fields(struct writer *w, const struct anthropic_place *place)
     if (c->prompt_ids)
         return fail_param(w->reterr, FAIL_unsupported_parameter, "prompt",
                           "%s takes text, no token ids", provider_word(w->job->endpoint->provider));
+    bool is_forced = w->by_tool || c->tool_choice == TOOL_CHOICE_function ||
+                     c->tool_choice == TOOL_CHOICE_required;
     int r = provider_knobs(w->job, KNOB_top_k, &w->knobs, w->reterr);
     if (r == 0)
-        r = plan_thinking(w);
+        r = claude_plan(&w->plan, w->job, is_forced, w->reterr);
     if (r != 0)
         return r;
-    buf_addf(w->b, "{\"max_tokens\":%u", w->max_tokens);
+    w->is_alone = !provider_has_turns(c);
+    buf_addf(w->b, "{\"max_tokens\":%u", w->plan.max_tokens);
     if (place->version)
         buf_addf(w->b, ",\"anthropic_version\":\"%s\"", place->version);
     if (!place->no_model) {
@@ -618,12 +502,11 @@ static int write_fields(struct writer *w, const struct anthropic_place *place)
         r = add_messages(w);
     if (r == 0 && c->stream && !place->no_stream)
         buf_adds(w->b, ",\"stream\":true");
-    if (r == 0)
-        r = add_sampling(w);
+    add_sampling(w);
     if (r == 0)
         r = add_stops(w);
     add_tools(w);
-    add_thinking_config(w);
+    add_output(w);
     add_user(w);
     buf_addc(w->b, '}');
     return r;

@@ -15,6 +15,9 @@ enum { BEDROCK_TOOL_NAME = 64 };
  */
 bool bedrock_invokes(const struct provider_job *job);
 
+/* Whether the answer is the input of a tool (CLAUDE_ANSWER_TOOL): the model cannot be held to a
+ * schema otherwise. */
+bool bedrock_answers_by_tool(const struct provider_job *job);
 /* The body of Converse. 0, -ENOMEM, FAILED as of provider.write. */
 int bedrock_write_body(struct provider_call *call, const struct provider_job *job,
                        struct fail *reterr) MUST_USE;

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "engine/upstream/anthropic.h"
 #include "engine/upstream/aws_event_stream.h"
+#include "engine/upstream/claude.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -23,7 +24,8 @@ struct reader {
     struct buf text, id, name;
     bool is_known, is_stream;
     bool has_finish, has_input; /* of the open call: arguments came */
-    bool is_call;               /* a call is open */
+    bool is_call;               /* a call is open … */
+    bool is_answer;             /* … and its input is the answer */
     uint32_t n_calls;
     enum finish_reason finish;
     struct provider_reader *claude; /* of InvokeModel; NULL: of Converse */
@@ -97,6 +99,11 @@ static void begin_call(struct reader *r, struct str use)
     char made[READER_CALL_ID];
     struct str id = reader_string(json_view_get(use, "toolUseId"), &r->id);
     struct str name = reader_string(json_view_get(use, "name"), &r->name);
+    r->is_call = true;
+    r->has_input = false;
+    r->is_answer = bedrock_answers_by_tool(r->base.job) && str_is(name, CLAUDE_ANSWER_TOOL);
+    if (r->is_answer)
+        return;
     if (r->n_calls == CALLS_MAX) {
         reader_fail(&r->base, FAIL_upstream_error, "the answer calls too many tools");
         return;
@@ -111,8 +118,6 @@ static void begin_call(struct reader *r, struct str use)
                   .id = id,
                   .name = provider_tool_original(r->base.job->request, name, BEDROCK_TOOL_NAME) },
     };
-    r->is_call = true;
-    r->has_input = false;
     reader_event(&r->base, &e);
 }
 
@@ -123,7 +128,10 @@ static void add_input(struct reader *r, struct str input)
     if (input.n == 0 || !r->is_call)
         return;
     r->has_input = true;
-    reader_event(&r->base, &e);
+    if (r->is_answer)
+        reader_text(&r->base, input);
+    else
+        reader_event(&r->base, &e);
 }
 
 static void end_call(struct reader *r)
@@ -150,8 +158,9 @@ static void tell_error(struct reader *r, struct str kind, struct str message)
 static void finish(struct reader *r)
 {
     end_call(r);
-    bool is_call = r->finish == FINISH_stop && r->n_calls > 0;
-    reader_done(&r->base, is_call ? FINISH_tool_calls : r->finish);
+    bool is_stop = r->finish == FINISH_stop || r->finish == FINISH_tool_calls;
+    enum finish_reason as = r->n_calls ? FINISH_tool_calls : FINISH_stop;
+    reader_done(&r->base, is_stop ? as : r->finish);
 }
 
 /* ---- a stream ---- */

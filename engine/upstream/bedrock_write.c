@@ -4,38 +4,56 @@
 #include "engine/upstream/bedrock.h"
 
 #include "base/limits.h"
+#include "engine/upstream/claude.h"
+#include "engine/upstream/schema.h"
 
 #include <errno.h>
 
 enum {
     CALL_ID = 64,        /* bytes of a tool call's id, at most */
     DOCUMENT_NAME = 200, /* bytes */
-    BUDGET_least = 1024, /* of Claude's thinking */
 };
 
 /* Families of models have their own words for what Converse has none for. */
-enum family { FAMILY_other, FAMILY_claude, FAMILY_nova, FAMILY_gpt };
+enum family { FAMILY_other, FAMILY_claude, FAMILY_nova, FAMILY_gpt, FAMILY_plain };
 
 struct writer {
     struct buf *b;
     const struct provider_job *job;
     const struct chat_request *c;
     struct fail *reterr;
-    unsigned knobs;
     enum family family;
-    struct str role; /* of the open message; empty: none is open */
-    bool has_blocks; /* in it */
-    bool has_temperature;
+    struct claude_plan plan; /* of every family: what of the sampling is told */
+    bool by_tool;            /* the answer is the input of a tool */
+    struct str role;         /* of the open message; empty: none is open */
+    bool has_blocks;         /* in it */
     bool has_messages;
 };
 
+/* Those whose answers cannot be held to a schema. */
 static enum family family_of(struct str model)
 {
+    static const char *const plain[] = {
+        "meta.llama",     "cohere.command",           "ai21.",
+        "amazon.titan",   "mistral.mistral-large-24", "mistral.mistral-small-24",
+        "mistral.mixtral"
+    };
     if (str_find(model, STR("anthropic.")) >= 0 || str_find(model, STR("claude")) >= 0)
         return FAMILY_claude;
     if (str_find(model, STR("nova")) >= 0)
         return FAMILY_nova;
+    for (size_t i = 0; i < ARRAY_LEN(plain); i++)
+        if (str_find(model, str_of(plain[i])) >= 0)
+            return FAMILY_plain;
     return str_find(model, STR("gpt-oss")) >= 0 ? FAMILY_gpt : FAMILY_other;
+}
+
+bool bedrock_answers_by_tool(const struct provider_job *job)
+{
+    enum family family = family_of(job->model);
+    bool has_format = family == FAMILY_claude ? claude_has_format(claude_of(job->model))
+                                              : family == FAMILY_gpt || family == FAMILY_other;
+    return job->request->format == CHAT_FORMAT_json_schema && !has_format;
 }
 
 /* ---- messages ---- */
@@ -203,16 +221,23 @@ static int add_media(struct writer *w, const struct chat_part *p)
     return add_source(w, p);
 }
 
-static int add_parts(struct writer *w, const struct chat_message *m)
+/* `ret_cache`: where points of caching may not stand between parts, gets the last of them. */
+static int add_parts(struct writer *w, const struct chat_message *m, struct str *ret_cache)
 {
     struct part_walk walk = provider_parts(m);
     int r = 0;
     for (struct chat_part p; r == 0 && provider_next_part(&walk, &p);) {
-        if (p.kind != CHAT_PART_text)
-            r = add_media(w, &p);
-        else if (str_trim(p.text).n) /* blank text is refused */
+        bool is_text = p.kind == CHAT_PART_text;
+        if (is_text && str_trim(p.text).n == 0)
+            continue; /* refused over there */
+        if (is_text)
             add_text(w, p.text);
-        add_cache_point(w, p.cache_control);
+        else
+            r = add_media(w, &p);
+        if (!ret_cache)
+            add_cache_point(w, p.cache_control);
+        else if (p.cache_control.n)
+            *ret_cache = p.cache_control;
     }
     return r;
 }
@@ -236,19 +261,21 @@ static void add_call_id(struct writer *w, struct str id)
 /* Reasoning goes back only with its signature: without one it is refused. */
 static void add_reasoning(struct writer *w, const struct chat_message *m)
 {
-    if (m->reasoning_signature.n) {
-        begin_block(w);
-        buf_adds(w->b, "{\"reasoningContent\":{\"reasoningText\":{\"text\":");
-        buf_add_json(w->b, m->reasoning);
-        buf_adds(w->b, ",\"signature\":");
-        buf_add_json(w->b, m->reasoning_signature);
-        buf_adds(w->b, "}}}");
-    }
-    if (m->reasoning_redacted.n) {
-        begin_block(w);
-        buf_adds(w->b, "{\"reasoningContent\":{\"redactedContent\":");
-        buf_add_json(w->b, m->reasoning_redacted);
-        buf_adds(w->b, "}}");
+    struct thought_walk walk = provider_thoughts(m);
+    for (struct chat_thought t; provider_next_thought(&walk, &t);) {
+        if (t.redacted.n) {
+            begin_block(w);
+            buf_adds(w->b, "{\"reasoningContent\":{\"redactedContent\":");
+            buf_add_json(w->b, t.redacted);
+            buf_adds(w->b, "}}");
+        } else if (t.signature.n) {
+            begin_block(w);
+            buf_adds(w->b, "{\"reasoningContent\":{\"reasoningText\":{\"text\":");
+            buf_add_json(w->b, t.text);
+            buf_adds(w->b, ",\"signature\":");
+            buf_add_json(w->b, t.signature);
+            buf_adds(w->b, "}}}");
+        }
     }
 }
 
@@ -260,7 +287,7 @@ static int add_assistant(struct writer *w, const struct chat_message *m)
     open_message(w, STR("assistant"));
     if (w->family == FAMILY_claude)
         add_reasoning(w, m);
-    int r = add_parts(w, m);
+    int r = add_parts(w, m, /* ret_cache= */ NULL);
     for (size_t i = 0; r == 0 && i < m->n_tool_calls; i++) {
         const struct chat_tool_call *call = &m->tool_calls[i];
         begin_block(w);
@@ -283,9 +310,11 @@ static int add_result(struct writer *w, const struct chat_message *m)
     add_call_id(w, m->tool_call_id);
     buf_adds(w->b, ",\"content\":[");
     w->has_blocks = false;
-    int r = add_parts(w, m);
+    struct str cache_control = STR_NULL;
+    int r = add_parts(w, m, &cache_control);
     buf_adds(w->b, m->is_error ? "],\"status\":\"error\"}}" : "]}}");
     w->has_blocks = true;
+    add_cache_point(w, cache_control);
     return r;
 }
 
@@ -294,12 +323,24 @@ static int add_user(struct writer *w, const struct chat_message *m)
     if (str_trim(m->content).n == 0 && !provider_has_media(m))
         return 0;
     open_message(w, STR("user"));
-    return add_parts(w, m);
+    return add_parts(w, m, /* ret_cache= */ NULL);
 }
 
-static bool is_system(const struct chat_message *m)
+/* Texts of the system, each with the point up to which is cached. */
+static void add_system_texts(struct writer *w)
 {
-    return str_is(m->role, "system") || str_is(m->role, "developer");
+    for (size_t i = 0; i < w->c->n_messages; i++) {
+        const struct chat_message *m = &w->c->messages[i];
+        if (!provider_is_system(m))
+            continue;
+        struct part_walk walk = provider_parts(m);
+        for (struct chat_part p; provider_next_part(&walk, &p);) {
+            if (p.kind != CHAT_PART_text || str_trim(p.text).n == 0)
+                continue;
+            add_text(w, p.text);
+            add_cache_point(w, p.cache_control);
+        }
+    }
 }
 
 static int add_messages(struct writer *w)
@@ -316,8 +357,12 @@ static int add_messages(struct writer *w)
             r = add_assistant(w, m);
         else if (str_is(m->role, "tool"))
             r = add_result(w, m);
-        else if (!is_system(m))
+        else if (!provider_is_system(m))
             r = add_user(w, m);
+    }
+    if (!provider_has_turns(w->c)) { /* the system's words are the user's then */
+        open_message(w, STR("user"));
+        add_system_texts(w);
     }
     close_message(w);
     buf_addc(w->b, ']');
@@ -326,27 +371,18 @@ static int add_messages(struct writer *w)
 
 static void add_system(struct writer *w)
 {
-    bool is_open = false;
-    for (size_t i = 0; i < w->c->n_messages; i++) {
-        const struct chat_message *m = &w->c->messages[i];
-        if (!is_system(m))
-            continue;
-        struct part_walk walk = provider_parts(m);
-        for (struct chat_part p; provider_next_part(&walk, &p);) {
-            if (p.kind != CHAT_PART_text || str_trim(p.text).n == 0)
-                continue;
-            if (!is_open) {
-                provider_add_key(w->b, "system");
-                buf_addc(w->b, '[');
-                w->has_blocks = false;
-                is_open = true;
-            }
-            add_text(w, p.text);
-            add_cache_point(w, p.cache_control);
-        }
-    }
-    if (is_open)
+    size_t before = w->b->n;
+    provider_add_key(w->b, "system");
+    buf_addc(w->b, '[');
+    w->has_blocks = false;
+    if (!w->c->is_completion && provider_has_turns(w->c))
+        add_system_texts(w);
+    if (w->c->format == CHAT_FORMAT_json_object) /* it has no field for that */
+        add_text(w, STR(CLAUDE_JSON_PROMPT));
+    if (w->has_blocks)
         buf_addc(w->b, ']');
+    else
+        w->b->n = before;
 }
 
 /* ---- tools ---- */
@@ -363,7 +399,7 @@ static void add_tool(struct writer *w, struct str name, const struct chat_tool *
     }
     provider_add_key(w->b, "inputSchema");
     buf_adds(w->b, "{\"json\":");
-    buf_add(w->b, t && t->parameters.n ? t->parameters : STR("{\"type\":\"object\"}"));
+    schema_add_object(w->b, t ? t->parameters : STR_NULL);
     buf_adds(w->b, "}}}"); /* without "strict": most models refuse it */
     if (t)
         add_cache_point(w, t->cache_control);
@@ -403,9 +439,12 @@ static void add_called_tools(struct writer *w)
 static void add_tool_choice(struct writer *w)
 {
     char sent[TOOL_NAME_SENT + 1];
-    if (w->c->n_tools == 0)
+    if (w->c->n_tools == 0 && !w->by_tool)
         return;
-    if (w->c->tool_choice == TOOL_CHOICE_required) {
+    if (w->by_tool && w->c->n_tools == 0) {
+        buf_adds(w->b, ",\"toolChoice\":{\"tool\":{\"name\":\"" CLAUDE_ANSWER_TOOL "\"}}");
+    } else if (w->c->tool_choice == TOOL_CHOICE_required ||
+               (w->by_tool && w->c->tool_choice != TOOL_CHOICE_function)) {
         buf_adds(w->b, ",\"toolChoice\":{\"any\":{}}");
     } else if (w->c->tool_choice == TOOL_CHOICE_function) {
         buf_adds(w->b, ",\"toolChoice\":{\"tool\":{\"name\":");
@@ -417,7 +456,7 @@ static void add_tool_choice(struct writer *w)
 static void add_tools(struct writer *w)
 {
     bool is_called = has_calls(w->c);
-    bool is_told = w->c->n_tools && w->c->tool_choice != TOOL_CHOICE_none;
+    bool is_told = w->by_tool || (w->c->n_tools && w->c->tool_choice != TOOL_CHOICE_none);
     if (!is_told && !is_called)
         return;
     provider_add_key(w->b, "toolConfig");
@@ -425,7 +464,11 @@ static void add_tools(struct writer *w)
     w->has_blocks = false;
     for (size_t i = 0; i < w->c->n_tools; i++)
         add_tool(w, w->c->tools[i].name, &w->c->tools[i]);
-    if (w->c->n_tools == 0)
+    if (w->by_tool)
+        add_tool(w, STR(CLAUDE_ANSWER_TOOL),
+                 &(struct chat_tool){ .description = STR(CLAUDE_ANSWER_TOOL_IS),
+                                      .parameters = w->c->format_text });
+    else if (w->c->n_tools == 0)
         add_called_tools(w);
     buf_addc(w->b, ']');
     add_tool_choice(w);
@@ -445,48 +488,48 @@ static void add_member(struct member *m, const char *key)
     m->is_first = false;
 }
 
-static unsigned max_tokens(const struct writer *w)
+/* What of the sampling is told, and how much the model may think: of Claude what it takes, of
+ * others what Converse does. */
+static int plan(struct writer *w)
 {
-    uint64_t most = w->c->max_tokens ? w->c->max_tokens : w->job->upstream->max_tokens;
-    return most < INT32_MAX ? (unsigned)most : INT32_MAX;
-}
-
-/* Whether temperature and top_k are what the model takes; what it does not take is left out where
- * drop_params says so. */
-static int check_sampling(struct writer *w, bool thinks)
-{
-    int r = 0;
-    w->has_temperature = w->c->sampling.temperature != 1;
-    if (w->c->sampling.temperature > 1)
-        r = provider_cannot(w->job, w->reterr, "temperature", "it takes 0 to 1");
-    else if (w->has_temperature && thinks)
-        r = provider_cannot(w->job, w->reterr, "temperature", "it is 1 where the model thinks");
-    w->has_temperature = w->has_temperature && w->c->sampling.temperature < 1 && !thinks;
-    if (r == 0 && thinks && (w->knobs & KNOB_top_k)) {
-        r = provider_cannot(w->job, w->reterr, "top_k", "not where the model thinks");
-        w->knobs &= ~(unsigned)KNOB_top_k;
+    const struct chat_request *c = w->c;
+    bool is_forced = w->by_tool || c->tool_choice == TOOL_CHOICE_function ||
+                     c->tool_choice == TOOL_CHOICE_required;
+    uint64_t most = c->max_tokens ? c->max_tokens : w->job->upstream->max_tokens;
+    if (w->family == FAMILY_claude) {
+        int r = claude_plan(&w->plan, w->job, is_forced, w->reterr);
+        if (!most && !w->plan.budget)
+            w->plan.max_tokens = 0; /* as many as there may be */
+        return r;
     }
-    return r;
+    w->plan = (struct claude_plan){ .max_tokens = most < INT32_MAX ? (uint32_t)most : INT32_MAX,
+                                    .has_temperature = c->sampling.temperature != 1,
+                                    .has_top_p = c->sampling.top_p != 1 };
+    if (c->sampling.temperature <= 1)
+        return 0;
+    w->plan.has_temperature = false;
+    return provider_cannot(w->job, w->reterr, "temperature", "it takes 0 to 1");
 }
 
 static void add_inference(struct writer *w)
 {
     const struct sampling *s = &w->c->sampling;
     struct member m = { w->b, true };
-    bool has_any = max_tokens(w) || w->has_temperature || s->top_p != 1 || w->c->n_stops;
+    bool has_any =
+        w->plan.max_tokens || w->plan.has_temperature || w->plan.has_top_p || w->c->n_stops;
     if (!has_any)
         return;
     provider_add_key(w->b, "inferenceConfig");
     buf_addc(w->b, '{');
-    if (max_tokens(w)) {
+    if (w->plan.max_tokens) {
         add_member(&m, "maxTokens");
-        buf_addf(w->b, "%u", max_tokens(w));
+        buf_addf(w->b, "%u", w->plan.max_tokens);
     }
-    if (w->has_temperature) {
+    if (w->plan.has_temperature) {
         add_member(&m, "temperature");
         provider_add_float(w->b, s->temperature);
     }
-    if (s->top_p != 1) {
+    if (w->plan.has_top_p) {
         add_member(&m, "topP");
         provider_add_float(w->b, s->top_p);
     }
@@ -499,78 +542,78 @@ static void add_inference(struct writer *w)
     buf_adds(w->b, w->c->n_stops ? "]}" : "}");
 }
 
-/* Tokens of Claude's thinking; 0: none. Fewer than max_tokens, and never less than it takes. */
-static unsigned thinking_budget(const struct writer *w, struct str effort)
+/* Other families know low, medium and high. */
+static struct str effort_of_three(struct str effort)
 {
-    enum { LOW = 2048, MEDIUM = 8192, HIGH = 24576 };
-    unsigned budget = HIGH, most = max_tokens(w);
-    if (effort.n == 0 || str_is(effort, "none"))
-        return 0;
     if (str_is(effort, "minimal"))
-        budget = BUDGET_least;
-    else if (str_is(effort, "low"))
-        budget = LOW;
-    else if (str_is(effort, "medium"))
-        budget = MEDIUM;
-    if (w->c->has_thinking && w->c->thinking_budget && !w->c->reasoning_effort.n)
-        budget = w->c->thinking_budget < BUDGET_least ? BUDGET_least : w->c->thinking_budget;
-    if (most && budget >= most)
-        budget = most > BUDGET_least ? most - 1 : 0;
-    return budget;
+        return STR("low");
+    return str_is(effort, "xhigh") || str_is(effort, "max") ? STR("high") : effort;
 }
 
-/* What only one family of models takes. */
-static int add_additional(struct writer *w, unsigned budget)
+static void add_claude_fields(struct writer *w)
 {
-    struct str effort = provider_effort(w->c);
-    bool has_effort = effort.n && !str_is(effort, "none");
+    const struct claude_plan *p = &w->plan;
     struct member m = { w->b, true };
-    if (has_effort && w->family == FAMILY_other) {
-        int r = provider_cannot(w->job, w->reterr, "reasoning_effort",
-                                "the model's family has no word for it");
-        if (r != 0)
-            return r;
-        has_effort = false;
-    }
-    has_effort = has_effort && (w->family != FAMILY_claude || budget);
-    if (!has_effort && !(w->knobs & KNOB_top_k))
-        return 0;
+    if (!p->has_top_k && !p->thinks && !p->is_off && !p->effort.n)
+        return;
     provider_add_key(w->b, "additionalModelRequestFields");
     buf_addc(w->b, '{');
-    if (w->knobs & KNOB_top_k) {
+    if (p->has_top_k) {
         add_member(&m, "top_k");
         buf_addf(w->b, "%u", w->c->sampling.top_k);
     }
-    if (has_effort && w->family == FAMILY_claude) {
+    if (p->thinks || p->is_off) {
         add_member(&m, "thinking");
-        buf_addf(w->b, "{\"type\":\"enabled\",\"budget_tokens\":%u}", budget);
-    } else if (has_effort && w->family == FAMILY_nova) {
-        add_member(&m, "reasoningConfig");
-        buf_adds(w->b, "{\"type\":\"enabled\",\"maxReasoningEffort\":");
-        buf_add_json(w->b, effort);
+        claude_add_thinking(w->b, p, claude_of(w->job->model));
+    }
+    if (p->effort.n) {
+        add_member(&m, "output_config");
+        buf_adds(w->b, "{\"effort\":");
+        buf_add_json(w->b, p->effort);
         buf_addc(w->b, '}');
-    } else if (has_effort) {
-        add_member(&m, "reasoning_effort");
-        buf_add_json(w->b, effort);
     }
     buf_addc(w->b, '}');
+}
+
+/* What only one family of models takes. */
+static int add_additional(struct writer *w)
+{
+    struct str effort = provider_effort(w->c);
+    if (w->family == FAMILY_claude) {
+        add_claude_fields(w);
+        return 0;
+    }
+    if (!effort.n || str_is(effort, "none"))
+        return 0;
+    if (w->family != FAMILY_nova && w->family != FAMILY_gpt)
+        return provider_cannot(w->job, w->reterr, "reasoning_effort",
+                               "the model's family has no word for it");
+    provider_add_key(w->b, "additionalModelRequestFields");
+    if (w->family == FAMILY_nova) {
+        buf_adds(w->b, "{\"reasoningConfig\":{\"type\":\"enabled\",\"maxReasoningEffort\":");
+        buf_add_json(w->b, effort_of_three(effort));
+        buf_adds(w->b, "}}");
+    } else {
+        buf_adds(w->b, "{\"reasoning_effort\":");
+        buf_add_json(w->b, effort_of_three(effort));
+        buf_addc(w->b, '}');
+    }
     return 0;
 }
 
-static int add_format(struct writer *w)
+static void add_format(struct writer *w)
 {
-    if (w->c->format == CHAT_FORMAT_json_object)
-        return provider_cannot(w->job, w->reterr,
-                               w->c->format_param ? w->c->format_param : "response_format",
-                               "it takes a schema, not any object");
-    if (w->c->format != CHAT_FORMAT_json_schema)
-        return 0;
+    CLEANUP(buf_done) struct buf schema = BUF_INIT(4 * LIMIT_FORMAT_BYTES);
+    if (w->c->format != CHAT_FORMAT_json_schema || w->by_tool)
+        return;
+    schema_add_closed(&schema, w->c->format_text);
+    if (buf_err(&schema) < 0)
+        w->b->err = w->b->err ? w->b->err : buf_err(&schema);
     provider_add_key(w->b, "outputConfig");
     buf_adds(w->b, "{\"textFormat\":{\"type\":\"json_schema\",\"structure\":{\"jsonSchema\":{"
                    "\"name\":\"answer\",\"schema\":");
-    buf_add_json(w->b, w->c->format_text);
+    buf_add_json(w->b, buf_str(&schema));
     buf_adds(w->b, "}}}}");
-    return 0;
 }
 
 int bedrock_write_body(struct provider_call *call, const struct provider_job *job,
@@ -580,23 +623,24 @@ int bedrock_write_body(struct provider_call *call, const struct provider_job *jo
                         .job = job,
                         .c = job->request,
                         .family = family_of(job->model),
+                        .by_tool = bedrock_answers_by_tool(job),
                         .reterr = reterr };
-    int r = provider_knobs(job, w.family == FAMILY_claude ? KNOB_top_k : 0, &w.knobs, reterr);
+    unsigned knobs;
+    int r = provider_knobs(job, w.family == FAMILY_claude ? KNOB_top_k : 0, &knobs, reterr);
     if (r != 0)
         return r;
     if (w.c->is_completion && w.c->prompt_ids)
         return fail_param(reterr, FAIL_unsupported_parameter, "prompt",
                           "bedrock takes text, not token ids");
-    unsigned budget = w.family == FAMILY_claude ? thinking_budget(&w, provider_effort(w.c)) : 0;
-    if ((r = check_sampling(&w, budget > 0)) == 0)
+    if ((r = plan(&w)) == 0)
         r = add_messages(&w);
     if (r != 0)
         return r;
     add_system(&w);
     add_tools(&w);
     add_inference(&w);
-    if ((r = add_format(&w)) == 0)
-        r = add_additional(&w, budget);
+    add_format(&w);
+    r = add_additional(&w);
     buf_addc(w.b, '}');
     return r;
 }

@@ -61,6 +61,18 @@ struct part_walk provider_parts(const struct chat_message *m);
 bool provider_next_part(struct part_walk *w, struct chat_part *ret);
 bool provider_has_media(const struct chat_message *m); /* parts that are no text */
 
+/* What was thought before a message, in its blocks: a text with its signature (or without), or what
+ * nobody but its provider can read. */
+struct thought_walk {
+    const struct chat_message *message;
+    size_t next;
+};
+struct thought_walk provider_thoughts(const struct chat_message *m);
+bool provider_next_thought(struct thought_walk *w, struct chat_thought *ret);
+/* Whether anybody but the system says anything. */
+bool provider_has_turns(const struct chat_request *c);
+bool provider_is_system(const struct chat_message *m); /* or developer */
+
 /* The shortest decimal that reads back as the same float. */
 void provider_add_float(struct buf *b, float value);
 /* `,"key":` — bodies begin with the model, so that every other member has a comma before it. */

@@ -89,6 +89,50 @@ bool provider_has_media(const struct chat_message *m)
     return false;
 }
 
+/* ---- who says what ---- */
+
+struct thought_walk provider_thoughts(const struct chat_message *m)
+{
+    return (struct thought_walk){ .message = m };
+}
+
+bool provider_next_thought(struct thought_walk *w, struct chat_thought *ret)
+{
+    const struct chat_message *m = w->message;
+    if (m->n_thoughts) {
+        if (w->next == m->n_thoughts)
+            return false;
+        *ret = m->thoughts[w->next++];
+        return true;
+    }
+    if (w->next == 0 && (w->next = 1) && (m->reasoning.n || m->reasoning_signature.n)) {
+        *ret = (struct chat_thought){ .text = m->reasoning, .signature = m->reasoning_signature };
+        return true;
+    }
+    if (w->next != 1 || !m->reasoning_redacted.n)
+        return false;
+    w->next = 2;
+    *ret = (struct chat_thought){ .redacted = m->reasoning_redacted };
+    return true;
+}
+
+bool provider_is_system(const struct chat_message *m)
+{
+    return str_is(m->role, "system") || str_is(m->role, "developer");
+}
+
+bool provider_has_turns(const struct chat_request *c)
+{
+    for (size_t i = 0; i < c->n_messages; i++) {
+        const struct chat_message *m = &c->messages[i];
+        bool says =
+            str_trim(m->content).n || m->n_tool_calls || m->tool_call_id.n || provider_has_media(m);
+        if (says && !provider_is_system(m))
+            return true;
+    }
+    return c->is_completion;
+}
+
 /* ---- numbers and members ---- */
 
 void provider_add_float(struct buf *b, float value)
