@@ -22,6 +22,7 @@ struct reader {
     struct buf text, id, name;
     struct buf signature; /* of text: told at the end, unless a call brought one */
     struct arena *arena;  /* of one chunk's log-probabilities */
+    uint32_t prompt, tool_prompt, candidates; /* tokens */
     uint32_t n_calls;
     bool has_signature; /* one was told */
     bool has_finish;
@@ -57,24 +58,24 @@ void gemini_reader_free(struct provider_reader *base)
 
 /* ---- usage, errors, the end ---- */
 
-static uint32_t count_of(struct str usage, const char *key)
+static void take_count(uint32_t *n, struct str usage, const char *key)
 {
-    uint64_t n = 0;
-    if (json_view_u64(json_view_get(usage, key), &n) != 0)
-        return 0;
-    return n < INT32_MAX ? (uint32_t)n : INT32_MAX;
+    uint64_t v = 0;
+    if (json_view_u64(json_view_get(usage, key), &v) == 0)
+        *n = v < INT32_MAX ? (uint32_t)v : INT32_MAX;
 }
 
+/* Counts are of all so far: they are set, not added; what a chunk does not say stays. */
 static void take_usage(struct reader *r, struct str usage)
 {
     struct engine_usage *u = &r->base.usage;
-    if (json_view_kind(usage) != JSON_VIEW_object)
-        return;
-    u->prompt_tokens =
-        count_of(usage, "promptTokenCount") + count_of(usage, "toolUsePromptTokenCount");
-    u->cached_tokens = count_of(usage, "cachedContentTokenCount");
-    u->reasoning_tokens = count_of(usage, "thoughtsTokenCount");
-    u->completion_tokens = count_of(usage, "candidatesTokenCount") + u->reasoning_tokens;
+    take_count(&r->prompt, usage, "promptTokenCount");
+    take_count(&r->tool_prompt, usage, "toolUsePromptTokenCount");
+    take_count(&r->candidates, usage, "candidatesTokenCount");
+    take_count(&u->cached_tokens, usage, "cachedContentTokenCount");
+    take_count(&u->reasoning_tokens, usage, "thoughtsTokenCount");
+    u->prompt_tokens = r->prompt + r->tool_prompt;
+    u->completion_tokens = r->candidates + u->reasoning_tokens;
 }
 
 static void tell_error(struct reader *r, struct str json)
@@ -93,12 +94,15 @@ static enum finish_reason finish_of(struct str word)
                                             "BLOCKLIST",
                                             "PROHIBITED_CONTENT",
                                             "SPII",
-                                            "MODEL_ARMOR",
-                                            "IMAGE_SAFETY",
-                                            "IMAGE_PROHIBITED_CONTENT",
-                                            "IMAGE_RECITATION" };
-    if (str_is(word, "MAX_TOKENS"))
+                                            "LANGUAGE",
+                                            "NO_IMAGE",
+                                            "ESCALATION",
+                                            "PUP_LIMITED_DISABLED",
+                                            "MODEL_ARMOR" };
+    if (str_is(word, "MAX_TOKENS") || str_is(word, "CONTINUATION"))
         return FINISH_length;
+    if (str_starts(word, STR("IMAGE_")))
+        return FINISH_content_filter;
     for (size_t i = 0; i < ARRAY_LEN(filtered); i++)
         if (str_is(word, filtered[i]))
             return FINISH_content_filter;
@@ -248,7 +252,9 @@ static void read_candidate(struct reader *r, struct str candidate)
     struct json_view_walk walk = json_view_walk(json_view_at(candidate, "content.parts"));
     while (!r->base.ended && json_view_next(&walk, NULL, &part))
         read_part(r, part, &tokens);
-    if (json_view_kind(word) == JSON_VIEW_string && word.n > 2 && !r->has_finish) {
+    /* Some models say STOP with every chunk: what counts is the last of them. */
+    if (json_view_kind(word) == JSON_VIEW_string && word.n > 2 &&
+        !json_view_is(word, "FINISH_REASON_UNSPECIFIED")) {
         r->has_finish = true;
         r->finish = finish_of(reader_string(word, &r->name));
     }
@@ -259,7 +265,7 @@ static void read_chunk(struct reader *r, struct str json)
     struct str candidates = json_view_get(json, "candidates"), candidate;
     struct str usage = json_view_get(json, "usageMetadata");
     struct str reason = json_view_at(json, "promptFeedback.blockReason");
-    if (json_view_get(json, "error").p) {
+    if (json_view_kind(json_view_get(json, "error")) == JSON_VIEW_object) {
         tell_error(r, json);
         return;
     }
@@ -272,8 +278,6 @@ static void read_chunk(struct reader *r, struct str json)
         r->has_finish = true; /* the prompt was refused: there is nothing else to come */
         r->finish = FINISH_content_filter;
     }
-    if (r->has_finish && usage.p)
-        finish(r);
 }
 
 /* A chunk, or an array of them, as errors and unframed streams come. */

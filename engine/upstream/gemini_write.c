@@ -1,17 +1,19 @@
 /*
  * Requests in Google's wire.
  *
- * Schemas go as JSON Schema (parametersJsonSchema, responseJsonSchema), which every model since
- * Gemini 2 takes, so nothing of them is lost; Google's older subset is not written.
+ * Schemas go as JSON Schema (parametersJsonSchema, responseJsonSchema) where the model takes it, so
+ * that nothing of them is lost; else in Google's older subset.
  */
 #include "engine/upstream/gemini.h"
 
 #include "base/limits.h"
+#include "engine/upstream/schema.h"
 
 #include <errno.h>
 
 enum {
     VERSION_default = 25,
+    VERSION_schema = 25,   /* the first that takes JSON Schema */
     VERSION_thinking = 25, /* the first that can be told how much to think */
     VERSION_levels = 30,   /* … by a level, not by tokens */
     SEED_MASK = 0x7fffffff,
@@ -152,6 +154,16 @@ static void add_signature(struct writer *w, struct str signature)
     buf_add_json(w->b, signature.n ? signature : STR("skip_thought_signature_validator"));
 }
 
+/* The last of them: calls come behind all that was thought. */
+static struct str signature_of(const struct chat_message *m)
+{
+    struct thought_walk walk = provider_thoughts(m);
+    struct str last = STR_NULL;
+    for (struct chat_thought t; provider_next_thought(&walk, &t);)
+        last = t.signature.n ? t.signature : last;
+    return last;
+}
+
 static void add_assistant(struct writer *w, const struct chat_message *m)
 {
     char sent[TOOL_NAME_SENT + 1];
@@ -168,7 +180,7 @@ static void add_assistant(struct writer *w, const struct chat_message *m)
         buf_add(w->b, provider_arguments(call->arguments));
         buf_addc(w->b, '}');
         if (i == 0)
-            add_signature(w, m->reasoning_signature);
+            add_signature(w, signature_of(m));
         buf_addc(w->b, '}');
     }
 }
@@ -198,11 +210,6 @@ static void add_result(struct writer *w, size_t at)
     add_parts(w, m, true);
 }
 
-static bool is_system(const struct chat_message *m)
-{
-    return str_is(m->role, "system") || str_is(m->role, "developer");
-}
-
 static void add_messages(struct writer *w)
 {
     for (size_t i = 0; i < w->c->n_messages; i++) {
@@ -211,7 +218,7 @@ static void add_messages(struct writer *w)
             add_assistant(w, m);
         else if (str_is(m->role, "tool"))
             add_result(w, i);
-        else if (!is_system(m))
+        else if (!provider_is_system(m))
             add_user(w, m);
     }
 }
@@ -221,7 +228,7 @@ static void add_system(struct writer *w, bool is_all)
 {
     for (size_t i = 0; i < w->c->n_messages; i++) {
         const struct chat_message *m = &w->c->messages[i];
-        if (!is_system(m))
+        if (!provider_is_system(m))
             continue;
         struct part_walk walk = provider_parts(m);
         for (struct chat_part p; provider_next_part(&walk, &p);) {
@@ -237,7 +244,7 @@ static void add_system(struct writer *w, bool is_all)
 static bool has_system_text(const struct chat_request *c)
 {
     for (size_t i = 0; i < c->n_messages; i++)
-        if (is_system(&c->messages[i]) && c->messages[i].content.n)
+        if (provider_is_system(&c->messages[i]) && c->messages[i].content.n)
             return true;
     return false;
 }
@@ -301,9 +308,12 @@ static void add_tools(struct writer *w)
             provider_add_key(w->b, "description");
             buf_add_json(w->b, t->description);
         }
-        if (t->parameters.n) {
+        if (t->parameters.n && w->version >= VERSION_schema) {
             provider_add_key(w->b, "parametersJsonSchema");
             buf_add(w->b, t->parameters);
+        } else if (schema_has_members(t->parameters)) {
+            provider_add_key(w->b, "parameters");
+            schema_add_openapi(w->b, t->parameters);
         }
         buf_addc(w->b, '}');
     }
@@ -357,8 +367,14 @@ static void add_format(struct writer *w)
         buf_adds(w->b, ",\"responseMimeType\":\"application/json\"");
         break;
     case CHAT_FORMAT_json_schema:
-        buf_adds(w->b, ",\"responseMimeType\":\"application/json\",\"responseJsonSchema\":");
-        buf_add(w->b, w->c->format_text);
+        buf_adds(w->b, ",\"responseMimeType\":\"application/json\"");
+        if (w->version >= VERSION_schema) {
+            provider_add_key(w->b, "responseJsonSchema");
+            buf_add(w->b, w->c->format_text);
+        } else {
+            provider_add_key(w->b, "responseSchema");
+            schema_add_openapi(w->b, w->c->format_text);
+        }
         break;
     case CHAT_FORMAT_choice:
         buf_adds(w->b, ",\"responseMimeType\":\"text/x.enum\",\"responseSchema\":{\"type\":"
