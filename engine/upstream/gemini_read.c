@@ -89,16 +89,10 @@ static void tell_error(struct reader *r, struct str json)
 
 static enum finish_reason finish_of(struct str word)
 {
-    static const char *const filtered[] = { "SAFETY",
-                                            "RECITATION",
-                                            "BLOCKLIST",
-                                            "PROHIBITED_CONTENT",
-                                            "SPII",
-                                            "LANGUAGE",
-                                            "NO_IMAGE",
-                                            "ESCALATION",
-                                            "PUP_LIMITED_DISABLED",
-                                            "MODEL_ARMOR" };
+    static const char *const filtered[] = {
+        "SAFETY",   "RECITATION", "BLOCKLIST",  "PROHIBITED_CONTENT",   "SPII",
+        "LANGUAGE", "NO_IMAGE",   "ESCALATION", "PUP_LIMITED_DISABLED", "MODEL_ARMOR"
+    };
     if (str_is(word, "MAX_TOKENS") || str_is(word, "CONTINUATION"))
         return FINISH_length;
     if (str_starts(word, STR("IMAGE_")))

@@ -153,12 +153,15 @@ static const struct saying sayings[] = {
     { TOPIC_filter, "content_filter", "content management policy", NULL },
     { TOPIC_filter, "content_policy_violation", "content filtering policy", NULL },
     { TOPIC_filter, "ResponsibleAIPolicyViolation", "flagged as potentially violating", NULL },
+    { TOPIC_rate, "RESOURCE_EXHAUSTED", NULL, NULL }, /* Google's, of a minute's or a day's quota */
     { TOPIC_quota, "insufficient_quota", "exceeded your current quota", NULL },
     { TOPIC_quota, "billing_error", "credit balance is too low", NULL },
     { TOPIC_quota, "billing_hard_limit_reached", "Insufficient Balance", NULL },
     { TOPIC_credential, "invalid_api_key", "incorrect api key", NULL },
     { TOPIC_credential, "authentication_error", "invalid x-api-key", NULL },
     { TOPIC_credential, "permission_error", "api key not valid", NULL },
+    { TOPIC_credential, "PERMISSION_DENIED", NULL, NULL },
+    { TOPIC_credential, "UNAUTHENTICATED", NULL, NULL },
     { TOPIC_adapter, NULL, "lora", "not loaded" },
     { TOPIC_adapter, NULL, "lora", "never been loaded" },
     { TOPIC_adapter, NULL, "lora", "not found" },
@@ -171,6 +174,8 @@ static const struct saying sayings[] = {
     { TOPIC_rate, "throttlingException", NULL, NULL },
     { TOPIC_busy, "serviceUnavailableException", NULL, NULL },
     { TOPIC_timeout, "modelTimeoutException", NULL, NULL },
+    { TOPIC_busy, "UNAVAILABLE", NULL, NULL },
+    { TOPIC_timeout, "DEADLINE_EXCEEDED", NULL, NULL },
     { TOPIC_busy, "overloaded_error", "overloaded", NULL },
     { TOPIC_busy, "unavailable_error", "queue is full", NULL },
     { TOPIC_busy, "overloaded", "server is busy", NULL },
@@ -246,6 +251,16 @@ static struct meaning topic_meaning(enum topic topic, unsigned status)
                   : (struct meaning){ FAIL_upstream_error, REFUSAL_broken, NULL };
 }
 
+/* Where the key is the client's own, it is told what is wrong with it. */
+static struct meaning of_client_key(struct meaning m, unsigned status)
+{
+    if (m.said != not_ours)
+        return m;
+    m.code = status == 403 ? FAIL_permission_denied : FAIL_invalid_api_key;
+    m.said = NULL;
+    return m;
+}
+
 /* The client's name of the model for the engine's; nothing of a sentence that holds the key. */
 static void clean_message(struct buf *out, const struct provider_job *job, struct str message)
 {
@@ -271,6 +286,8 @@ void refusal_by_error(struct provider_refusal *ret, const struct provider_job *j
     CLEANUP(buf_done) struct buf text = BUF_INIT(4 * MESSAGE_BYTES);
     enum topic topic = error_topic(e, status);
     struct meaning m = topic_meaning(topic, status);
+    if (job->endpoint->client_key)
+        m = of_client_key(m, status);
     buf_addf(&text, "%s: ", provider_word(job->endpoint->provider));
     size_t prefix = text.n;
     if (m.said)
