@@ -6,9 +6,13 @@
  * endpoint at most max_loaded, names that somebody holds at most max_held, one gateway loads a
  * name. A hold lives TTL after its gateway last said so; a thread says so. Any thread; calls block.
  *
- * Keys: `{namespace}:lg:{sNN}` of an endpoint (NN: of its URL's digest): `:n` hash name → "l:ms"
- * (loaded, last used), "p:ms" (being loaded) or "v:name" (being unloaded for that one); `:h` hash
- * "name\ngateway" → when the hold ends, in ms of Redis' clock.
+ * Who waited for a place longer than patience_ms comes first, and what was held longest is asked
+ * back for it; the rule is that of engine/upstream/ledger.h.
+ *
+ * Keys: `{namespace}:lg:{sNN}` of an endpoint (NN: of its URL's digest): `:n` hash name →
+ * "l:ms:since" (loaded, last used, held since), "p:ms" (being loaded) or "v:name" (being unloaded
+ * for that one); `:h` hash "name\nholder" → when the hold ends; `:w` hash "name\nholder" →
+ * "since:end" of waiting for a place. All in ms of Redis' clock.
  */
 #pragma once
 
@@ -26,6 +30,9 @@ enum shared_word {
 struct shared_slot { /* borrowed */
     const char *endpoint, *name;
     uint64_t max_loaded, max_held;
+    unsigned holder;      /* who of this process */
+    uint64_t waited_ms;   /* of hold: so long the name is waited for already */
+    uint64_t patience_ms; /* at least 1 */
 };
 
 /* Connects later. FAILED: the URL is not understood. */
@@ -44,3 +51,7 @@ int shared_ledger_drop(struct shared_ledger *l, const struct shared_slot *slot,
                        struct fail *reterr) MUST_USE;
 int shared_ledger_correct(struct shared_ledger *l, const struct shared_slot *slot, bool loaded,
                           struct fail *reterr) MUST_USE;
+/* Tells the names that are asked back, whoever holds them; `name` of the slot is not read. */
+int shared_ledger_asked_back(struct shared_ledger *l, const struct shared_slot *slot,
+                             void (*told)(void *ctx, const char *name), void *ctx,
+                             struct fail *reterr) MUST_USE;

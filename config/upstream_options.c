@@ -167,6 +167,10 @@ static const struct option lora_options[] = {
              "the engine loads one while others decode without evicting a hot one"),
     OPT_DURATION(struct raw_upstream, U(lora.load_timeout_ms), "load_timeout", 100, HOUR_MS, "2m",
                  "of loading one"),
+    OPT_DURATION(struct raw_upstream, U(lora.patience_ms), "patience", 10, HOUR_MS, "500ms",
+                 "an adapter that waits so long for room, while all others stay in use, gets that "
+                 "of the one in use for longest: it answers what it has begun and takes nothing "
+                 "new"),
     OPT_TEXTS(struct raw_upstream, U(lora.fixed), "fixed", 256,
               "llama-server: its adapters in the order of its --lora options, by name or "
               "name@digest"),

@@ -6,7 +6,13 @@ enum { WAIT_MS = 50 };
 
 static struct shared_slot slot_of(const struct ledger_slot *s)
 {
-    return (struct shared_slot){ s->endpoint, s->name, s->max_loaded, s->max_held };
+    return (struct shared_slot){ .endpoint = s->endpoint,
+                                 .name = s->name,
+                                 .max_loaded = s->max_loaded,
+                                 .max_held = s->max_held,
+                                 .holder = s->holder,
+                                 .waited_ms = s->waited_ms,
+                                 .patience_ms = s->patience_ms };
 }
 
 static int hold(void *ctx, const struct ledger_slot *s, struct ledger_answer *ret,
@@ -44,5 +50,12 @@ static int correct(void *ctx, const struct ledger_slot *s, bool loaded)
     return shared_ledger_correct(ctx, &slot, loaded, &why);
 }
 
+static int asked_back(void *ctx, const struct ledger_slot *s, ledger_name_fn told, void *told_ctx)
+{
+    struct shared_slot slot = slot_of(s);
+    struct fail why;
+    return shared_ledger_asked_back(ctx, &slot, told, told_ctx, &why);
+}
+
 /* What is held is renewed by the ledger's own thread. */
-const struct ledger_ops fleet_ledger_ops = { hold, settle, drop, correct, NULL };
+const struct ledger_ops fleet_ledger_ops = { hold, settle, drop, correct, asked_back };

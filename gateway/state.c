@@ -109,12 +109,17 @@ static int open_transport(struct core *c)
     return c->transport ? 0 : transport_new(&c->transport, &config);
 }
 
-/* Gateways of one catalog may drive the same engines. */
+/* Gateways of one catalog may drive the same engines, and so may models of one gateway. */
 static int share_ledger(struct core *c, struct fail *reterr)
 {
     const struct config_adapters *a = &c->config->adapters;
-    if (c->ledger || a->catalog != CATALOG_redis)
+    if (c->shared.ctx)
         return 0;
+    if (a->catalog != CATALOG_redis) {
+        c->own_ledger = ledger_local_new();
+        c->shared = (struct ledger_shared){ &ledger_local_ops, c->own_ledger };
+        return c->own_ledger ? 0 : -ENOMEM;
+    }
     int r = shared_ledger_open(&c->ledger, a, reterr);
     c->shared = (struct ledger_shared){ &fleet_ledger_ops, c->ledger };
     return r;
@@ -125,8 +130,9 @@ static int reach_model(struct core *c, struct core_model *m, const struct config
 {
     struct engine_upstream_config config = { .model = from };
     int r = open_transport(c);
-    if (r == 0 && from->upstream.lora.enabled && (r = share_ledger(c, reterr)) == 0 && c->ledger)
+    if (r == 0 && from->upstream.lora.enabled && (r = share_ledger(c, reterr)) == 0)
         config.shared = &c->shared;
+    config.holder = (unsigned)(m - c->models);
     if (from->upstream.lora.folder.n) {
         m->place = (struct adapter_place){ .adapters = &c->adapters,
                                            .base = from->name,
@@ -215,6 +221,7 @@ struct core *core_free(struct core *c)
     (void)adapters_close(c->adapters);     /* its packed adapters belong to the engines here */
     free_engines(c, /* upstream= */ false);
     (void)shared_ledger_free(c->ledger);
+    (void)ledger_local_free(c->own_ledger);
     (void)transport_free(c->transport);
     free(c->models);
     (void)learning_free(c->learning);

@@ -31,9 +31,10 @@ struct transport;
 
 struct core {
     struct transport *transport; /* to engines behind; NULL: there are none */
-    struct shared_ledger
-        *ledger;                 /* of adapters on engines behind; NULL: this process has its own */
-    struct ledger_shared shared; /* the same, as engines see it */
+    /* Of adapters on engines behind: the catalog's, or where that has none our own; or neither. */
+    struct shared_ledger *ledger;
+    struct ledger_local *own_ledger;
+    struct ledger_shared shared; /* the same, as engines see it; ctx NULL: neither */
     struct config *config;       /* owned reference: engines and adapters were built from it */
     struct core_model *models;   /* in the file's order; that of engine.embedding is the last */
     size_t n_models;

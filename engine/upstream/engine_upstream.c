@@ -191,6 +191,7 @@ int engine_upstream_new(struct engine **ret, const struct engine_upstream_config
                                                              .credentials = u->credentials,
                                                              .transport = u->transport,
                                                              .shared = config->shared,
+                                                             .holder = config->holder,
                                                              .place = config->place,
                                                              .place_ctx = config->place_ctx });
     if (r == 0 && u->config->health_path.n)

@@ -17,7 +17,8 @@ struct ledger_shared;
 struct engine_upstream_config { /* all borrowed for the engine's life */
     const struct config_model *model;
     struct transport *transport;
-    const struct ledger_shared *shared; /* of all gateways of a fleet; NULL: there is only this */
+    const struct ledger_shared *shared; /* where the model has adapters; else NULL */
+    unsigned holder;                    /* who we are there, among the models of this process */
     /* Puts a revision's files where the engines find them (lora.h); NULL: they are there. */
     int (*place)(void *ctx, const struct engine_adapter *adapter, struct fail *reterr);
     void *place_ctx;

@@ -36,7 +36,7 @@ uint64_t lora_resident(struct lora_fleet *f, const struct sha256 *digest)
     uint64_t bits = 0;
     LOCKED(&f->lock);
     for (const struct lora_entry *e = f->entries; e; e = e->next)
-        if (e->state == LORA_STATE_held && sha256_eq(&e->adapter.digest, digest))
+        if (e->state == LORA_STATE_held && !e->is_leaving && sha256_eq(&e->adapter.digest, digest))
             bits |= 1ull << e->endpoint;
     return bits;
 }
@@ -107,7 +107,7 @@ int lora_acquire(struct lora_fleet *f, struct transport_loop *l, struct lora_use
     uint64_t longest = clock_ms() + f->lora->load_timeout_ms;
     LOCKED(&f->lock);
     struct lora_entry *e = find(f, use->endpoint, &a->digest);
-    if (e && e->state == LORA_STATE_held && !e->is_missing) {
+    if (e && e->state == LORA_STATE_held && !e->is_missing && !e->is_leaving) {
         e->uses++;
         lora_set_held(use, e);
         return 0;
@@ -116,7 +116,7 @@ int lora_acquire(struct lora_fleet *f, struct transport_loop *l, struct lora_use
         *reterr = e->fail;
         return FAILED;
     }
-    if (e && e->state == LORA_STATE_held)
+    if (e && e->state == LORA_STATE_held && e->is_missing)
         e->state = LORA_STATE_asking;
     if (!e)
         e = add_entry(f, use->endpoint, a);
@@ -134,7 +134,7 @@ void lora_release(struct lora_use *use)
     if (use->entry)
         lora_use_less(use->entry);
     if (use->waiter)
-        use->waiter->use = NULL; /* its task frees it */
+        lora_wait_no_more(use->waiter);
     use->fleet = NULL;
     use->entry = NULL;
     use->waiter = NULL;
@@ -148,6 +148,7 @@ void lora_is_missing(struct lora_use *use)
     LOCKED(&use->fleet->lock);
     if (e->state != LORA_STATE_held || e->is_missing)
         return;
+    e->is_leaving = false;
     e->is_missing = true; /* whoever comes now waits until it was loaded again */
     e->state = LORA_STATE_asking;
     e->at_ms = 0;
@@ -184,20 +185,20 @@ int lora_fleet_new(struct lora_fleet **ret, const struct lora_config *config)
     (void)pthread_mutex_init(&f->lock, /* attr= */ NULL);
     int r = thread_cond_init(&f->wake);
     if (r == 0)
+        r = thread_cond_init(&f->queued);
+    if (r == 0)
         r = thread_cond_init(&f->calm);
-    if (r == 0 && !config->shared) {
-        f->local = ledger_local_new();
-        r = f->local ? 0 : -ENOMEM;
-    }
-    f->ledger =
-        config->shared ? *config->shared : (struct ledger_shared){ &ledger_local_ops, f->local };
+    f->ledger = *config->shared;
     if (r == 0)
         r = make_sites(f);
     if (r == 0)
+        r = thread_start(&f->loader, THREAD_loader, lora_loader, f);
+    f->has_loader = r == 0;
+    if (r == 0)
         r = thread_start(&f->thread, THREAD_loader, lora_thread, f);
+    f->has_thread = r == 0;
     if (r != 0)
         return r;
-    f->has_thread = true;
     *ret = TAKE(f);
     return 0;
 }
@@ -211,6 +212,13 @@ static void wait_calm_and_stop(struct lora_fleet *f)
     lora_wake(f);
 }
 
+static void stop_loader(struct lora_fleet *f)
+{
+    LOCKED(&f->lock);
+    f->loader_stopping = true;
+    (void)pthread_cond_signal(&f->queued);
+}
+
 struct lora_fleet *lora_fleet_free(struct lora_fleet *f)
 {
     if (!f)
@@ -220,19 +228,21 @@ struct lora_fleet *lora_fleet_free(struct lora_fleet *f)
         (void)pthread_join(f->thread, NULL);
         wait_calm_and_stop(f); /* what it has begun meanwhile */
     }
-    for (struct lora_entry *e; (e = f->entries); free(e)) {
-        f->entries = e->next;
-        for (struct lora_waiter *w; (w = e->waiters); free(w)) /* given up, and known to nobody */
-            e->waiters = w->next;
+    if (f->has_loader) {
+        stop_loader(f);
+        (void)pthread_join(f->loader, NULL);
     }
+    lora_give_back(f);
+    for (struct lora_entry *e; (e = f->entries); free(e))
+        f->entries = e->next;
     for (unsigned i = 0; f->sites && i < f->n_sites; i++) {
         lora_fixed_free(f->lora, f->sites[i].bodies);
         free(f->sites[i].listed);
         free(f->sites[i].url);
     }
     free(f->sites);
-    (void)ledger_local_free(f->local);
     (void)pthread_cond_destroy(&f->wake);
+    (void)pthread_cond_destroy(&f->queued);
     (void)pthread_cond_destroy(&f->calm);
     (void)pthread_mutex_destroy(&f->lock);
     free(f);

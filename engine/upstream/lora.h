@@ -24,7 +24,8 @@ struct lora_config { /* all borrowed for the fleet's life */
     const struct config_upstream *upstream;
     struct credentials *credentials;
     struct transport *transport;
-    const struct ledger_shared *shared; /* NULL: this gateway is the only one */
+    const struct ledger_shared *shared; /* of all who drive these engines; never NULL */
+    unsigned holder;                    /* who we are among the fleets of this process */
     /* Puts a revision's files into upstream->lora.folder before it is loaded; NULL: they are there.
      * May block. 0, negative errno, FAILED. */
     int (*place)(void *ctx, const struct engine_adapter *adapter, struct fail *reterr);

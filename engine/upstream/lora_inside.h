@@ -28,9 +28,10 @@ struct lora_waiter {            /* lives until its task has run */
     struct lora_waiter *next;
     struct transport_loop *loop;
     struct lora_use *use;     /* NULL: it waits no more. Of its loop's thread */
+    struct lora_entry *of;    /* where it waits; NULL: told, its task is on its way */
     struct lora_entry *entry; /* held, once `task` runs; NULL: it failed */
     struct lora_fleet *fleet;
-    uint64_t deadline_ms;
+    uint64_t asked_ms, deadline_ms;
     struct fail fail;
 };
 
@@ -43,10 +44,15 @@ struct lora_entry { /* an adapter at an endpoint, while anybody here wants it */
     char name[LORA_NAME];
     char victim[LORA_NAME];
     enum lora_state state;
+    bool is_queued;  /* of placing: the loader has not begun */
     bool is_loaded;  /* of settled */
     bool is_missing; /* the engine says that it does not have it */
+    bool is_known;   /* to the ledger, as held or waited for */
+    bool is_leaving; /* of held: asked back. Its uses go on; who comes waits until it came again */
+    bool is_named;   /* while the ledger is asked what it wants back: it wants this */
     unsigned uses;
-    uint64_t at_ms; /* of asking: when; of held without uses: when it is dropped; of unservable */
+    uint64_t at_ms; /* of asking: when; of held without uses: when it is dropped; of unservable; of
+                       placing: since when */
     struct lora_waiter *waiters;
     struct fail fail;
 };
@@ -56,24 +62,25 @@ struct lora_site { /* an endpoint */
     bool is_listed, is_listing; /* what it had when we came is in the ledger */
     char *listed;               /* the engine's answer, not read yet */
     uint64_t list_at_ms;
-    struct buf *bodies; /* of llama-server: for each of its adapters, and the last for the base */
+    uint64_t back_at_ms; /* when the ledger is asked next what it wants back */
+    struct buf *bodies;  /* of llama-server: for each of its adapters, and the last for the base */
 };
 
 struct lora_fleet {
     struct lora_config config;
     const struct config_upstream_lora *lora;
     struct ledger_shared ledger;
-    struct ledger_local *local; /* NULL: it is shared */
     struct lora_site *sites;
     unsigned n_sites;
     pthread_mutex_t lock;
-    pthread_cond_t wake; /* the fleet's thread has something to do */
-    pthread_cond_t calm; /* no call is under way */
+    pthread_cond_t wake;   /* the fleet's thread has something to do */
+    pthread_cond_t queued; /* the loader has */
+    pthread_cond_t calm;   /* no call is under way */
     struct lora_entry *entries;
     unsigned calls; /* of engines, and waiters that are being told */
     bool stopping, has_thread, is_woken;
-    pthread_t thread;
-    uint64_t refresh_ms;
+    bool loader_stopping, has_loader;
+    pthread_t thread, loader;
 };
 
 /* ---- lora.c ---- */
@@ -86,6 +93,7 @@ bool lora_is_fixed(const struct lora_fleet *f, unsigned i); /* llama-server */
 /* LORA_PENDING, -ENOMEM. */
 int lora_wait(struct lora_entry *e, struct lora_use *use, struct transport_loop *l,
               uint64_t deadline_ms) MUST_USE;
+void lora_wait_no_more(struct lora_waiter *w); /* frees it, now or when its task has run */
 void lora_set_held(struct lora_use *use, struct lora_entry *e);
 void lora_use_less(struct lora_entry *e);
 /* fail NULL: they hold it. */
@@ -95,9 +103,10 @@ void lora_tell_late(struct lora_entry *e, uint64_t now_ms);
 
 /* ---- lora_load.c ---- */
 
-/* Puts its files in place, unloads its victim and loads it; then its state is settled. A call is
- * counted for it. Without the lock. */
-void lora_load_begin(struct lora_entry *e);
+/* Under the lock. Its files are put in place, its victim is unloaded and it is loaded; then its
+ * state is settled. A call is counted for it. */
+void lora_load_queue(struct lora_entry *e);
+void *lora_loader(void *fleet); /* the thread that does it: files may take long */
 
 /* ---- lora_list.c: what an engine had when we came ---- */
 
@@ -112,3 +121,5 @@ void *lora_thread(void *fleet);
 /* Both under the lock. */
 void lora_wake(struct lora_fleet *f);
 void lora_end_call(struct lora_fleet *f); /* one of `calls` */
+/* What the ledger has of us; the threads have ended. */
+void lora_give_back(struct lora_fleet *f);

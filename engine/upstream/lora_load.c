@@ -1,6 +1,7 @@
 #include "engine/upstream/lora_inside.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "engine/upstream/lora_call.h"
 #include "engine/upstream/lora_name.h"
 
@@ -61,7 +62,7 @@ static void on_unloaded(void *ctx, enum lora_answer answer, struct str text)
     load(ctx);
 }
 
-void lora_load_begin(struct lora_entry *e)
+static void begin(struct lora_entry *e)
 {
     struct lora_fleet *f = e->fleet;
     struct fail fail = { 0 };
@@ -82,4 +83,40 @@ void lora_load_begin(struct lora_entry *e)
                                    .ctx = e };
     if (lora_call_start(&spec, &fail) != 0)
         load(e);
+}
+
+void lora_load_queue(struct lora_entry *e)
+{
+    e->state = LORA_STATE_placing;
+    e->is_queued = true;
+    e->at_ms = clock_ms();
+    e->fleet->calls++;
+    (void)pthread_cond_signal(&e->fleet->queued);
+}
+
+/* Under the lock. */
+static struct lora_entry *next_queued(const struct lora_fleet *f)
+{
+    struct lora_entry *first = NULL;
+    for (struct lora_entry *e = f->entries; e; e = e->next)
+        if (e->is_queued && (!first || e->at_ms < first->at_ms))
+            first = e;
+    return first;
+}
+
+void *lora_loader(void *fleet)
+{
+    struct lora_fleet *f = fleet;
+    for (;;) {
+        struct lora_entry *e = NULL;
+        {
+            LOCKED(&f->lock);
+            while (!f->loader_stopping && !(e = next_queued(f)))
+                (void)pthread_cond_wait(&f->queued, &f->lock);
+            if (!e)
+                return NULL;
+            e->is_queued = false;
+        }
+        begin(e);
+    }
 }

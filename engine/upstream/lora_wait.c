@@ -10,7 +10,7 @@ void lora_use_less(struct lora_entry *e)
 {
     if (--e->uses > 0)
         return;
-    e->at_ms = clock_ms() + LORA_LINGER_MS;
+    e->at_ms = e->is_leaving ? 0 : clock_ms() + LORA_LINGER_MS;
     lora_wake(e->fleet);
 }
 
@@ -50,9 +50,28 @@ static void run_waiter(struct transport_task *task)
     lora_end_call(f);
 }
 
+/* The fleet's thread forgets an entry that nobody waits for. */
+void lora_wait_no_more(struct lora_waiter *w)
+{
+    struct lora_entry *e = w->of;
+    w->use = NULL;
+    if (!e)
+        return; /* told: its task frees it */
+    struct lora_waiter **at = &e->waiters;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+    free(w);
+    if (!e->waiters && e->state == LORA_STATE_asking) {
+        e->at_ms = 0;
+        lora_wake(e->fleet);
+    }
+}
+
 /* Under the lock: posting takes none of ours. */
 static void tell(struct lora_entry *e, struct lora_waiter *w, const struct fail *fail)
 {
+    w->of = NULL;
     w->entry = fail ? NULL : e;
     if (fail)
         w->fail = *fail;
@@ -99,6 +118,8 @@ int lora_wait(struct lora_entry *e, struct lora_use *use, struct transport_loop 
     w->loop = l;
     w->use = use;
     w->fleet = e->fleet;
+    w->of = e;
+    w->asked_ms = clock_ms();
     w->deadline_ms = deadline_ms;
     w->next = e->waiters;
     e->waiters = w;

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -26,22 +27,23 @@ NO = ("over", "mixed", "busy_unload", "wrong", "reused", "hot_evictions", "faile
 class Fleet:
     """A gateway with a folder of adapters, in front of stand-ins."""
 
-    def __init__(self, engines, n=ADAPTERS, provider="vllm", lora=None, upstream=None):
+    def __init__(self, engines, n=ADAPTERS, provider="vllm", lora=None, upstream=None, models=("m",)):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="rootstock-fleet-"))
         self.catalog, self.cas = self.folder / "adapters", self.folder / "cas"
         self.engines = engines
         self.files = {}  # name -> {ordinal: what its files are}
         for i in range(n):
-            self.files[f"a{i}"] = write_card(self.catalog, f"a{i}", {1: 1000 + i})
+            self.files[f"a{i}"] = write_card(self.catalog, f"a{i}", {1: 1000 + i}, base=models[i % len(models)])
         config = {
             "version": "v0.3",
             "adapters": {"catalog": {"type": "directory", "path": str(self.catalog)}},
-            "engine": {"models": [{"name": "m", "upstream": {
+            "engine": {"models": [{"name": model, "upstream": {
                 "provider": provider, "model": "base",
                 "endpoints": [{"name": f"e{i}", "url": e.url} for i, e in enumerate(engines)],
                 "health": {"eject_after": 0}, "retry": {"max": 2, "budget": 1, "min_per_second": 1000},
                 "timeouts": {"connect": "5s", "first_byte": "60s", "idle": "60s"},
-                "lora": {"folder": str(self.cas), "max_loras": SLOTS, **(lora or {})}, **(upstream or {})}}]}}
+                "lora": {"folder": str(self.cas), "max_loras": SLOTS, **(lora or {})}, **(upstream or {})}}
+                for model in models]}}
         self.server = Server(text=json.dumps(config, indent=1))
 
     def stop(self):
@@ -265,6 +267,85 @@ class Vllm(Cases):
         slow.join()
 
 
+    def test_one_that_is_always_in_use_gives_way_to_one_that_waits(self):
+        self.fleet = f = Fleet([StandIn(max_loras=1, decode_ms=40)], n=3, lora={"max_loras": 1})
+        stop, said_by, threads = threading.Event(), collections.Counter(), []
+
+        def keep_busy(name):
+            while not stop.is_set():
+                said_by[name, f.text(f"m:{name}") == f.files[name][1]] += 1
+
+        try:
+            for i in range(4):  # each begins before the last has ended
+                threads.append(threading.Thread(target=keep_busy, args=("a0",)))
+                threads[-1].start()
+                time.sleep(0.01)
+            for _ in range(2):
+                for name in ("a1", "a2"):
+                    self.assertEqual(f.text(f"m:{name}"), f.files[name][1])
+            threads.append(threading.Thread(target=keep_busy, args=("a1",)))
+            threads[-1].start()
+            wait_for(lambda: said_by["a1", True] >= 3, 60 * PATIENCE, "both in turns")
+            before = said_by["a0", True]
+            wait_for(lambda: said_by["a0", True] > before, 60 * PATIENCE, "both in turns")
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
+        self.assertEqual([key for key in said_by if not key[1]], [])
+        self.assert_clean(f)
+
+    def test_a_long_answer_is_not_cut_for_one_that_waits_and_other_slots_come_free(self):
+        self.fleet = f = Fleet([StandIn(max_loras=2, max_cpu_loras=2, decode_ms=6000 * PATIENCE)], n=3,
+                               lora={"max_loras": 2})
+        answers = {}
+
+        def ask(name):
+            answers[name] = f.text(f"m:{name}")
+
+        threads = [threading.Thread(target=ask, args=("a0",))]
+        threads[0].start()
+        wait_for(lambda: f.engines[0].stats()["requests"] == 1, 20, "the long answer")
+        f.engines[0].set(decode_ms=20)
+        stop = threading.Event()
+
+        def keep_busy():
+            while not stop.is_set():
+                f.text("m:a1")
+
+        for i in range(3):
+            threads.append(threading.Thread(target=keep_busy))
+            threads[-1].start()
+        ask("a2")
+        self.assertNotIn("a0", answers, "it was not waited for")
+        stop.set()
+        for t in threads:
+            t.join()
+        self.assertEqual(answers, {name: f.files[name][1] for name in ("a0", "a2")})
+        self.assert_clean(f)
+
+    def test_two_models_of_one_engine_stay_within_its_slots(self):
+        engine = StandIn(max_loras=SLOTS)
+        self.fleet = f = Fleet([engine], n=12, models=("m", "other"))
+        wrong, threads = [], []
+
+        def run(seed):
+            r = random.Random(seed)
+            for _ in range(20):
+                i = r.randrange(12)
+                if f.text(f"{('m', 'other')[i % 2]}:a{i}") != f.files[f"a{i}"][1]:
+                    wrong.append(i)
+
+        for seed in range(8):
+            threads.append(threading.Thread(target=run, args=(seed,)))
+            threads[-1].start()
+        for t in threads:
+            t.join()
+        self.assertEqual(wrong, [])
+        self.assertEqual(engine.stats()["requests"], 160)
+        self.assert_clean(f)
+
+
 class Shared(Cases):
     """Two gateways of one Redis catalog, one engine."""
 
@@ -341,6 +422,28 @@ class Shared(Cases):
         for t in threads:
             t.join()
         self.assertEqual(self.engine.stats()["loads"], 1)
+        self.assert_clean()
+
+    def test_what_one_keeps_busy_gives_way_to_what_the_other_waits_for(self):
+        self.engine.set(decode_ms=40)
+        stop, wrong, threads = threading.Event(), [], []
+
+        def keep_busy(name):
+            while not stop.is_set():
+                if self.text(self.servers[0], f"m:{name}") != self.files[name]:
+                    wrong.append(name)
+
+        for _ in range(2):
+            for i in range(SLOTS):
+                threads.append(threading.Thread(target=keep_busy, args=(f"a{i}",)))
+                threads[-1].start()
+                time.sleep(0.01)
+        for i in range(4, 8):
+            self.assertEqual(self.text(self.servers[1], f"m:a{i}"), self.files[f"a{i}"])
+        stop.set()
+        for t in threads:
+            t.join()
+        self.assertEqual(wrong, [])
         self.assert_clean()
 
     def test_what_a_killed_gateway_held_comes_free(self):

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { GATEWAYS = 3, NAMES = 8, LOADED = 3, HELD = 2, ROUNDS = 120, ID_BYTES = 192 };
+enum { GATEWAYS = 3, NAMES = 8, LOADED = 3, HELD = 2, TURN_MS = 400, ROUNDS = 120, ID_BYTES = 192 };
 
 static struct test_redis redis;
 static const char *name_space = "test"; /* of the running case */
@@ -27,7 +27,7 @@ static struct shared_ledger *open_ledger(void)
 
 static struct shared_slot slot(const char *name)
 {
-    return (struct shared_slot){ "http://e/v1", name, LOADED, HELD };
+    return (struct shared_slot){ "http://e/v1", name, LOADED, HELD, .patience_ms = TURN_MS };
 }
 
 static enum shared_word hold(struct shared_ledger *l, const char *name, char *victim)
@@ -110,6 +110,88 @@ static void only_what_nobody_holds_is_unloaded(void **state)
     assert_int_equal(hold(a, "x", victim), SHARED_load);
     assert_string_equal(victim, "");
     (void)shared_ledger_free(a);
+}
+
+static void add_name(void *ctx, const char *name)
+{
+    (void)strncat(ctx, name, ID_BYTES - strlen(ctx) - 1);
+}
+
+static void assert_asked_back(struct shared_ledger *l, const char *names)
+{
+    char all[ID_BYTES] = "";
+    struct shared_slot s = slot(NULL);
+    struct fail fail = { 0 };
+    assert_int_equal(shared_ledger_asked_back(l, &s, add_name, all, &fail), 0);
+    assert_string_equal(all, names);
+}
+
+static enum shared_word hold_late(struct shared_ledger *l, const char *name, uint64_t waited_ms)
+{
+    char victim[ID_BYTES];
+    struct shared_slot s = slot(name);
+    enum shared_word word = SHARED_wait;
+    struct fail fail = { 0 };
+    s.waited_ms = waited_ms;
+    assert_int_equal(shared_ledger_hold(l, &s, &word, victim, sizeof(victim), &fail), 0);
+    if (word == SHARED_load)
+        settle(l, name, true);
+    return word;
+}
+
+static void nap_ms(long ms)
+{
+    struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+    (void)nanosleep(&t, NULL);
+}
+
+static void the_longest_held_is_asked_back_from_all_gateways(void **state)
+{
+    name_space = "turns";
+    struct shared_ledger *a = open_ledger(), *b = open_ledger();
+    assert_int_equal(hold_late(a, "x", 0), SHARED_load);
+    nap_ms(3);
+    assert_int_equal(hold_late(b, "y", 0), SHARED_load);
+    assert_int_equal(hold_late(b, "x", 0), SHARED_ready);
+    nap_ms(TURN_MS + 3);
+    assert_int_equal(hold_late(b, "z", 0), SHARED_wait);
+    assert_asked_back(a, "");
+    assert_int_equal(hold_late(b, "z", TURN_MS + TURN_MS / 2), SHARED_wait);
+    assert_asked_back(a, "x");
+    assert_asked_back(b, "x");
+    drop(a, "x");
+    assert_int_equal(hold_late(a, "x", 0), SHARED_wait); /* for no new holder */
+    drop(b, "x");
+    assert_int_equal(hold_late(a, "x", 0), SHARED_wait); /* nor now: others waited longer */
+    assert_int_equal(hold_late(a, "w", 0), SHARED_wait);
+    assert_asked_back(a, "");
+    assert_int_equal(hold_late(b, "z", TURN_MS + TURN_MS / 2), SHARED_load);
+    assert_int_equal(hold_late(a, "w", 5L * TURN_MS), SHARED_wait);
+    assert_asked_back(a, "y"); /* `z` has only come */
+    drop(a, "w");              /* waits no more */
+    assert_asked_back(b, "");
+    (void)shared_ledger_free(a);
+    (void)shared_ledger_free(b);
+}
+
+static void models_of_one_gateway_hold_apart(void **state)
+{
+    name_space = "models";
+    struct shared_ledger *l = open_ledger();
+    struct shared_slot other = slot("x");
+    char victim[ID_BYTES];
+    enum shared_word word;
+    struct fail fail;
+    other.holder = 1;
+    assert_int_equal(hold_late(l, "x", 0), SHARED_load);
+    assert_int_equal(shared_ledger_hold(l, &other, &word, victim, sizeof(victim), &fail), 0);
+    assert_int_equal(word, SHARED_ready);
+    assert_int_equal(hold_late(l, "y", 0), SHARED_load);
+    drop(l, "x");
+    assert_int_equal(hold_late(l, "z", 0), SHARED_wait); /* the other model holds it still */
+    assert_int_equal(shared_ledger_drop(l, &other, &fail), 0);
+    assert_int_equal(hold_late(l, "z", 0), SHARED_load);
+    (void)shared_ledger_free(l);
 }
 
 /* An engine of which every gateway knows only what the ledger says. */
@@ -243,6 +325,8 @@ int main(void)
         cmocka_unit_test(starts),
         cmocka_unit_test(one_gateway_loads_what_the_other_waits_for),
         cmocka_unit_test(only_what_nobody_holds_is_unloaded),
+        cmocka_unit_test(the_longest_held_is_asked_back_from_all_gateways),
+        cmocka_unit_test(models_of_one_gateway_hold_apart),
         cmocka_unit_test(gateways_at_once_stay_within_the_limits),
         cmocka_unit_test(names_that_do_not_fit_are_refused),
         cmocka_unit_test(a_damaged_key_and_a_dead_redis_are_failures),

@@ -14,122 +14,6 @@
 
 enum { PATIENCE_MS = 20000, SOON_MS = 100, LOG_MAX = 4096 };
 
-/* ---- the ledger of one process ---- */
-
-static enum ledger_word hold(struct ledger_local *l, const char *endpoint, const char *name,
-                             char *victim)
-{
-    struct ledger_slot slot = { endpoint, name, .max_loaded = 2, .max_held = 2 };
-    struct ledger_answer answer;
-    struct fail fail;
-    assert_int_equal(ledger_local_ops.hold(l, &slot, &answer, &fail), 0);
-    if (victim)
-        (void)snprintf(victim, LEDGER_NAME, "%s", answer.victim);
-    assert_true(answer.word != LEDGER_wait || answer.wait_ms > 0);
-    return answer.word;
-}
-
-static void settle(struct ledger_local *l, const char *name, bool loaded)
-{
-    struct ledger_slot slot = { "e", name, 2, 2 };
-    assert_int_equal(ledger_local_ops.settle(l, &slot, loaded), 0);
-}
-
-static void drop(struct ledger_local *l, const char *name)
-{
-    struct ledger_slot slot = { "e", name, 2, 2 };
-    assert_int_equal(ledger_local_ops.drop(l, &slot), 0);
-    while (clock_us() == clock_us()) /* the next use is later */
-        ;
-}
-
-static void correct(struct ledger_local *l, const char *name, bool loaded)
-{
-    struct ledger_slot slot = { "e", name, 2, 2 };
-    assert_int_equal(ledger_local_ops.correct(l, &slot, loaded), 0);
-}
-
-static void loads(struct ledger_local *l, const char *name)
-{
-    assert_int_equal(hold(l, "e", name, NULL), LEDGER_load);
-    settle(l, name, true);
-}
-
-static void one_loads_what_the_others_wait_for(void **state)
-{
-    struct ledger_local *l = ledger_local_new();
-    assert_int_equal(hold(l, "e", "a", NULL), LEDGER_load);
-    assert_int_equal(hold(l, "e", "a", NULL), LEDGER_wait);
-    settle(l, "a", true);
-    assert_int_equal(hold(l, "e", "a", NULL), LEDGER_ready);
-    assert_int_equal(hold(l, "other", "a", NULL), LEDGER_load);
-    (void)ledger_local_free(l);
-}
-
-static void what_is_held_is_no_victim(void **state)
-{
-    char victim[LEDGER_NAME];
-    struct ledger_local *l = ledger_local_new();
-    loads(l, "a");
-    loads(l, "b");
-    assert_int_equal(hold(l, "e", "c", NULL), LEDGER_wait);
-    drop(l, "b");
-    drop(l, "a");
-    assert_int_equal(hold(l, "e", "b", NULL), LEDGER_ready); /* used again: `a` is older now */
-    assert_int_equal(hold(l, "e", "c", victim), LEDGER_load);
-    assert_string_equal(victim, "a");
-    drop(l, "b");
-    assert_int_equal(hold(l, "e", "a", NULL), LEDGER_wait); /* it is on its way out */
-    assert_int_equal(hold(l, "e", "b", NULL), LEDGER_ready);
-    settle(l, "c", true);
-    assert_int_equal(hold(l, "e", "a", NULL), LEDGER_wait);
-    drop(l, "b");
-    drop(l, "c");
-    assert_int_equal(hold(l, "e", "a", victim), LEDGER_load);
-    assert_string_equal(victim, "b"); /* the one that was used longest ago */
-    (void)ledger_local_free(l);
-}
-
-static void a_load_that_failed_leaves_its_room(void **state)
-{
-    char victim[LEDGER_NAME];
-    struct ledger_local *l = ledger_local_new();
-    loads(l, "a");
-    assert_int_equal(hold(l, "e", "b", NULL), LEDGER_load);
-    settle(l, "b", false);
-    assert_int_equal(hold(l, "e", "c", victim), LEDGER_load);
-    assert_string_equal(victim, "");
-    (void)ledger_local_free(l);
-}
-
-static void what_was_found_there_takes_room_and_what_was_not_gives_it(void **state)
-{
-    char victim[LEDGER_NAME];
-    struct ledger_local *l = ledger_local_new();
-    correct(l, "old", true);
-    loads(l, "a");
-    assert_int_equal(hold(l, "e", "b", victim), LEDGER_load);
-    assert_string_equal(victim, "old");
-    settle(l, "b", true);
-    correct(l, "a", false);
-    assert_int_equal(hold(l, "e", "a", victim), LEDGER_load);
-    assert_string_equal(victim, "");
-    (void)ledger_local_free(l);
-}
-
-static void names_that_do_not_fit_are_refused(void **state)
-{
-    char name[LEDGER_NAME + 1];
-    struct ledger_local *l = ledger_local_new();
-    struct ledger_slot slot = { "e", name, 2, 2 };
-    struct ledger_answer answer;
-    struct fail fail;
-    memset(name, 'x', LEDGER_NAME);
-    name[LEDGER_NAME] = '\0';
-    assert_true(ledger_local_ops.hold(l, &slot, &answer, &fail) < 0);
-    (void)ledger_local_free(l);
-}
-
 /* ---- an engine ---- */
 
 static struct {
@@ -191,6 +75,7 @@ struct fixture {
     struct transport *transport;
     struct config *config;
     struct credentials *credentials;
+    struct ledger_local *ledger;
     struct lora_fleet *fleet;
     unsigned placed;
 };
@@ -246,7 +131,11 @@ static void fixture_init_at(struct fixture *f, const char *provider, const char 
     const struct config_upstream *u = &config_model(f->config, STR("m"))->upstream;
     struct fail fail;
     assert_int_equal(credentials_new(&f->credentials, u, f->transport, &fail), 0);
+    f->ledger = ledger_local_new();
+    assert_non_null(f->ledger);
+    struct ledger_shared shared = { &ledger_local_ops, f->ledger };
     struct lora_config c = { .upstream = u,
+                             .shared = &shared,
                              .credentials = f->credentials,
                              .transport = f->transport,
                              .place = place,
@@ -262,6 +151,7 @@ static void fixture_init(struct fixture *f, const char *provider, const char *lo
 static void fixture_done(struct fixture *f)
 {
     (void)lora_fleet_free(f->fleet);
+    (void)ledger_local_free(f->ledger);
     (void)transport_free(f->transport);
     (void)credentials_free(f->credentials);
     (void)config_unref(f->config);
@@ -501,8 +391,8 @@ static void who_gives_up_is_not_told_and_holds_nothing(void **state)
     asker_init(&b, &f, "b", 0xbb);
     on_loop(&a, run_acquire);
     assert_int_equal(a.result, LORA_PENDING);
-    release(&a);
     wait_log("+a.aaaaaaaaaaaa ");
+    release(&a);
     assert_true(acquire(&b)); /* though there is one slot */
     assert_int_equal(a.told, 0);
     release(&b);
@@ -524,6 +414,144 @@ static void freeing_waits_for_loads_under_way(void **state)
     fixture_done(&f);
     assert_int_equal(a.told, 0);
     asker_done(&a);
+}
+
+static void wait_resident(struct fixture *f, struct asker *a, uint64_t bits)
+{
+    uint64_t until = clock_ms() + PATIENCE_MS;
+    while (lora_resident(f->fleet, &a->adapter.digest) != bits) {
+        assert_true(clock_ms() < until);
+        script_nap(2);
+    }
+}
+
+static void one_that_stays_busy_gives_way_to_one_that_waits(void **state)
+{
+    struct asker a, again, b;
+    struct fixture f;
+    fixture_init(&f, "vllm", FOLDER ", max_loras: 1, patience: 40ms");
+    asker_init(&a, &f, "a", 0xaa);
+    asker_init(&again, &f, "a", 0xaa);
+    asker_init(&b, &f, "b", 0xbb);
+    assert_true(acquire(&a));
+    on_loop(&b, run_acquire);
+    wait_resident(&f, &a, 0); /* it takes nothing new */
+    on_loop(&again, run_acquire);
+    assert_int_equal(again.result, LORA_PENDING);
+    assert_log("+a.aaaaaaaaaaaa "); /* nor is it unloaded while it is in use */
+    assert_false(b.told);
+    release(&a);
+    wait_told(&b);
+    assert_true(b.held);
+    assert_log("+a.aaaaaaaaaaaa -a.aaaaaaaaaaaa +b.bbbbbbbbbbbb ");
+    wait_resident(&f, &b, 0); /* and in turn */
+    release(&b);
+    wait_told(&again);
+    assert_true(again.held);
+    release(&again);
+    asker_done(&a);
+    asker_done(&again);
+    asker_done(&b);
+    fixture_done(&f);
+}
+
+static void one_that_was_asked_back_stays_when_nobody_waits_any_more(void **state)
+{
+    struct asker a, again, b;
+    struct fixture f;
+    fixture_init(&f, "vllm", FOLDER ", max_loras: 1, patience: 40ms");
+    asker_init(&a, &f, "a", 0xaa);
+    asker_init(&again, &f, "a", 0xaa);
+    asker_init(&b, &f, "b", 0xbb);
+    assert_true(acquire(&a));
+    on_loop(&b, run_acquire);
+    wait_resident(&f, &a, 0);
+    on_loop(&again, run_acquire);
+    assert_int_equal(again.result, LORA_PENDING);
+    release(&b); /* gives up */
+    wait_told(&again);
+    assert_true(again.held);
+    assert_false(b.told);
+    assert_log("+a.aaaaaaaaaaaa ");
+    release(&a);
+    release(&again);
+    asker_done(&a);
+    asker_done(&again);
+    asker_done(&b);
+    fixture_done(&f);
+}
+
+/* Two sets, each of as many as there are places, and all of them always asked for. */
+static void sets_of_adapters_take_turns(void **state)
+{
+    enum { SETS = 2, SLOTS = 2, ROUNDS = 3, ALL = SETS * SLOTS };
+    static struct asker all[ALL];
+    static const char *const names[ALL] = { "a", "b", "c", "d" };
+    unsigned turns[ALL] = { 0 };
+    struct fixture f;
+    fixture_init(&f, "vllm", FOLDER ", max_loras: 2, patience: 20ms");
+    uint64_t until = clock_ms() + PATIENCE_MS;
+    for (size_t i = 0; i < ALL; i++) {
+        asker_init(&all[i], &f, names[i], (unsigned)(0x11 * (i + 1)));
+        on_loop(&all[i], run_acquire);
+    }
+    for (size_t i = 0, done = 0; done < ALL; i = (i + 1) % ALL) {
+        bool told = false;
+        {
+            LOCKED(&all[i].lock);
+            told = all[i].held;
+        }
+        if (!told || lora_resident(f.fleet, &all[i].adapter.digest)) {
+            assert_true(clock_ms() < until);
+            script_nap(1);
+            continue;
+        }
+        release(&all[i]); /* asked back: it was in use until now, and is wanted again at once */
+        all[i].told = 0;
+        all[i].held = false;
+        on_loop(&all[i], run_acquire);
+        done += ++turns[i] == ROUNDS;
+    }
+    for (size_t i = 0; i < ALL; i++) {
+        release(&all[i]);
+        asker_done(&all[i]);
+    }
+    fixture_done(&f);
+}
+
+static void models_of_one_engine_share_its_places(void **state)
+{
+    struct asker a, same, b;
+    struct fixture f, other;
+    fixture_init(&f, "vllm", FOLDER ", max_loras: 1, patience: 40ms");
+    other = f;
+    struct ledger_shared shared = { &ledger_local_ops, f.ledger };
+    struct lora_config c = { .upstream = &config_model(f.config, STR("m"))->upstream,
+                             .shared = &shared,
+                             .holder = 1,
+                             .credentials = f.credentials,
+                             .transport = f.transport };
+    assert_int_equal(lora_fleet_new(&other.fleet, &c), 0);
+    asker_init(&a, &f, "a", 0xaa);
+    asker_init(&same, &other, "a", 0xaa);
+    asker_init(&b, &other, "b", 0xbb);
+    assert_true(acquire(&a));
+    assert_true(acquire(&same));
+    assert_log("+a.aaaaaaaaaaaa "); /* once for both */
+    release(&same);
+    on_loop(&b, run_acquire);
+    wait_resident(&f, &a, 0);
+    assert_false(b.told);
+    release(&a);
+    wait_told(&b);
+    assert_true(b.held);
+    assert_log("+a.aaaaaaaaaaaa -a.aaaaaaaaaaaa +b.bbbbbbbbbbbb ");
+    release(&b);
+    asker_done(&a);
+    asker_done(&same);
+    asker_done(&b);
+    (void)lora_fleet_free(other.fleet);
+    fixture_done(&f);
 }
 
 static void what_an_engine_had_before_is_counted(void **state)
@@ -611,17 +639,16 @@ static void llama_server_is_told_all_scales(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_loads_what_the_others_wait_for),
-        cmocka_unit_test(what_is_held_is_no_victim),
-        cmocka_unit_test(a_load_that_failed_leaves_its_room),
-        cmocka_unit_test(what_was_found_there_takes_room_and_what_was_not_gives_it),
-        cmocka_unit_test(names_that_do_not_fit_are_refused),
         cmocka_unit_test(all_who_ask_share_one_load),
         cmocka_unit_test(the_idle_one_that_was_used_longest_ago_makes_room),
         cmocka_unit_test(a_refused_one_is_not_loaded_again_for_a_while),
         cmocka_unit_test(one_that_the_engine_has_forgotten_is_loaded_again),
         cmocka_unit_test(who_gives_up_is_not_told_and_holds_nothing),
         cmocka_unit_test(freeing_waits_for_loads_under_way),
+        cmocka_unit_test(one_that_stays_busy_gives_way_to_one_that_waits),
+        cmocka_unit_test(one_that_was_asked_back_stays_when_nobody_waits_any_more),
+        cmocka_unit_test(sets_of_adapters_take_turns),
+        cmocka_unit_test(models_of_one_engine_share_its_places),
         cmocka_unit_test(what_an_engine_had_before_is_counted),
         cmocka_unit_test(files_that_cannot_be_put_there_are_no_load),
         cmocka_unit_test(ranks_above_the_engines_are_not_asked_for),
