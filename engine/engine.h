@@ -74,8 +74,9 @@ struct engine_event {
     const struct engine_token *tokens; /* those behind the text, when logprobs were asked for; else
                                           only their ids are valid when `want_tokens` was set */
     size_t n_tokens;
-    bool is_prompt; /* of text: a piece of the prompt, before all other text, where prompt_logprobs
-                       asks for it; its first token has no log-probability (NaN) */
+    bool is_prompt;  /* of text: a piece of the prompt, before all other text, where prompt_logprobs
+                        asks for it; its first token has no log-probability (NaN) */
+    bool is_refusal; /* of text: the model says why it will not answer; such text comes alone */
     float mean_logprob;        /* of done: of what was chosen, where best_of > n needs it */
     struct engine_call call;   /* borrowed during the call */
     enum finish_reason finish; /* of done */

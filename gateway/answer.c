@@ -102,6 +102,7 @@ bool answer_guard(struct choice *c, struct chain_run *run, struct str text, bool
 void answer_block(struct choice *c)
 {
     metrics_add_label(METRIC_plugin_blocks_total, SERVER_STAGE_stream, 1);
+    c->is_blocked = true;
     end_choice(c, FINISH_content_filter);
     if (c->job)
         engine_cancel(c->job);
@@ -162,6 +163,7 @@ static void take_event(struct answer *a, const struct flow_event *f)
             observe_shadow(c, e->text);
         }
         parts_leave(c);
+        c->is_refusal = c->is_refusal || e->is_refusal;
         pass(c, e->text, e, /* end= */ false);
         return;
     case ENGINE_EVENT_reasoning:

@@ -59,6 +59,8 @@ struct choice {
     bool paused;            /* its engine, until the client has read; under flow.lock */
     bool is_shown;          /* among answer->shown */
     bool done;              /* the engine sent its last event */
+    bool is_refusal;        /* its text says why the model will not answer */
+    bool is_blocked;        /* a guard ended it */
     enum finish_reason finish;
     struct str stop;           /* the stop string that ended it; empty: none; in the arena */
     struct engine_usage usage; /* so far; final once it is done */

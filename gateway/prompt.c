@@ -90,6 +90,21 @@ static const struct chat_part *unreadable(const struct chat_message *m)
     return NULL;
 }
 
+/* What the first part is that is no text. */
+static const char *medium_word(const struct chat_message *m)
+{
+    static const char *const words[] = {
+        [CHAT_PART_image] = "an image", [CHAT_PART_audio] = "sound", [CHAT_PART_file] = "a file"
+    };
+    for (size_t i = 0; i < m->n_parts; i++) {
+        enum chat_part_kind kind = m->parts[i].kind;
+        bool is_unknown = kind == CHAT_PART_file && unreadable(m) == &m->parts[i];
+        if (kind != CHAT_PART_text)
+            return is_unknown ? "a part of another kind" : words[kind];
+    }
+    return "more than text";
+}
+
 int prompt_refuse_media(const struct answer *a, struct fail *reterr)
 {
     const struct chat_request *chat = &a->chats[0];
@@ -109,9 +124,9 @@ int prompt_refuse_media(const struct answer *a, struct fail *reterr)
                               i, STR_ARG(a->model), STR_ARG(str_head(p->name, 64)));
         if (m->n_images && !behind)
             return fail_param(reterr, FAIL_unsupported_parameter, "messages",
-                              "messages[%zu].content holds an image or a file, and the model "
-                              "'" STR_FMT "' reads text only",
-                              i, STR_ARG(a->model));
+                              "messages[%zu].content holds %s, and the model '" STR_FMT
+                              "' reads text only",
+                              i, medium_word(m), STR_ARG(a->model));
     }
     return 0;
 }

@@ -112,8 +112,7 @@ static const char *endpoint_name(const struct attempt *a)
 static void failure_of(const struct attempt *a, const struct call_end *end,
                        struct attempt_failure *ret)
 {
-    bool late = end->outcome == CALL_timeout_connect || end->outcome == CALL_timeout_first ||
-                end->outcome == CALL_timeout_idle || end->outcome == CALL_timeout_total;
+    bool late = call_is_late(end->outcome);
     *ret = (struct attempt_failure){ .kind = REFUSAL_broken };
     ret->cause = end->was_sent ? RETRY_broken : RETRY_connect;
     if (end->outcome == CALL_failed) {

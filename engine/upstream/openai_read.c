@@ -503,7 +503,8 @@ static void read_refusal(struct reader *r, struct str value)
     if (!text.n)
         return;
     r->is_refusing = true;
-    reader_text(&r->base, text);
+    struct engine_event e = { .kind = ENGINE_EVENT_text, .text = text, .is_refusal = true };
+    reader_event(&r->base, &e);
 }
 
 static void read_calls(struct reader *r, struct str delta)

@@ -80,6 +80,10 @@ enum call_outcome {
     CALL_cancelled,
     CALL_failed, /* ours: memory, descriptors */
 };
+static inline bool call_is_late(enum call_outcome o)
+{
+    return o >= CALL_timeout_connect && o <= CALL_timeout_total;
+}
 const char *call_outcome_word(enum call_outcome o); /* "connection refused …" in a few words */
 
 struct call_end {

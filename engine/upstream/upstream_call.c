@@ -7,7 +7,11 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 
-enum { SECRET_BYTES = 64 * 1024 };
+enum {
+    SECRET_BYTES = 64 * 1024,
+    AGAIN_MS = 50, /* before an endpoint that failed is asked again */
+    NS_PER_MS = 1000 * 1000,
+};
 
 struct waited {
     struct upstream *upstream;
@@ -26,7 +30,7 @@ struct waited {
     struct call_end end;
     pthread_mutex_t lock;
     pthread_cond_t ended;
-    bool is_over;
+    bool is_over, may_repeat; /* may_repeat: the same endpoint may do better next time */
 };
 
 static void over(struct waited *c)
@@ -108,6 +112,7 @@ static int read_refusal(struct waited *c, struct pool_end *end, struct fail *ret
     end->outcome = r.kind == REFUSAL_broken  ? POOL_fault
                    : r.kind == REFUSAL_later ? POOL_busy
                                              : POOL_neutral;
+    c->may_repeat = r.kind == REFUSAL_broken || r.kind == REFUSAL_later;
     end->retry_after_ms = (uint64_t)r.fail.retry_after_s * 1000;
     c->refused_status = r.kind == REFUSAL_final ? c->status : 0; /* the rest is between us */
     return FAILED;
@@ -117,8 +122,11 @@ static int read_call(struct waited *c, const struct upstream_ask *a, struct pool
                      struct fail *reterr)
 {
     end->outcome = POOL_fault;
+    bool late = call_is_late(c->end.outcome);
+    c->may_repeat = !late;
     if (c->end.outcome != CALL_complete)
-        return fail_set(reterr, FAIL_upstream_error, "%s: %s", c->provider->name, c->end.message);
+        return fail_set(reterr, late ? FAIL_timeout : FAIL_upstream_error, "%s: %s",
+                        c->provider->name, c->end.message);
     if (c->status != 200)
         return read_refusal(c, end, reterr);
     int err = buf_err(&c->body);
@@ -194,6 +202,25 @@ static void waited_done(struct waited *c)
     (void)arena_free(c->arena);
 }
 
+/* The next endpoint; where all were `tried` and it `repeats`, one of them again, a little later.
+ * Negative: none. */
+static int next_endpoint(struct upstream *u, uint64_t *tried, bool repeats, uint64_t *ret_wait)
+{
+    bool is_first = *tried == 0;
+    struct pool_ask q = { .now_ms = clock_ms(), .excluded = *tried };
+    if (is_first)
+        pool_count(u->pool, q.now_ms);
+    int i = pool_pick(u->pool, &q, ret_wait);
+    if (i == -ENOENT && repeats) {
+        struct timespec pause = { .tv_nsec = (long)(AGAIN_MS * NS_PER_MS) };
+        (void)nanosleep(&pause, NULL);
+        q = (struct pool_ask){ .now_ms = clock_ms() };
+        *tried = 0;
+        i = pool_pick(u->pool, &q, ret_wait);
+    }
+    return i < 0 || (!is_first && !pool_may_retry(u->pool, q.now_ms)) ? -EAGAIN : i;
+}
+
 /* Whether another endpoint may do better. */
 static bool may_do_elsewhere(const struct waited *c, const struct fail *fail)
 {
@@ -209,19 +236,19 @@ int upstream_call(struct upstream *u, const struct upstream_ask *a, unsigned *re
     (void)fail_set(reterr, FAIL_overloaded, "no engine behind '" STR_FMT "' can be asked now",
                    STR_ARG(str_head(u->name, LIMIT_NAME)));
     upstream_enter(u);
-    bool goes_on = true;
+    bool goes_on = true, repeats = false;
     for (uint64_t attempt = 0; err != 0 && goes_on && attempt <= u->config->retries; attempt++) {
-        struct pool_ask q = { .now_ms = clock_ms(), .excluded = tried };
-        if (attempt == 0)
-            pool_count(u->pool, q.now_ms);
-        int i = pool_pick(u->pool, &q, &wait_ms);
-        if (i < 0 || (attempt && !pool_may_retry(u->pool, q.now_ms)))
+        int i = next_endpoint(u, &tried, repeats, &wait_ms);
+        if (i < 0 && attempt == 0)
+            reterr->retry_after_s = wait_ms ? (unsigned)((wait_ms + 999) / 1000) : 1;
+        if (i < 0)
             break;
         struct waited c;
         tried |= 1ull << i;
         describe(&c, u, (unsigned)i, a);
         err = ask_one(&c, a, reterr);
         goes_on = may_do_elsewhere(&c, reterr);
+        repeats = c.may_repeat;
         if (ret_status)
             *ret_status = c.refused_status;
         if (ret_body && err != 0 && c.refused_status) {

@@ -131,7 +131,7 @@ static void chat_text(struct answer *a, struct choice *c, struct str text,
                       const struct engine_event *e, struct buf *b)
 {
     chunk_start(a, c, b);
-    buf_adds(b, "{\"content\":");
+    buf_adds(b, c->is_refusal ? "{\"refusal\":" : "{\"content\":");
     buf_add_json(b, text);
     buf_adds(b, "},\"logprobs\":");
     if (answer_shows_logprobs(a) && e) {
@@ -174,11 +174,18 @@ static void chat_part(struct answer *a, struct choice *c, const struct engine_ev
     chunk_end(a, b);
 }
 
+/* A refusal is an answer that ended by itself. */
+static enum finish_reason finish_of(const struct choice *c)
+{
+    return c->is_refusal && !c->is_blocked && c->finish == FINISH_content_filter ? FINISH_stop
+                                                                                 : c->finish;
+}
+
 static void chat_end(struct answer *a, struct choice *c, struct buf *b)
 {
     chunk_start(a, c, b);
     buf_adds(b, "{},\"logprobs\":null,\"finish_reason\":");
-    render_finish(b, c->finish);
+    render_finish(b, finish_of(c));
     chunk_end(a, b);
 }
 
@@ -223,7 +230,7 @@ static void add_choice(struct answer *a, struct choice *c, struct buf *b)
 {
     buf_addf(b, "%s{\"index\":%u,\"message\":{\"role\":\"assistant\",\"content\":",
              c->index ? "," : "", c->index);
-    if (c->content.n || !c->calls)
+    if (!c->is_refusal && (c->content.n || !c->calls))
         buf_add_json(b, buf_str(&c->content));
     else
         buf_adds(b, "null");
@@ -231,7 +238,11 @@ static void add_choice(struct answer *a, struct choice *c, struct buf *b)
         buf_adds(b, ",\"reasoning_content\":");
         buf_add_json(b, buf_str(&c->reasoning));
     }
-    buf_adds(b, ",\"refusal\":null");
+    buf_adds(b, ",\"refusal\":");
+    if (c->is_refusal)
+        buf_add_json(b, buf_str(&c->content));
+    else
+        buf_adds(b, "null");
     add_calls(c, b);
     buf_adds(b, "},\"logprobs\":");
     if (answer_shows_logprobs(a)) {
@@ -242,7 +253,7 @@ static void add_choice(struct answer *a, struct choice *c, struct buf *b)
         buf_adds(b, "null");
     }
     buf_adds(b, ",\"finish_reason\":");
-    render_finish(b, c->finish);
+    render_finish(b, finish_of(c));
     buf_addc(b, '}');
 }
 

@@ -51,6 +51,8 @@ static int decode_function(struct chat_tool *ret, struct str tool, size_t i, str
         return bad_tool(reterr, i, "name",
                         "must have 1 to 128 bytes, best letters, digits, '_' and '-', and none "
                         "of \" \\ { } [ ] < > or control characters");
+    if (given[PARAMETERS].p && !body_is_object(given[PARAMETERS]))
+        return bad_tool(reterr, i, "parameters", "must be a JSON schema of an object");
     return !given[STRICT].p || body_is_bool(given[STRICT])
                ? 0
                : bad_tool(reterr, i, "strict", "must be a boolean");

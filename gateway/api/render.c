@@ -5,6 +5,8 @@
 #include "engine/upstream/splice.h"
 #include "gateway/api/error.h"
 
+#include <errno.h>
+
 void render_usage(struct buf *b, const struct engine_usage *u)
 {
     buf_addf(b,
@@ -117,9 +119,83 @@ static void join_lines(struct buf *b, size_t from)
         *at = ' ';
 }
 
+/* What OpenAI always prints, where an engine left it out. */
+static const struct splice always_message[] = {
+    { .key = "content", .json = { "null", 4 }, .keep = true },
+    { .key = "refusal", .json = { "null", 4 }, .keep = true },
+};
+static const struct splice always_choice[] = {
+    { .key = "logprobs", .json = { "null", 4 }, .keep = true },
+};
+
+static bool has_all(struct str object, const struct splice *always, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!json_view_get(object, always[i].key).p)
+            return false;
+    return true;
+}
+
+static bool is_whole_choice(struct str choice)
+{
+    struct str message = json_view_get(choice, "message");
+    return has_all(choice, always_choice, ARRAY_LEN(always_choice)) &&
+           (!message.p || has_all(message, always_message, ARRAY_LEN(always_message)));
+}
+
+static void add_whole_choice(struct buf *b, struct str choice)
+{
+    CLEANUP(buf_done) struct buf message = BUF_INIT(LIMIT_REQUEST_ARENA);
+    struct str given = json_view_get(choice, "message");
+    struct splice all[] = { always_choice[0], { .key = "message", .only_there = true } };
+    if (json_view_kind(given) == JSON_VIEW_object) {
+        (void)splice_object(&message, given, always_message, ARRAY_LEN(always_message));
+        all[1].json = buf_str(&message);
+    }
+    bool is_ours = all[1].json.p && buf_err(&message) == 0;
+    if (splice_object(b, choice, all, is_ours ? 2 : 1) == -EINVAL)
+        buf_add(b, choice);
+}
+
+/* The choices with all that they must have; nothing is added where they have it. */
+static void add_whole_choices(struct buf *b, struct str choices)
+{
+    struct str choice;
+    bool lacks = false;
+    for (struct json_view_walk w = json_view_walk(choices); json_view_next(&w, NULL, &choice);)
+        lacks = lacks || !is_whole_choice(choice);
+    if (!lacks)
+        return;
+    const char *between = "[";
+    for (struct json_view_walk w = json_view_walk(choices); json_view_next(&w, NULL, &choice);) {
+        buf_adds(b, between);
+        add_whole_choice(b, choice);
+        between = ",";
+    }
+    buf_addc(b, ']');
+}
+
+static void render_verbatim_whole(struct answer *a, struct str text, struct buf *b)
+{
+    CLEANUP(buf_done) struct buf model = BUF_INIT(LIMIT_SSE_EVENT);
+    CLEANUP(buf_done) struct buf choices = BUF_INIT(LIMIT_REQUEST_ARENA);
+    buf_add_json(&model, a->model);
+    add_whole_choices(&choices, json_view_get(text, "choices"));
+    struct splice splices[] = {
+        { .key = "model", .json = buf_str(&model), .only_there = true },
+        { .key = "choices", .json = buf_str(&choices), .only_there = true },
+    };
+    bool is_ours = choices.n && buf_err(&choices) == 0;
+    (void)splice_object(b, text, splices, is_ours ? 2 : 1); /* the reader has seen an object */
+}
+
 void render_verbatim(struct answer *a, const struct engine_event *e, struct buf *b)
 {
-    bool stream = a->chats[0].stream, hides = stream && !a->chats[0].include_usage;
+    if (!a->chats[0].stream) {
+        render_verbatim_whole(a, e->text, b);
+        return;
+    }
+    bool hides = !a->chats[0].include_usage;
     if (hides && !e->has_content && json_view_count(json_view_get(e->text, "choices")) == 0 &&
         json_view_kind(json_view_get(e->text, "usage")) == JSON_VIEW_object)
         return;
@@ -129,11 +205,10 @@ void render_verbatim(struct answer *a, const struct engine_event *e, struct buf 
         { .key = "model", .json = buf_str(&model), .only_there = true },
         { .key = "usage", .only_there = true },
     };
-    if (stream)
-        buf_adds(b, "data: ");
+    buf_adds(b, "data: ");
     size_t from = b->n;
     (void)splice_object(b, e->text, splices, hides ? 2 : 1); /* the reader has seen an object */
-    if (!stream || !b->p)
+    if (!b->p)
         return;
     join_lines(b, from);
     buf_adds(b, "\n\n");

@@ -18,6 +18,7 @@ struct responses_item { /* of the output, under way */
     char id[RESPONSES_ITEM_ID];
     struct buf text; /* or arguments */
     struct buf logprobs;
+    bool is_refusal;          /* of a message: its text says why there is no other */
     struct str name, call_id; /* of a call; in the arena */
     struct str encrypted;     /* of reasoning, what a provider wants back; in the arena */
 };

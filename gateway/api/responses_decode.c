@@ -48,8 +48,11 @@ int responses_read(struct responses *x, struct str body, struct fail *reterr)
     x->body = json_view_value(body);
     x->input = json_view_get(x->body, "input");
     struct str conversation = json_view_get(x->body, "conversation");
-    if (json_view_kind(conversation) == JSON_VIEW_object)
+    if (json_view_kind(conversation) == JSON_VIEW_object) {
         conversation = json_view_get(conversation, "id");
+        if (!is_given(conversation))
+            return wrong(reterr, "conversation", "the id of one, or an object with it");
+    }
     r = read_flag(x->body, "store", true, &x->store, reterr);
     if (r == 0)
         r = read_flag(x->body, "background", false, &x->background, reterr);

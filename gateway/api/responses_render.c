@@ -36,6 +36,8 @@ static const char *incomplete_word(const struct answer *a)
     const struct choice *c = a->n_choices ? &a->choices[0] : NULL;
     if (!c || !c->ended || c->finish == FINISH_stop || c->finish == FINISH_tool_calls)
         return NULL;
+    if (c->finish == FINISH_content_filter && c->is_refusal && !c->is_blocked)
+        return NULL; /* that is the answer */
     return c->finish == FINISH_content_filter ? "content_filter" : "max_output_tokens";
 }
 
@@ -96,19 +98,31 @@ static void make_id(struct responses *x, struct responses_item *item)
     items_id(&ids, prefixes[item->kind], item->id);
 }
 
+static bool has_logprobs(const struct responses_item *item)
+{
+    return item->kind == ITEM_message && !item->is_refusal;
+}
+
+/* The member that holds what the item says. */
+static const char *text_word(const struct responses_item *item)
+{
+    return item->kind == ITEM_call ? "arguments" : item->is_refusal ? "refusal" : "text";
+}
+
 static void print_part(const struct responses *x, struct buf *b, const struct responses_item *item,
                        struct str text, struct str logprobs)
 {
-    const char *type = item->kind == ITEM_message ? "output_text"
-                       : x->wants_summary         ? "summary_text"
-                                                  : "reasoning_text";
+    const char *type = item->is_refusal             ? "refusal"
+                       : item->kind == ITEM_message ? "output_text"
+                       : x->wants_summary           ? "summary_text"
+                                                    : "reasoning_text";
     buf_addf(b, "{\"type\":\"%s\",", type);
-    if (item->kind == ITEM_message) {
+    if (has_logprobs(item)) {
         buf_adds(b, "\"annotations\":[],\"logprobs\":[");
         buf_add(b, logprobs);
         buf_adds(b, "],");
     }
-    buf_adds(b, "\"text\":");
+    buf_addf(b, "\"%s\":", text_word(item));
     buf_add_json(b, text);
     buf_addc(b, '}');
 }
@@ -160,6 +174,7 @@ static void keep_item(struct responses *x, const char *status)
     print_item(x, &x->output, &x->item, status);
     x->n_output++;
     x->item.kind = ITEM_none;
+    x->item.is_refusal = false;
     x->item.encrypted = STR_NULL;
     buf_clear(&x->item.text);
     buf_clear(&x->item.logprobs);
@@ -229,6 +244,10 @@ static const struct item_events {
     [ITEM_call] = { NULL, "response.function_call_arguments.delta",
                     "response.function_call_arguments.done", NULL },
 };
+static const struct item_events refusal_events = { "response.content_part.added",
+                                                   "response.refusal.delta",
+                                                   "response.refusal.done",
+                                                   "response.content_part.done" };
 static const struct item_events summary_events = { "response.reasoning_summary_part.added",
                                                    "response.reasoning_summary_text.delta",
                                                    "response.reasoning_summary_text.done",
@@ -237,7 +256,9 @@ static const struct item_events summary_events = { "response.reasoning_summary_p
 static const struct item_events *events_of(const struct responses *x)
 {
     bool is_summary = x->item.kind == ITEM_reasoning && x->wants_summary;
-    return is_summary ? &summary_events : &item_events[x->item.kind];
+    return is_summary           ? &summary_events
+           : x->item.is_refusal ? &refusal_events
+                                : &item_events[x->item.kind];
 }
 
 static void open_item(struct responses *x, struct buf *b, enum responses_kind kind)
@@ -255,7 +276,7 @@ static void event_delta(struct responses *x, struct buf *b, struct str text, str
     event_of_item(x, b, events_of(x)->delta);
     buf_adds(b, ",\"delta\":");
     buf_add_json(b, text);
-    if (x->item.kind == ITEM_message) {
+    if (has_logprobs(&x->item)) {
         buf_adds(b, ",\"logprobs\":[");
         buf_add(b, logprobs);
         buf_addc(b, ']');
@@ -276,9 +297,9 @@ static void close_item(struct choice *c, struct buf *b)
         buf_adds(b, ",\"name\":");
         buf_add_json(b, x->item.name);
     }
-    buf_addf(b, ",\"%s\":", x->item.kind == ITEM_call ? "arguments" : "text");
+    buf_addf(b, ",\"%s\":", text_word(&x->item));
     buf_add_json(b, buf_str(&x->item.text));
-    if (x->item.kind == ITEM_message) {
+    if (has_logprobs(&x->item)) {
         buf_adds(b, ",\"logprobs\":[");
         buf_add(b, buf_str(&x->item.logprobs));
         buf_addc(b, ']');
@@ -303,8 +324,9 @@ static void stream_text(struct answer *a, struct choice *c, struct str text,
                         const struct engine_event *e, struct buf *b)
 {
     struct responses *x = of(a);
-    if (x->item.kind != ITEM_message) {
+    if (x->item.kind != ITEM_message || x->item.is_refusal != c->is_refusal) {
         close_item(c, b);
+        x->item.is_refusal = c->is_refusal;
         open_item(x, b, ITEM_message);
     }
     size_t from = x->item.logprobs.n;
@@ -415,6 +437,7 @@ static void whole_output(struct answer *a)
     x->item.encrypted = c->redacted.n ? c->redacted : c->signature;
     if (c->reasoning.n || x->item.encrypted.n)
         whole_item(x, ITEM_reasoning, buf_str(&c->reasoning), STR_NULL, "completed");
+    x->item.is_refusal = c->is_refusal;
     if (c->content.n || !c->calls)
         whole_item(x, ITEM_message, buf_str(&c->content), buf_str(&c->logprobs[0]), status);
     for (const struct choice_call *call = c->calls; call; call = call->next) {

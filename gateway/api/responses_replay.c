@@ -108,13 +108,15 @@ static void print_arguments(struct replay *p, struct str item, size_t index)
 
 /* The events of a part of that type; `index` is what its place is called. */
 static const struct part_events {
-    const char *type, *added, *delta, *done, *part_done, *index;
+    const char *type, *text, *added, *delta, *done, *part_done, *index;
 } part_events[] = {
-    { "output_text", "response.content_part.added", "response.output_text.delta",
+    { "output_text", "text", "response.content_part.added", "response.output_text.delta",
       "response.output_text.done", "response.content_part.done", "content_index" },
-    { "reasoning_text", "response.content_part.added", "response.reasoning_text.delta",
+    { "refusal", "refusal", "response.content_part.added", "response.refusal.delta",
+      "response.refusal.done", "response.content_part.done", "content_index" },
+    { "reasoning_text", "text", "response.content_part.added", "response.reasoning_text.delta",
       "response.reasoning_text.done", "response.content_part.done", "content_index" },
-    { "summary_text", "response.reasoning_summary_part.added",
+    { "summary_text", "text", "response.reasoning_summary_part.added",
       "response.reasoning_summary_text.delta", "response.reasoning_summary_text.done",
       "response.reasoning_summary_part.done", "summary_index" },
 };
@@ -127,9 +129,9 @@ struct part_place {
 static void part_event(struct replay *p, const struct part_events *e, const char *type,
                        const struct part_place *at, struct str part)
 {
-    static const struct instead empty[] = { { "text", "\"\"" },
-                                            { "logprobs", "[]" },
-                                            { NULL, NULL } };
+    static const struct instead empty[] = {
+        { "text", "\"\"" }, { "refusal", "\"\"" }, { "logprobs", "[]" }, { NULL, NULL }
+    };
     static const struct instead none[] = { { NULL, NULL } };
     event_of(p, type, at->item, at->index);
     buf_addf(p->out, ",\"%s\":%zu", e->index, at->part);
@@ -138,8 +140,8 @@ static void part_event(struct replay *p, const struct part_events *e, const char
         print_instead(p->out, part, type == e->added ? empty : none);
     } else {
         struct str logprobs = json_view_get(part, "logprobs");
-        buf_adds(p->out, type == e->delta ? ",\"delta\":" : ",\"text\":");
-        buf_add(p->out, json_view_get(part, "text"));
+        buf_addf(p->out, ",\"%s\":", type == e->delta ? "delta" : e->text);
+        buf_add(p->out, json_view_get(part, e->text));
         buf_adds(p->out, logprobs.p ? ",\"logprobs\":" : "");
         buf_add(p->out, logprobs);
     }
