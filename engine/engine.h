@@ -108,7 +108,8 @@ struct engine_spec {
     const struct sha256 *lora_digest; /* keys the KV cache; NULL with no lora, or for one that
                                          shares no computed state with any other job */
     const float *lora_scale;          /* multiplies the adapter's part, 0: none of it; NULL: 1 */
-    uint64_t tenant;                  /* engine_tenant: whose turn counts when slots are scarce */
+    uint64_t tenant;                  /* engine_tenant: whose turn counts when slots of this process
+                                         are scarce */
     uint32_t weight;                  /* of the tenant's share; 0: 1 */
     bool want_tokens;                 /* token ids with every text event */
     uint64_t deadline_ms;             /* monotonic; CLOCK_NEVER */

@@ -395,6 +395,7 @@ static int submit_choice(struct choice *c, const struct lease *lease, struct fai
 {
     struct answer *a = c->answer;
     struct request *r = a->request;
+    struct engine *engine = a->target.model->engine;
     struct engine_spec spec = {
         .request = &a->chats[c->chat],
         .choice = c->index,
@@ -405,7 +406,7 @@ static int submit_choice(struct choice *c, const struct lease *lease, struct fai
         .request_id = str_of(r->id),
         .lora = lease ? lease_resident(lease) : NULL,
         .lora_digest = lease ? &a->revision.digest : NULL,
-        .tenant = engine_tenant(r->caller.tenant),
+        .tenant = engine_is_upstream(engine) ? 0 : engine_tenant(r->caller.tenant),
         .deadline_ms = r->deadline_ms,
         .on_event = on_event,
         .owner = c,
@@ -415,7 +416,7 @@ static int submit_choice(struct choice *c, const struct lease *lease, struct fai
     if (err < 0)
         return fail_errno(reterr, err, "submitting to the engine");
     flow_job_add(&r->flow);
-    err = engine_submit(a->target.model->engine, &job, &spec, reterr);
+    err = engine_submit(engine, &job, &spec, reterr);
     if (err != 0) {
         (void)flow_job_drop(&r->flow); /* never the last: submitting counts as one */
         return err < 0 ? fail_errno(reterr, err, "submitting to the engine") : err;
@@ -645,7 +646,8 @@ static int resolve(struct answer *a, struct fail *reterr)
     if (err != 0)
         return err;
     a->target.adapter.viewer = r->caller.tenant;
-    a->target.adapter.sticky = caller_sticky(r, &a->chats[0]);
+    if (a->target.adapter.adapter.n) /* nothing else has canaries */
+        a->target.adapter.sticky = caller_sticky(r, &a->chats[0]);
     for (size_t i = 0; i < a->n_chats && a->target.is_auto && err == 0; i++)
         err = routed_apply(&a->chats[i], &a->target.route, r->arena);
     if (err != 0)

@@ -58,15 +58,15 @@ uint64_t caller_sticky(const struct request *r, const struct chat_request *chat)
         caller_header(r, header_name(r->state->config, "user_id_header", STR("x-authz-user-id")));
     if (user.n)
         return number_of_text("user", user);
-    struct conversation c =
-        conversation_of(router_learning(r->state->router), chat, r->headers, r->n_headers);
-    if (c.known && c.id.n)
+    struct conversation c;
+    if (conversation_named(&c, router_learning(r->state->router), chat, r->headers, r->n_headers))
         return number_of(&c.key);
     if (chat->user.n)
         return number_of_text("user", chat->user);
     if (r->caller.key)
         return number_of_text("key",
                               (struct str){ (const char *)&r->caller.key, sizeof(r->caller.key) });
+    c = conversation_begun(chat);
     if (c.known)
         return number_of(&c.key);
     struct str ids = { (const char *)chat->prompt_ids, chat->n_prompt_ids * sizeof(int32_t) };

@@ -26,7 +26,7 @@ static struct conversation named(const char *kind, struct str id)
 }
 
 /* Whoever begins with the same words as somebody else shares a key: for a hold, no more. */
-static struct conversation begun(const struct chat_request *chat)
+struct conversation conversation_begun(const struct chat_request *chat)
 {
     struct str instructions = STR_NULL, first = STR_NULL;
     unsigned turns = 0;
@@ -46,15 +46,17 @@ static struct conversation begun(const struct chat_request *chat)
     };
 }
 
-struct conversation conversation_of(const struct learning_settings *l,
-                                    const struct chat_request *chat,
-                                    const struct chat_pair *headers, size_t n_headers)
+bool conversation_named(struct conversation *ret, const struct learning_settings *l,
+                        const struct chat_request *chat, const struct chat_pair *headers,
+                        size_t n_headers)
 {
     struct str id = STR_NULL;
     if (!l->by_session) {
         id = header(headers, n_headers, l->conversation_header);
-        if (id.n)
-            return named("conversation", id);
+        if (id.n) {
+            *ret = named("conversation", id);
+            return true;
+        }
     }
     const struct str names[] = { l->session_header, STR("x-session-id"),
                                  STR("x-claude-code-session-id") };
@@ -62,5 +64,16 @@ struct conversation conversation_of(const struct learning_settings *l,
         id = header(headers, n_headers, names[i]);
     if (id.n == 0)
         id = metadata_user(chat);
-    return id.n ? named("session", id) : begun(chat);
+    if (id.n == 0)
+        return false;
+    *ret = named("session", id);
+    return true;
+}
+
+struct conversation conversation_of(const struct learning_settings *l,
+                                    const struct chat_request *chat,
+                                    const struct chat_pair *headers, size_t n_headers)
+{
+    struct conversation c;
+    return conversation_named(&c, l, chat, headers, n_headers) ? c : conversation_begun(chat);
 }

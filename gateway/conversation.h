@@ -20,3 +20,8 @@ struct conversation {
 struct conversation conversation_of(const struct learning_settings *l,
                                     const struct chat_request *chat,
                                     const struct chat_pair *headers, size_t n_headers);
+/* Its two halves: whether the client names it, and what is told by its beginning alone. */
+bool conversation_named(struct conversation *ret, const struct learning_settings *l,
+                        const struct chat_request *chat, const struct chat_pair *headers,
+                        size_t n_headers);
+struct conversation conversation_begun(const struct chat_request *chat);

@@ -180,15 +180,15 @@ void observe_end(struct answer *a, const struct fail *fail)
         return;
     a->is_observed = true;
     struct observation x = { .ttft_ms = -1, .tpot_ms = -1, .staged = a->has_revision };
-    struct prefix *prefix = arena_alloc(a->request->arena, sizeof(*prefix));
-    struct str adapter = adapter_of(a);
+    struct prefix prefix;
     if (fail && is_its_fault(fail))
         blame(a, l);
     if (fail || !a->submitted_us)
         return;
     times_of(a, &x);
-    if (prefix)
-        prefix_of(prefix, &a->chats[0]);
-    x.prefix = prefix;
-    observed_add(l->observed, a->target.model->name, adapter, &x);
+    if (router_wants(a->request->state->router) & KNOWN_prefix) {
+        prefix_of(&prefix, &a->chats[0]);
+        x.prefix = &prefix;
+    }
+    observed_add(l->observed, a->target.model->name, adapter_of(a), &x);
 }

@@ -329,13 +329,18 @@ static int load_pools(struct load *l)
     struct router *r = l->r;
     int e = 0;
     r->keeps_sessions = r->learning.protects;
+    r->wants = r->learning.adapts || r->learning.protects ? ADAPTATION_WANTS : 0;
     for (size_t i = 0; e == 0 && i < r->n_policies; i++) {
         struct policy *own = &r->policies[i];
         struct pool_source s = { r->policies, r->n_policies, own, &r->models, r->arena };
         e = candidate_pools_make(&s);
-        for (size_t k = 0; k < own->n_decisions; k++)
-            if (own->decisions[k].selection == &selection_session_aware)
+        for (size_t k = 0; k < own->n_decisions; k++) {
+            const struct selection *selection = own->decisions[k].selection;
+            if (selection == &selection_session_aware)
                 r->keeps_sessions = true;
+            if (selection)
+                r->wants |= selection->wants;
+        }
     }
     return e;
 }

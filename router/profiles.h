@@ -33,6 +33,7 @@ struct router {
     struct learning_settings learning;
     struct selection_defaults selection;
     bool keeps_sessions;
+    unsigned wants; /* KNOWN_ bits that some decision asks for */
 };
 
 /* Fills all but config and arena. 0 (problems may have been added) or a negative errno. */

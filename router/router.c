@@ -246,6 +246,11 @@ bool router_keeps_sessions(const struct router *r)
     return r->keeps_sessions;
 }
 
+unsigned router_wants(const struct router *r)
+{
+    return r->wants;
+}
+
 struct outcome_rule router_outcome_rule(const struct router *r, struct str decision)
 {
     struct outcome_rule rule = { .elo_k = ELO_K };

@@ -248,6 +248,8 @@ struct learning_settings {
 const struct learning_settings *router_learning(const struct router *r);
 /* Whether some decision looks at route_request.last. */
 bool router_keeps_sessions(const struct router *r);
+/* KNOWN_ bits: what its decisions may ask of route_request.candidate. */
+unsigned router_wants(const struct router *r);
 
 /* How the outcomes of a decision count. */
 struct outcome_rule {

@@ -1,5 +1,7 @@
 #include "engine/upstream/pool_inside.h"
 
+#include "base/hash.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -7,16 +9,7 @@
 
 uint64_t pool_prefix_hash(const char *p, size_t n)
 {
-    uint64_t h = 0x9e3779b97f4a7c15u ^ n;
-    for (; n >= sizeof(uint64_t); p += sizeof(uint64_t), n -= sizeof(uint64_t)) {
-        uint64_t word;
-        memcpy(&word, p, sizeof(word));
-        h = pool_mix(h ^ word) + 0x9e3779b97f4a7c15u;
-    }
-    uint64_t rest = 0;
-    if (n)
-        memcpy(&rest, p, n);
-    h = pool_mix(h ^ rest);
+    uint64_t h = hash_bytes(p, n, /* seed= */ 0);
     return h ? h : 1; /* 0 says: unknown */
 }
 

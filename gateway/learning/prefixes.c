@@ -1,20 +1,21 @@
 #include "gateway/learning/prefixes.h"
 
+#include "base/hash.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
 enum { SLOT_BITS = 17 }; /* 131,072 blocks: 16 MiB of prompts */
 
-#define FNV_OFFSET 0xcbf29ce484222325u
-#define FNV_PRIME 0x100000001b3u
-
 struct prefixes {
     uint64_t slots[1u << SLOT_BITS]; /* 0: empty */
 };
 
+/* What is under way of a prompt that comes in pieces. */
 struct hasher {
     uint64_t hash;
-    uint32_t in_block;
+    char block[PREFIX_BLOCK];
+    size_t in_block;
     struct prefix *to;
 };
 
@@ -27,19 +28,29 @@ static uint64_t mix(uint64_t x) /* the finaliser of splitmix64 */
 
 static void feed(struct hasher *h, struct str text)
 {
-    for (size_t i = 0; i < text.n && h->to->n < PREFIX_BLOCKS; i++) {
-        h->hash = (h->hash ^ (unsigned char)text.p[i]) * FNV_PRIME;
-        h->to->bytes++;
-        if (++h->in_block < PREFIX_BLOCK)
-            continue;
-        h->in_block = 0;
-        h->to->blocks[h->to->n++] = mix(h->hash);
+    while (text.n && h->to->n < PREFIX_BLOCKS) {
+        struct str part = str_head(text, PREFIX_BLOCK - h->in_block);
+        text = str_sub(text, part.n);
+        h->to->bytes += part.n;
+        if (part.n < PREFIX_BLOCK) { /* else it is a whole one where it stands */
+            memcpy(h->block + h->in_block, part.p, part.n);
+            h->in_block += part.n;
+            if (h->in_block < PREFIX_BLOCK)
+                return;
+            h->in_block = 0;
+            part.p = h->block;
+        }
+        h->hash = hash_bytes(part.p, PREFIX_BLOCK, h->hash);
+        h->to->blocks[h->to->n++] = h->hash;
     }
 }
 
 void prefix_of(struct prefix *ret, const struct chat_request *chat)
 {
-    struct hasher h = { .hash = FNV_OFFSET, .to = ret };
+    struct hasher h;
+    h.hash = 0;
+    h.in_block = 0;
+    h.to = ret;
     ret->n = 0;
     ret->bytes = 0;
     feed(&h, chat->tools_json);

@@ -86,7 +86,7 @@ static double clamp01(double x)
 static void ask(struct choosing *c)
 {
     struct candidate_query q = { .decision = c->d->name,
-                                 .wants = KNOWN_outcomes | KNOWN_ttft | KNOWN_prefix,
+                                 .wants = ADAPTATION_WANTS,
                                  .ttft_percentile = TTFT_PERCENTILE,
                                  .request = c->request };
     for (size_t i = 0; i < c->pool->n; i++) {

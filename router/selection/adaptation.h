@@ -44,6 +44,9 @@ struct pool_source {
 };
 int candidate_pools_make(const struct pool_source *source) MUST_USE;
 
+/* KNOWN_ bits of what experience asks of candidates. */
+enum { ADAPTATION_WANTS = KNOWN_outcomes | KNOWN_ttft | KNOWN_prefix };
+
 /*
  * What is chosen in the end, given what the algorithm selected of d->refs. *ret is one of d->refs
  * or of the pool. 0 or -ENOMEM.

@@ -39,8 +39,11 @@ struct row {
     const char *model, *actions, *reasons;
 };
 
+static const struct router *asking; /* it said what it may ask */
+
 static void look(void *ctx, const struct candidate_query *q, struct candidate_state *ret)
 {
+    assert_int_equal(q->wants & ~router_wants(asking), 0);
     const struct past *p = &((const struct past *)ctx)[q->model.p[0] - 'a'];
     *ret = (struct candidate_state){ .known = KNOWN_outcomes | KNOWN_prefix,
                                      .good_fit = p->good,
@@ -84,6 +87,7 @@ static void check(const struct row *rows, size_t n)
                  rows[i].more, rows[i].global);
         struct router *r = policy_from(yaml.p, &c);
         struct arena *arena = arena_new(16 * MIB);
+        asking = r;
         struct route_request q = request_of(&rows[i], messages, &chat, text);
         assert_int_equal(router_route(r, &q, arena, &route, &fail), 0);
         if (!str_is(route.model, rows[i].model) ||

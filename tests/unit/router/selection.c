@@ -33,6 +33,7 @@ enum { CANDIDATES = 3 };
 struct world {
     struct candidate_state states[CANDIDATES]; /* of a, b:x, c */
     unsigned asked_tpot, asked_ttft;
+    const struct router *router; /* that asks: it said what it may ask */
 };
 
 static void look(void *ctx, const struct candidate_query *q, struct candidate_state *ret)
@@ -40,6 +41,7 @@ static void look(void *ctx, const struct candidate_query *q, struct candidate_st
     struct world *w = ctx;
     assert_true(str_is(q->decision, "d") && q->model.n == 1);
     assert_true(str_is(q->adapter, q->model.p[0] == 'b' ? "x" : ""));
+    assert_int_equal(q->wants & ~router_wants(w->router), 0);
     w->asked_tpot = q->tpot_percentile;
     w->asked_ttft = q->ttft_percentile;
     *ret = w->states[q->model.p[0] - 'a'];
@@ -67,6 +69,8 @@ static void bench_open(struct bench *b, const char *refs, const char *algorithm,
     *b = (struct bench){ .router = r, .config = c, .arena = arena_new(16 * MIB) };
     assert_non_null(b->arena);
     buf_done(&yaml);
+    if (w)
+        w->router = r;
     b->message = (struct chat_message){ .role = STR("user"), .content = STR("hello") };
     b->chat =
         (struct chat_request){ .model = STR("auto"), .messages = &b->message, .n_messages = 1 };
