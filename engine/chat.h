@@ -42,9 +42,7 @@ struct chat_message {
     struct str role;                     /* system, developer, user, assistant, tool */
     struct str content;                  /* text parts joined by a newline; may be empty */
     struct str reasoning;                /* of an assistant message; may be empty */
-    struct str reasoning_signature;      /* what a provider signed it with, to be given back */
-    struct str reasoning_redacted;       /* … or the reasoning itself, unreadable to us */
-    const struct chat_thought *thoughts; /* all of it in its blocks, where there are several */
+    const struct chat_thought *thoughts; /* … all of it in its blocks, where the client sent such */
     size_t n_thoughts;
     struct str name;                         /* optional */
     struct str tool_call_id;                 /* of a tool message */

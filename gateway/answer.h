@@ -70,10 +70,10 @@ struct choice {
     struct buf content;     /* of a whole answer; ceiling LIMIT_REQUEST_ARENA */
     struct buf logprobs[4]; /* of a whole answer, as the dialect likes */
     size_t n_logprobs;
-    struct buf reasoning;        /* of a whole answer; like content */
-    struct str signature;        /* … and what it was signed with, in the arena; or empty */
-    struct str redacted;         /* of a whole answer: reasoning unreadable to us; likewise */
-    struct choice_call *calls;   /* of a whole answer (gateway/parts.h) */
+    struct buf reasoning; /* of a whole answer; like content. Of a stream the dialect's */
+    struct choice_thought *thoughts; /* of a whole answer: its signed blocks (gateway/parts.h) */
+    uint32_t n_thoughts;             /* of a stream: how many of them were told */
+    struct choice_call *calls;       /* of a whole answer (gateway/parts.h) */
     struct chain_run *part_run;  /* owned: guards the stretch of reasoning or arguments under way */
     enum engine_event_kind part; /* … which is this */
     uint32_t part_index;         /* … of this call */

@@ -34,15 +34,51 @@ static struct choice_call *add_call(struct choice *c, const struct engine_call *
     return new;
 }
 
+static size_t last_end(const struct choice *c)
+{
+    const struct choice_thought *t = c->thoughts;
+    while (t && t->next)
+        t = t->next;
+    return t ? t->to : 0;
+}
+
+struct str parts_thought(const struct choice *c, const struct choice_thought *t)
+{
+    return str_sub(str_head(buf_str(&c->reasoning), t->to), t->from);
+}
+
+struct str parts_unsigned(const struct choice *c)
+{
+    return str_sub(buf_str(&c->reasoning), last_end(c));
+}
+
+/* A signature ends the block that it is of; what cannot be read is a block of its own. */
+static void add_thought(struct choice *c, const struct engine_event *e)
+{
+    struct arena *arena = c->answer->request->arena;
+    struct choice_thought *t = arena_alloc(arena, sizeof(*t));
+    size_t from = last_end(c);
+    if (t)
+        *t = (struct choice_thought){ .from = from,
+                                      .to = e->signature.n ? c->reasoning.n : from,
+                                      .signature = arena_str(arena, e->signature),
+                                      .redacted = arena_str(arena, e->redacted) };
+    if (!t || !t->signature.p || !t->redacted.p) {
+        no_memory(c);
+        return;
+    }
+    struct choice_thought **last = &c->thoughts;
+    while (*last)
+        last = &(*last)->next;
+    *last = t;
+}
+
 static void collect(struct choice *c, const struct engine_event *e)
 {
     if (e->kind == ENGINE_EVENT_reasoning) {
-        struct arena *arena = c->answer->request->arena;
         buf_add(&c->reasoning, e->text);
-        if (e->signature.n)
-            c->signature = arena_str(arena, e->signature);
-        if (e->redacted.n)
-            c->redacted = arena_str(arena, e->redacted);
+        if (e->signature.n || e->redacted.n)
+            add_thought(c, e);
         return;
     }
     struct choice_call *last = c->calls;

@@ -14,8 +14,18 @@ struct choice_call { /* of an answer that is sent as a whole; lives in the reque
     struct buf arguments; /* as they were written: usually, not always, JSON */
 };
 
+struct choice_thought { /* a block of its reasoning that was signed, or cannot be read; likewise */
+    struct choice_thought *next;
+    size_t from, to; /* its text in choice->reasoning */
+    struct str signature, redacted;
+};
+
 /* Takes a reasoning or tool_call event. */
 void parts_take(struct choice *c, const struct engine_event *e);
 /* Another stretch begins (or none): what the guards withheld of the last one leaves. */
 void parts_leave(struct choice *c);
 void parts_done(struct choice *c);
+/* A block's text; of an answer that is sent as a whole. */
+struct str parts_thought(const struct choice *c, const struct choice_thought *t);
+/* What was thought behind the last block that was signed. */
+struct str parts_unsigned(const struct choice *c);

@@ -85,8 +85,11 @@ static bool lacks_thinking(const struct chat_request *c)
     if (i == 0 || i == c->n_messages || !str_is(c->messages[i - 1].role, "assistant"))
         return false;
     const struct chat_message *m = &c->messages[i - 1];
-    return m->n_tool_calls && !m->reasoning_signature.n && !m->reasoning_redacted.n &&
-           m->n_thoughts == 0;
+    struct thought_walk walk = provider_thoughts(m);
+    for (struct chat_thought t; provider_next_thought(&walk, &t);)
+        if (t.signature.n || t.redacted.n)
+            return false;
+    return m->n_tool_calls > 0;
 }
 
 static void plan_budget(struct claude_plan *p, const struct chat_request *c, uint32_t budget)

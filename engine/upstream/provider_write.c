@@ -99,20 +99,9 @@ struct thought_walk provider_thoughts(const struct chat_message *m)
 bool provider_next_thought(struct thought_walk *w, struct chat_thought *ret)
 {
     const struct chat_message *m = w->message;
-    if (m->n_thoughts) {
-        if (w->next == m->n_thoughts)
-            return false;
-        *ret = m->thoughts[w->next++];
-        return true;
-    }
-    if (w->next == 0 && (w->next = 1) && (m->reasoning.n || m->reasoning_signature.n)) {
-        *ret = (struct chat_thought){ .text = m->reasoning, .signature = m->reasoning_signature };
-        return true;
-    }
-    if (w->next != 1 || !m->reasoning_redacted.n)
+    if (w->next == m->n_thoughts)
         return false;
-    w->next = 2;
-    *ret = (struct chat_thought){ .redacted = m->reasoning_redacted };
+    *ret = m->thoughts[w->next++];
     return true;
 }
 

@@ -130,6 +130,7 @@ static void chat_begin(struct answer *a, struct choice *c, struct buf *b)
 static void chat_text(struct answer *a, struct choice *c, struct str text,
                       const struct engine_event *e, struct buf *b)
 {
+    buf_done(&c->reasoning); /* what was not signed by now never is */
     chunk_start(a, c, b);
     buf_adds(b, c->is_refusal ? "{\"refusal\":" : "{\"content\":");
     buf_add_json(b, text);
@@ -145,12 +146,44 @@ static void chat_text(struct answer *a, struct choice *c, struct str text,
     chunk_end(a, b);
 }
 
+static void add_thought(struct buf *b, struct str text, struct str signature, struct str redacted)
+{
+    if (redacted.n) {
+        buf_adds(b, "\"type\":\"redacted_thinking\",\"data\":");
+        buf_add_json(b, redacted);
+    } else {
+        buf_adds(b, "\"type\":\"thinking\",\"thinking\":");
+        buf_add_json(b, text);
+        buf_adds(b, ",\"signature\":");
+        buf_add_json(b, signature);
+    }
+    buf_addc(b, '}');
+}
+
+/* OpenAI has no word for what a provider wants back: a block of it is told whole, once it is
+ * signed. With an index, as its clients put together lists of a stream. */
+static void chat_thought(struct answer *a, struct choice *c, const struct engine_event *e,
+                         struct buf *b)
+{
+    chunk_start(a, c, b);
+    buf_addf(b, "{\"thinking_blocks\":[{\"index\":%u,", c->n_thoughts++);
+    add_thought(b, buf_str(&c->reasoning), e->signature, e->redacted);
+    buf_adds(b, "]},\"logprobs\":null,\"finish_reason\":null");
+    chunk_end(a, b);
+    if (e->signature.n)
+        buf_clear(&c->reasoning);
+}
+
 static void chat_part(struct answer *a, struct choice *c, const struct engine_event *e,
                       struct buf *b)
 {
     const struct engine_call *call = &e->call;
-    if (e->kind == ENGINE_EVENT_reasoning && e->text.n == 0)
-        return; /* a signature: OpenAI has none */
+    if (e->kind == ENGINE_EVENT_reasoning && (e->signature.n || e->redacted.n)) {
+        chat_thought(a, c, e, b); /* it has no text of its own (parts_take) */
+        return;
+    }
+    if (e->kind == ENGINE_EVENT_reasoning)
+        buf_add(&c->reasoning, e->text);
     chunk_start(a, c, b);
     if (e->kind == ENGINE_EVENT_reasoning) {
         buf_adds(b, "{\"reasoning_content\":");
@@ -226,6 +259,16 @@ static void add_calls(const struct choice *c, struct buf *b)
     buf_addc(b, ']');
 }
 
+static void add_thoughts(const struct choice *c, struct buf *b)
+{
+    for (const struct choice_thought *t = c->thoughts; t; t = t->next) {
+        buf_adds(b, t == c->thoughts ? ",\"thinking_blocks\":[{" : ",{");
+        add_thought(b, parts_thought(c, t), t->signature, t->redacted);
+    }
+    if (c->thoughts)
+        buf_addc(b, ']');
+}
+
 static void add_choice(struct answer *a, struct choice *c, struct buf *b)
 {
     buf_addf(b, "%s{\"index\":%u,\"message\":{\"role\":\"assistant\",\"content\":",
@@ -238,6 +281,7 @@ static void add_choice(struct answer *a, struct choice *c, struct buf *b)
         buf_adds(b, ",\"reasoning_content\":");
         buf_add_json(b, buf_str(&c->reasoning));
     }
+    add_thoughts(c, b);
     buf_adds(b, ",\"refusal\":");
     if (c->is_refusal)
         buf_add_json(b, buf_str(&c->content));

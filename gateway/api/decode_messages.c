@@ -275,24 +275,41 @@ static const char *const members[MEMBERS] = {
     [REFUSAL] = "refusal",
 };
 
+static bool decode_thought(struct chat_thought *t, struct str block, const struct where *w)
+{
+    struct str type = body_part(block, "type");
+    *t = (struct chat_thought){ 0 };
+    if (json_view_is(type, "thinking")) {
+        t->text = json_view_text(body_part(block, "thinking"), w->arena);
+        t->signature = json_view_text(body_part(block, "signature"), w->arena);
+    } else if (json_view_is(type, "redacted_thinking")) {
+        t->redacted = json_view_text(body_part(block, "data"), w->arena);
+    }
+    return t->text.n || t->signature.n || t->redacted.n;
+}
+
 /* What was thought, with what its provider signed it by: given back as it came. */
-static void decode_reasoning(struct chat_message *m, const struct str given[static MEMBERS],
-                             const struct where *w)
+static int decode_reasoning(struct chat_message *m, const struct str given[static MEMBERS],
+                            const struct where *w)
 {
     bool first = body_is_string(given[REASONING]);
     m->reasoning = json_view_text(given[first ? REASONING : REASONING_TOO], w->arena);
+    size_t n = json_view_count(given[THINKING]);
+    if (n == 0 || n > LIMIT_PARTS)
+        return 0;
+    struct chat_thought *thoughts = arena_array(w->arena, n, sizeof(*thoughts));
+    if (!thoughts)
+        return body_no_memory(w->reterr);
     struct str block;
     for (struct json_view_walk walk = json_view_walk(given[THINKING]);
-         json_view_next(&walk, NULL, &block);) {
-        struct str type = body_part(block, "type");
-        if (json_view_is(type, "thinking")) {
-            m->reasoning_signature = json_view_text(body_part(block, "signature"), w->arena);
-            if (!m->reasoning.n)
-                m->reasoning = json_view_text(body_part(block, "thinking"), w->arena);
-        } else if (json_view_is(type, "redacted_thinking")) {
-            m->reasoning_redacted = json_view_text(body_part(block, "data"), w->arena);
-        }
-    }
+         json_view_next(&walk, NULL, &block);)
+        m->n_thoughts += decode_thought(&thoughts[m->n_thoughts], block, w);
+    m->thoughts = thoughts;
+    if (m->n_thoughts == 1 && !thoughts[0].redacted.n && !thoughts[0].text.n)
+        thoughts[0].text = m->reasoning; /* the signature alone was kept beside it */
+    for (size_t i = 0; i < m->n_thoughts && !m->reasoning.n; i++)
+        m->reasoning = thoughts[i].text;
+    return 0;
 }
 
 static int decode_message(struct chat_message *m, struct str v, const struct where *w)
@@ -312,13 +329,15 @@ static int decode_message(struct chat_message *m, struct str v, const struct whe
     m->tool_call_id = json_view_text(given[CALL_ID], w->arena);
     bool is_assistant = str_is(m->role, "assistant");
     if (is_assistant) {
-        decode_reasoning(m, given, w);
-        int r = decode_calls(m, given[CALLS], w);
+        int r = decode_reasoning(m, given, w);
+        if (r == 0)
+            r = decode_calls(m, given[CALLS], w);
         if (r != 0)
             return r;
     }
-    bool may_lack = w->lenient || (is_assistant && (m->n_tool_calls || given[FUNCTION_CALL].p ||
-                                                    m->reasoning.n || given[REFUSAL].p));
+    bool may_lack =
+        w->lenient || (is_assistant && (m->n_tool_calls || given[FUNCTION_CALL].p ||
+                                        m->reasoning.n || m->n_thoughts || given[REFUSAL].p));
     int r = decode_content(m, given[CONTENT], may_lack, w);
     m->source_content = m->content.p;
     return r;

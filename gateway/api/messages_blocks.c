@@ -69,7 +69,8 @@ struct turn {
     bool is_rich; /* the parts say more than the text does */
     struct chat_tool_call *calls;
     size_t calls_room;
-    size_t n_reasoning;
+    struct chat_thought *thoughts;
+    size_t n_thoughts, thoughts_room;
 };
 
 static void begin_turn(struct turn *t, const char *glue)
@@ -135,8 +136,8 @@ static int end_turn(struct turn *t, struct reader *d)
     }
     if (m->n_tool_calls)
         m->tool_calls = t->calls;
-    if (t->n_reasoning > 1)
-        m->reasoning_signature = STR_NULL; /* it was for one of them */
+    m->thoughts = t->thoughts;
+    m->n_thoughts = t->n_thoughts;
     return 0;
 }
 
@@ -335,6 +336,17 @@ static int read_call(struct turn *t, struct str block, struct reader *d)
     return 0;
 }
 
+static int add_thought(struct turn *t, struct chat_thought thought, struct reader *d)
+{
+    t->thoughts =
+        grown(d->arena, t->thoughts, t->n_thoughts, &t->thoughts_room, sizeof(*t->thoughts));
+    if (!t->thoughts)
+        return body_no_memory(d->reterr);
+    t->thoughts[t->n_thoughts++] = thought;
+    join(&t->reasoning, thought.text);
+    return 0;
+}
+
 /* Blocks of tools that the engine behind runs itself are of no use to any other. */
 static int read_answer_block(struct turn *t, struct str block, struct reader *d)
 {
@@ -345,13 +357,13 @@ static int read_answer_block(struct turn *t, struct str block, struct reader *d)
         return add_text(t, block, d);
     if (json_view_is(type, "tool_use"))
         return read_call(t, block, d);
-    if (json_view_is(type, "thinking")) {
-        t->n_reasoning++;
-        t->m->reasoning_signature = text_of(block, "signature", d);
-        join(&t->reasoning, text_of(block, "thinking", d));
-    } else if (json_view_is(type, "redacted_thinking")) {
-        t->m->reasoning_redacted = text_of(block, "data", d);
-    }
+    if (json_view_is(type, "thinking"))
+        return add_thought(t,
+                           (struct chat_thought){ .text = text_of(block, "thinking", d),
+                                                  .signature = text_of(block, "signature", d) },
+                           d);
+    if (json_view_is(type, "redacted_thinking"))
+        return add_thought(t, (struct chat_thought){ .redacted = text_of(block, "data", d) }, d);
     return 0;
 }
 

@@ -341,20 +341,29 @@ static const char *comma(size_t *n)
     return (*n)++ ? "," : "";
 }
 
+static void add_thought(struct buf *b, struct str text, struct str signature, size_t *n)
+{
+    buf_addf(b, "%s{\"type\":\"thinking\",\"thinking\":", comma(n));
+    buf_add_json(b, text);
+    buf_adds(b, ",\"signature\":");
+    buf_add_json(b, signature);
+    buf_addc(b, '}');
+}
+
 static void add_reasoning(struct buf *b, const struct choice *c, size_t *n)
 {
-    if (c->redacted.n) {
+    for (const struct choice_thought *t = c->thoughts; t; t = t->next) {
+        if (!t->redacted.n) {
+            add_thought(b, parts_thought(c, t), t->signature, n);
+            continue;
+        }
         buf_addf(b, "%s{\"type\":\"redacted_thinking\",\"data\":", comma(n));
-        buf_add_json(b, c->redacted);
+        buf_add_json(b, t->redacted);
         buf_addc(b, '}');
     }
-    if (c->reasoning.n == 0 && c->signature.n == 0)
-        return;
-    buf_addf(b, "%s{\"type\":\"thinking\",\"thinking\":", comma(n));
-    buf_add_json(b, buf_str(&c->reasoning));
-    buf_adds(b, ",\"signature\":");
-    buf_add_json(b, c->signature);
-    buf_addc(b, '}');
+    struct str rest = parts_unsigned(c);
+    if (rest.n)
+        add_thought(b, rest, STR(""), n);
 }
 
 /* Arguments that are no JSON object are none: nothing of them goes anywhere else. */

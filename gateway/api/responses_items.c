@@ -275,10 +275,16 @@ static int take_reasoning(struct items *to, size_t i, struct str item)
         return json_no_memory(to->reterr);
     struct str encrypted = string_of(to, item, "encrypted_content");
     m->reasoning = text.content;
-    if (text.content.n)
-        m->reasoning_signature = encrypted;
-    else
-        m->reasoning_redacted = encrypted;
+    if (!encrypted.n)
+        return 0;
+    struct chat_thought *thought = arena_alloc(to->arena, sizeof(*thought));
+    if (!thought)
+        return json_no_memory(to->reterr);
+    *thought = text.content.n
+                   ? (struct chat_thought){ .text = m->reasoning, .signature = encrypted }
+                   : (struct chat_thought){ .redacted = encrypted };
+    m->thoughts = thought;
+    m->n_thoughts = 1;
     return 0;
 }
 

@@ -434,9 +434,13 @@ static void whole_output(struct answer *a)
     struct responses *x = of(a);
     struct choice *c = &a->choices[0];
     const char *status = item_status(c);
-    x->item.encrypted = c->redacted.n ? c->redacted : c->signature;
-    if (c->reasoning.n || x->item.encrypted.n)
-        whole_item(x, ITEM_reasoning, buf_str(&c->reasoning), STR_NULL, "completed");
+    for (const struct choice_thought *t = c->thoughts; t; t = t->next) {
+        x->item.encrypted = t->redacted.n ? t->redacted : t->signature;
+        whole_item(x, ITEM_reasoning, parts_thought(c, t), STR_NULL, "completed");
+    }
+    x->item.encrypted = STR_NULL;
+    if (parts_unsigned(c).n)
+        whole_item(x, ITEM_reasoning, parts_unsigned(c), STR_NULL, "completed");
     x->item.is_refusal = c->is_refusal;
     if (c->content.n || !c->calls)
         whole_item(x, ITEM_message, buf_str(&c->content), buf_str(&c->logprobs[0]), status);

@@ -605,7 +605,8 @@ static void what_was_sent_stays_beside_what_was_read(void **state)
     assert_true(c.messages[0].content.p > body && c.messages[0].content.p < body + sizeof(body));
     assert_true(str_is(c.messages[1].content, "\n") && chat_is_as_sent(&c.messages[1]));
     assert_true(str_is(c.messages[1].reasoning, "hm"));
-    assert_true(str_is(c.messages[1].reasoning_signature, "s"));
+    assert_int_equal(c.messages[1].n_thoughts, 1);
+    assert_true(str_is(c.messages[1].thoughts[0].signature, "s"));
     assert_true(c.tools[0].strict && str_is(c.reasoning_effort, "low"));
     assert_null(c.unserved);
 

@@ -216,9 +216,13 @@ static void recall(const struct chat_request *r, struct buf *b)
         buf_add(b, m->role);
         if (m->tool_call_id.n)
             buf_addf(b, "[" STR_FMT "]", STR_ARG(m->tool_call_id));
-        if (m->reasoning.n || m->reasoning_redacted.n)
-            buf_addf(b, "<" STR_FMT "|" STR_FMT STR_FMT ">", STR_ARG(m->reasoning),
-                     STR_ARG(m->reasoning_signature), STR_ARG(m->reasoning_redacted));
+        if (m->reasoning.n || m->n_thoughts)
+            buf_addf(b, "<" STR_FMT "|", STR_ARG(m->reasoning));
+        for (size_t k = 0; k < m->n_thoughts; k++)
+            buf_addf(b, STR_FMT STR_FMT, STR_ARG(m->thoughts[k].signature),
+                     STR_ARG(m->thoughts[k].redacted));
+        if (m->reasoning.n || m->n_thoughts)
+            buf_addc(b, '>');
         buf_addf(b, "=" STR_FMT, STR_ARG(m->content));
         for (size_t k = 0; k < m->n_tool_calls; k++)
             buf_addf(b, "(" STR_FMT "," STR_FMT "," STR_FMT ")", STR_ARG(m->tool_calls[k].id),

@@ -21,16 +21,16 @@ static void dump_part(struct buf *b, const struct chat_part *p)
     buf_addc(b, '>');
 }
 
-/* role!(call): content {reasoning/signature/redacted} <parts> name(id)arguments */
+/* role!(call): content {thought/signature/redacted} … <parts> name(id)arguments */
 static void dump_message(struct buf *b, const struct chat_message *m)
 {
     buf_addf(b, STR_FMT "%s", STR_ARG(m->role), m->is_error ? "!" : "");
     if (m->tool_call_id.n)
         buf_addf(b, "(" STR_FMT ")", STR_ARG(m->tool_call_id));
     buf_addf(b, ": " STR_FMT, STR_ARG(m->content));
-    if (m->reasoning.n || m->reasoning_redacted.n)
-        buf_addf(b, " {" STR_FMT "/" STR_FMT "/" STR_FMT "}", STR_ARG(m->reasoning),
-                 STR_ARG(m->reasoning_signature), STR_ARG(m->reasoning_redacted));
+    for (size_t i = 0; i < m->n_thoughts; i++)
+        buf_addf(b, " {" STR_FMT "/" STR_FMT "/" STR_FMT "}", STR_ARG(m->thoughts[i].text),
+                 STR_ARG(m->thoughts[i].signature), STR_ARG(m->thoughts[i].redacted));
     for (size_t i = 0; i < m->n_parts; i++)
         dump_part(b, &m->parts[i]);
     for (size_t i = 0; i < m->n_tool_calls; i++)
@@ -119,6 +119,10 @@ static const struct {
     { "{\"role\":\"assistant\",\"content\":[{\"type\":\"redacted_thinking\",\"data\":\"zz\"},"
       "{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\",\"input\":{}}]}",
       "", "assistant:  {//zz} f(t){}\n" },
+    { "{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":\"a\","
+      "\"signature\":\"s\"},{\"type\":\"redacted_thinking\",\"data\":\"zz\"},{\"type\":"
+      "\"thinking\",\"thinking\":\"b\",\"signature\":\"t\"},{\"type\":\"text\",\"text\":\"x\"}]}",
+      "", "assistant: x {a/s/} {//zz} {b/t/}\n" },
     /* What the engine behind ran itself says nothing to another. */
     { "{\"role\":\"assistant\",\"content\":[{\"type\":\"server_tool_use\",\"id\":\"s\","
       "\"name\":"
@@ -382,6 +386,12 @@ static void answers_come_as_one_message(void **state)
           "\"call_x\",\"name\":\"clock\",\"input\":{\"z\": 1}},{\"type\":\"tool_use\",\"id\":"
           "\"call_x\",\"name\":\"weather\",\"input\":{}},{\"type\":\"tool_use\",\"id\":"
           "\"call_x\",\"name\":\"bad\",\"input\":{}}],\"stop_reason\":\"tool_use\"" },
+        /* Each block keeps what it was signed with. */
+        { "act rone|ss1|xzz|rtwo|ss2|rthree|tHi",
+          "\"content\":[{\"type\":\"thinking\",\"thinking\":\"one\",\"signature\":\"s1\"},"
+          "{\"type\":\"redacted_thinking\",\"data\":\"zz\"},{\"type\":\"thinking\",\"thinking\":"
+          "\"two\",\"signature\":\"s2\"},{\"type\":\"thinking\",\"thinking\":\"three\","
+          "\"signature\":\"\"},{\"type\":\"text\",\"text\":\"Hi\"}]" },
         { "act xzz|tHi", "\"content\":[{\"type\":\"redacted_thinking\",\"data\":\"zz\"},{\"type\":"
                          "\"text\",\"text\":\"Hi\"}],\"stop_reason\":\"end_turn\"" },
         { "say", "\"content\":[],\"stop_reason\":\"end_turn\"" },

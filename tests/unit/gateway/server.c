@@ -51,6 +51,37 @@ static void calls_and_reasoning_come_whole(void **state)
     free(a);
 }
 
+#define SIGNED "act rI |rthink.|ssig|xzz|rMore|ssog|rlost|tSee"
+
+static void signed_reasoning_comes_back_in_its_blocks(void **state)
+{
+    (void)state;
+    char *a = chat(SIGNED, "");
+    expect(a, "\"reasoning_content\":\"I think.Morelost\",\"thinking_blocks\":[{\"type\":"
+              "\"thinking\",\"thinking\":\"I think.\",\"signature\":\"sig\"},{\"type\":"
+              "\"redacted_thinking\",\"data\":\"zz\"},{\"type\":\"thinking\",\"thinking\":"
+              "\"More\",\"signature\":\"sog\"}],\"refusal\":null");
+    free(a);
+    a = chat(SIGNED, ",\"stream\":true");
+    static const char *const order[] = {
+        "\"delta\":{\"reasoning_content\":\"think.\"}",
+        "\"delta\":{\"thinking_blocks\":[{\"index\":0,\"type\":\"thinking\",\"thinking\":"
+        "\"I think.\",\"signature\":\"sig\"}]},\"logprobs\":null,\"finish_reason\":null",
+        "\"delta\":{\"thinking_blocks\":[{\"index\":1,\"type\":\"redacted_thinking\",\"data\":"
+        "\"zz\"}]}",
+        "\"delta\":{\"thinking_blocks\":[{\"index\":2,\"type\":\"thinking\",\"thinking\":"
+        "\"More\",\"signature\":\"sog\"}]}",
+        "\"delta\":{\"reasoning_content\":\"lost\"}",
+        "\"delta\":{\"content\":\"See\"}",
+    };
+    const char *at = a;
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        expect(at, order[i]);
+        at = strstr(at, order[i]) + 1;
+    }
+    free(a);
+}
+
 static void calls_and_reasoning_are_streamed(void **state)
 {
     (void)state;
@@ -658,6 +689,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_comes_whole),
         cmocka_unit_test(calls_and_reasoning_come_whole),
+        cmocka_unit_test(signed_reasoning_comes_back_in_its_blocks),
         cmocka_unit_test(calls_and_reasoning_are_streamed),
         cmocka_unit_test(choices_share_one_prompt_in_usage),
         cmocka_unit_test(a_stream_follows_the_captured_order),
