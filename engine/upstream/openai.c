@@ -47,6 +47,7 @@ const struct openai_quirks *openai_quirks_of(const struct provider_job *job)
                                         KNOBS_engine | KNOB_typical_p | KNOB_grammar | KNOB_choice,
                                     .no_developer = true,
                                     .slots = true,
+                                    .choice_words = true,
                                     .reasoning = "reasoning_content",
                                     .repetition = "repeat_penalty",
                                     .grammar = "grammar",

@@ -264,28 +264,51 @@ static void add_tool(struct writer *w, const struct chat_tool *t)
     buf_adds(w->b, "}}");
 }
 
+/* An engine that takes words alone is told of the one tool that must be called, and no other. */
+static bool is_one_told(const struct writer *w)
+{
+    return w->q->choice_words && w->c->tool_choice == TOOL_CHOICE_function;
+}
+
+static void add_tool_list(struct writer *w)
+{
+    const struct chat_request *c = w->c;
+    const char *before = "[";
+    for (size_t i = 0; i < c->n_tools; i++) {
+        if (is_one_told(w) && !str_eq(c->tools[i].name, c->tool_choice_name))
+            continue;
+        buf_adds(w->b, before);
+        add_tool(w, &c->tools[i]);
+        before = ",";
+    }
+    buf_addc(w->b, ']');
+}
+
+/* A choice that has a word; NULL: none has to be said. */
+static const char *choice_word(const struct writer *w)
+{
+    static const char *const words[] = { [TOOL_CHOICE_none] = "\"none\"",
+                                         [TOOL_CHOICE_required] = "\"required\"",
+                                         [TOOL_CHOICE_function] = NULL };
+    return words[is_one_told(w) ? TOOL_CHOICE_required : w->c->tool_choice];
+}
+
 static void add_tools(struct writer *w)
 {
-    static const char *const words[] = {
-        [TOOL_CHOICE_none] = "\"none\"", [TOOL_CHOICE_required] = "\"required\""
-    };
     const struct chat_request *c = w->c;
     char into[TOOL_NAME_SENT + 1];
+    const char *word = choice_word(w);
     if (c->n_tools == 0)
         return;
     provider_add_key(w->b, "tools");
-    for (size_t i = 0; i < c->n_tools; i++) {
-        buf_addc(w->b, i ? ',' : '[');
-        add_tool(w, &c->tools[i]);
-    }
-    buf_addc(w->b, ']');
-    if (c->tool_choice == TOOL_CHOICE_function) {
+    add_tool_list(w);
+    if (word) {
+        provider_add_key(w->b, "tool_choice");
+        buf_adds(w->b, word);
+    } else if (c->tool_choice == TOOL_CHOICE_function) {
         buf_adds(w->b, ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":");
         buf_add_json(w->b, openai_tool_name(w->q, c->tool_choice_name, into));
         buf_adds(w->b, "}}");
-    } else if (c->tool_choice != TOOL_CHOICE_auto) {
-        provider_add_key(w->b, "tool_choice");
-        buf_adds(w->b, words[c->tool_choice]);
     }
     if (c->single_tool_call)
         buf_adds(w->b, ",\"parallel_tool_calls\":false");
@@ -628,35 +651,64 @@ static int write_fields(struct writer *w)
 
 /* ---- the client's own body ---- */
 
-enum { SPLICES = 8 };
+enum { SPLICES = 10, SEED_TEXT = 24 };
 
-static size_t splices_of(const struct writer *w, struct splice out[static SPLICES],
-                         char seed[static 24], struct buf *format)
+/* What stands instead of the client's own members; the texts that it points to. */
+struct spliced {
+    struct splice items[SPLICES];
+    size_t n;
+    char seed[SEED_TEXT];
+    struct buf format, tools; /* owned */
+};
+
+static void spliced_done(struct spliced *s)
+{
+    buf_done(&s->format);
+    buf_done(&s->tools);
+}
+
+/* A choice that the engine would not read, in tools and a word. */
+static void splice_choice(const struct writer *w, struct spliced *s)
+{
+    if (!w->q->choice_words || w->c->n_tools == 0 ||
+        json_view_kind(json_view_get(w->c->source, "tool_choice")) != JSON_VIEW_object)
+        return;
+    struct writer tools = *w;
+    const char *word = choice_word(w);
+    tools.b = &s->tools;
+    add_tool_list(&tools);
+    s->items[s->n++] = (struct splice){ .key = "tools", .json = buf_str(&s->tools) };
+    s->items[s->n++] =
+        (struct splice){ .key = "tool_choice", .json = word ? str_of(word) : STR("\"auto\"") };
+}
+
+/* 0 or the error of a buffer. */
+static int splices_of(const struct writer *w, struct spliced *s)
 {
     const struct chat_request *c = w->c;
     const struct chat_pair *adapter = w->job->adapter;
-    size_t n = 0;
     if (!w->job->verbatim && (c->n > 1 || c->best_of > 1)) {
-        out[n++] = (struct splice){ .key = "n", .json = STR("1") };
-        out[n++] = (struct splice){ .key = "best_of" };
+        s->items[s->n++] = (struct splice){ .key = "n", .json = STR("1") };
+        s->items[s->n++] = (struct splice){ .key = "best_of" };
         if (c->sampling.has_seed) {
-            (void)snprintf(seed, 24, "%lld", seed_of(w));
-            out[n++] = (struct splice){ .key = "seed", .json = str_of(seed) };
+            (void)snprintf(s->seed, sizeof(s->seed), "%lld", seed_of(w));
+            s->items[s->n++] = (struct splice){ .key = "seed", .json = str_of(s->seed) };
         }
     }
     if (!w->job->verbatim && c->is_completion && c->echo) /* the front shows the prompt itself */
-        out[n++] = (struct splice){ .key = "echo" };
+        s->items[s->n++] = (struct splice){ .key = "echo" };
     /* What a policy asked for, where OpenAI's wire has no words for it, or no model takes it. */
-    const char *key = c->changed & CHAT_CHANGED_format ? own_format(w->q, c, format) : NULL;
+    const char *key = c->changed & CHAT_CHANGED_format ? own_format(w->q, c, &s->format) : NULL;
     if (key)
-        out[n++] = (struct splice){ .key = key, .json = buf_str(format) };
+        s->items[s->n++] = (struct splice){ .key = key, .json = buf_str(&s->format) };
     if (c->changed & CHAT_CHANGED_template && w->q->max_completion)
-        out[n++] = (struct splice){ .key = "chat_template_kwargs" };
+        s->items[s->n++] = (struct splice){ .key = "chat_template_kwargs" };
+    splice_choice(w, s);
     if (w->q->slots && adapter) {
-        out[n++] = (struct splice){ .key = "cache_prompt", .json = STR("false") };
-        out[n++] = (struct splice){ .key = "lora", .json = adapter->value };
+        s->items[s->n++] = (struct splice){ .key = "cache_prompt", .json = STR("false") };
+        s->items[s->n++] = (struct splice){ .key = "lora", .json = adapter->value };
     }
-    return n;
+    return buf_err(&s->format) < 0 ? buf_err(&s->format) : buf_err(&s->tools);
 }
 
 static bool has_source(const struct writer *w)
@@ -686,12 +738,13 @@ int openai_write_body(struct provider_call *call, const struct provider_job *job
         return fail_param(reterr, FAIL_unsupported_parameter, "echo",
                           "log-probabilities of the prompt are not served together with guards on "
                           "the answer");
-    struct splice splices[SPLICES];
-    char seed[24];
-    CLEANUP(buf_done) struct buf format = BUF_INIT(4 * LIMIT_FORMAT_BYTES);
-    size_t n = splices_of(&w, splices, seed, &format);
-    int r = buf_err(&format) < 0 ? buf_err(&format)
-                                 : splice_request(&call->body, w.c, job->model, splices, n);
+    CLEANUP(spliced_done)
+    struct spliced spliced = { .format = BUF_INIT(4 * LIMIT_FORMAT_BYTES),
+                               .tools = BUF_INIT(LIMIT_BODY) };
+    int r = splices_of(&w, &spliced);
+    if (r != 0)
+        return r;
+    r = splice_request(&call->body, w.c, job->model, spliced.items, spliced.n);
     if (r == -EINVAL)
         return fail_set(reterr, FAIL_invalid_request, "the body is no JSON object");
     return r == -EMSGSIZE ? 0 : r; /* the buffer tells that itself */
