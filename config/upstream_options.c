@@ -171,9 +171,10 @@ static const struct option lora_options[] = {
                  "an adapter that waits so long for room, while all others stay in use, gets that "
                  "of the one in use for longest: it answers what it has begun and takes nothing "
                  "new"),
-    OPT_TEXTS(struct raw_upstream, U(lora.fixed), "fixed", 256,
-              "llama-server: its adapters in the order of its --lora options, by name or "
-              "name@digest"),
+    OPT_TEXTS(
+        struct raw_upstream, U(lora.fixed), "fixed", 256,
+        "llama-server: its adapters in the order of its --lora options, as name@digest, or by "
+        "name: then it is what the plain name means (prod), and other revisions are refused"),
     OPT_END,
 };
 #undef U

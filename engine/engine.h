@@ -98,6 +98,8 @@ struct engine_adapter {
     struct str name;      /* "tenant/adapter", for people */
     struct sha256 digest; /* of the revision: what it is called over there */
     uint32_t rank;
+    bool is_other; /* a revision that the adapter's plain name does not mean: one that was asked
+                      for, or a canary */
 };
 
 struct engine_spec {

@@ -113,6 +113,20 @@ bool behind_may_have(const struct answer *a)
     return false;
 }
 
+/* Whether the revision is another than the one that the adapter's plain name means. */
+static bool is_other(const struct answer *a)
+{
+    struct adapter_name plain = a->target.adapter;
+    struct adapter_revision usual;
+    struct fail fail = { 0 };
+    if (a->revision.canary || plain.selector.n == 0)
+        return a->revision.canary;
+    plain.selector = STR_NULL;
+    plain.sticky = 0; /* not the canary */
+    return adapters_resolve(a->request->state->core->adapters, &plain, &usual, &fail) != 0 ||
+           !sha256_eq(&usual.digest, &a->revision.digest);
+}
+
 void behind_find_revision(struct request *r)
 {
     struct answer *a = r->answer;
@@ -131,7 +145,8 @@ void behind_find_revision(struct request *r)
     a->target.model = m;
     a->remote = (struct engine_adapter){ .name = str_of(a->revision.adapter),
                                          .digest = a->revision.digest,
-                                         .rank = a->revision.rank };
+                                         .rank = a->revision.rank,
+                                         .is_other = is_other(a) };
     r->log_model = m->name;
     r->log_adapter = str_of(a->revision.adapter);
 }

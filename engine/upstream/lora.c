@@ -48,7 +48,7 @@ bool lora_refused(struct lora_fleet *f, const struct engine_adapter *a, struct f
     (void)fail_set(ret, FAIL_unprocessable_adapter,
                    "no engine behind takes the adapter '" STR_FMT "': %s",
                    STR_ARG(str_head(a->name, LIMIT_NAME)),
-                   lora_is_fixed(f, 0) ? "none was started with it (upstream.lora.fixed)"
+                   lora_is_fixed(f, 0) ? "none was started with this revision (upstream.lora.fixed)"
                                        : "its rank is too great (upstream.lora.max_rank)");
     LOCKED(&f->lock);
     for (const struct lora_entry *e = f->entries; e; e = e->next)

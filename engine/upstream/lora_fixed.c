@@ -8,14 +8,19 @@
 ptrdiff_t lora_fixed_id(const struct config_upstream_lora *l, const struct engine_adapter *a)
 {
     char hex[SHA256_HEX + 1];
+    ptrdiff_t plain = -1;
     sha256_hex(hex, &a->digest);
     for (size_t i = 0; i < l->fixed.n; i++) {
         struct str name = l->fixed.items[i], digest = STR_NULL;
         (void)str_cut(l->fixed.items[i], '@', &name, &digest);
-        if (str_eq(name, a->name) && str_starts(str_of(hex), digest))
+        if (!str_eq(name, a->name))
+            continue;
+        if (digest.n && str_starts(str_of(hex), digest))
             return (ptrdiff_t)i;
+        if (!digest.n && plain < 0 && !a->is_other)
+            plain = (ptrdiff_t)i;
     }
-    return -1;
+    return plain;
 }
 
 int lora_fixed_bodies(const struct config_upstream_lora *l, struct buf **ret)
@@ -51,8 +56,8 @@ int lora_fixed_choose(const struct config_upstream_lora *l, const struct buf *bo
     ptrdiff_t id = lora_fixed_id(l, a);
     if (id < 0)
         return fail_set(reterr, FAIL_unprocessable_adapter,
-                        "the engine behind was not started with the adapter '" STR_FMT
-                        "' (upstream.lora.fixed)",
+                        "the engine behind was not started with this revision of the adapter "
+                        "'" STR_FMT "' (upstream.lora.fixed)",
                         STR_ARG(str_head(a->name, LIMIT_NAME)));
     *ret = lora_fixed_member(bodies, (size_t)id);
     return 0;

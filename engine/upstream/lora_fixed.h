@@ -9,8 +9,8 @@
 #include "config/config.h"
 #include "engine/engine.h"
 
-/* Its id there by upstream.lora.fixed ("name" or "name@digest", in the order of its start); -1:
- * none. */
+/* Its id there by upstream.lora.fixed, in the order of its start; -1: none. "name@digest" is that
+ * revision; "name" the one that the adapter's plain name means. */
 ptrdiff_t lora_fixed_id(const struct config_upstream_lora *l, const struct engine_adapter *a);
 /* The member `lora` of a request for each of them, and the last of one for the base. 0 or
  * -ENOMEM. Freed by lora_fixed_free, also when it failed. */

@@ -636,6 +636,34 @@ static void llama_server_is_told_all_scales(void **state)
     fixture_done(&f);
 }
 
+static void a_plain_name_there_is_not_every_revision(void **state)
+{
+    static const struct {
+        const char *fixed;
+        const char *asked; /* its body's scales; NULL: refused */
+        bool is_other;
+    } rows[] = {
+        { "fixed: [b]", "[{\"id\":0,\"scale\":1.0}]", false },
+        { "fixed: [b]", NULL, true },
+        { "fixed: [b, \"b@cccc\"]", "[{\"id\":0,\"scale\":0.0},{\"id\":1,\"scale\":1.0}]", true },
+        { "fixed: [b, \"b@cccc\"]", "[{\"id\":0,\"scale\":0.0},{\"id\":1,\"scale\":1.0}]", false },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct asker a;
+        struct fixture f;
+        fixture_init(&f, "llama-server", rows[i].fixed);
+        asker_init(&a, &f, "b", 0xcc);
+        a.adapter.is_other = rows[i].is_other;
+        assert_int_equal(acquire(&a), rows[i].asked != NULL);
+        if (rows[i].asked) {
+            assert_true(str_is(a.use.body.value, rows[i].asked));
+            release(&a);
+        }
+        asker_done(&a);
+        fixture_done(&f);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -654,6 +682,7 @@ int main(void)
         cmocka_unit_test(ranks_above_the_engines_are_not_asked_for),
         cmocka_unit_test(sglang_is_asked_for_base_and_adapter),
         cmocka_unit_test(llama_server_is_told_all_scales),
+        cmocka_unit_test(a_plain_name_there_is_not_every_revision),
     };
     return TEST_RUN(tests);
 }
