@@ -5,6 +5,7 @@
 #     deploy/install-deps.sh run       to serve a program that was built elsewhere
 #     deploy/install-deps.sh test      also to run `make test`
 #     deploy/install-deps.sh dev       also formatter, linters and fuzzers
+#     deploy/install-deps.sh llama     to build llama-server, which a test suite puts behind
 #
 # Does nothing when everything is there. Needs root, or sudo, only when something is missing.
 set -eu
@@ -16,14 +17,16 @@ libcurl4-openssl-dev libexpat1-dev libhiredis-dev libjansson-dev libmicrohttpd-d
 libutf8proc-dev libvectorscan-dev libyaml-dev zlib1g-dev'
 test='g++ libcld2-dev libcmocka-dev openssl python3-jsonschema python3-yaml redis-server'
 dev='clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev universal-ctags'
+llama='cmake g++ ninja-build python3-venv'
 
 case "${1:-build}" in
 run) packages=$run ;;
 build) packages=$build ;;
 test) packages="$build $test" ;;
 dev) packages="$build $test $dev" ;;
+llama) packages=$llama ;;
 *)
-    echo "usage: deploy/install-deps.sh [build|run|test|dev]" >&2
+    echo "usage: deploy/install-deps.sh [build|run|test|dev|llama]" >&2
     exit 2
     ;;
 esac
