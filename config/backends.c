@@ -286,7 +286,7 @@ static int read_model(struct config_model *ret, struct raw_backends *m,
         all[i] = refs[i].r.e;
     }
     usual.u.endpoints = (struct item_list){ all, m->refs.n };
-    *ret = (struct config_model){ .name = m->name, .upstream = usual.u };
+    *ret = (struct config_model){ .name = m->name, .upstream = usual.u, .written = at->at };
     ret->pricing = pricing_finish(&m->pricing, node_get(at->at, "pricing"));
     return r < 0 ? r : upstream_name_endpoints(all, m->refs.n, at);
 }

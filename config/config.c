@@ -432,6 +432,7 @@ static int check_place(struct raw_model *from, const struct upstream_place *at)
                                strcmp(local[i], "context") == 0 ? "; upstream.context is its own"
                                                                 : "");
     const struct upstream_place here = { at->c, at->p, upstream, path, NULL };
+    m->written = upstream;
     return upstream_finish(&from->upstream, m->name, &here, &m->upstream);
 }
 

@@ -150,7 +150,9 @@ struct config_upstream {
 struct config_model {
     struct str name; /* wire name of the base */
     struct config_upstream
-        upstream; /* with endpoints: it is behind, and what follows is not used */
+        upstream;               /* with endpoints: it is behind, and what follows is not used */
+    const struct node *written; /* of one behind: all that says where and how; equal nodes of one
+                                   file's versions mean the same */
     struct config_pricing pricing;
     struct str path;     /* GGUF; relative paths are against the configuration file's folder */
     uint64_t slots;      /* sequences decoded together */

@@ -50,8 +50,7 @@ struct slot {
 };
 
 struct batches {
-    struct server *server; /* borrowed, and so is */
-    const struct core *core;
+    struct server *server;     /* borrowed, and so is */
     struct batch_store *store; /* its lock is that of all here */
     pthread_mutex_t io;        /* of writing answers; nests outside */
     pthread_cond_t changed;
@@ -538,9 +537,10 @@ static size_t lines_under_way(struct batches *a)
 static size_t room(struct batches *a, bool *ret_waiting)
 {
     size_t running = 0, waiting = 0, own = lines_under_way(a);
-    for (size_t i = 0; i < a->core->n_models; i++) {
+    CLEANUP(state_unrefp) struct state *state = server_state(a->server);
+    for (size_t i = 0; i < state->core->n_models; i++) {
         size_t n = 0, m = 0;
-        (void)engine_load(a->core->models[i].engine, &n, &m);
+        (void)engine_load(state->core->models[i].engine, &n, &m);
         running += n;
         waiting += m;
     }
@@ -731,14 +731,13 @@ void batches_drain(struct batches *b)
     b->draining = true;
 }
 
-int batches_new(struct batches **ret, struct server *s, const struct core *core,
-                const struct config_batches *c, struct fail *reterr)
+int batches_new(struct batches **ret, struct server *s, const struct config_batches *c,
+                struct fail *reterr)
 {
     CLEANUP(batches_freep) struct batches *a = calloc(1, sizeof(*a));
     if (!a)
         return -ENOMEM;
     a->server = s;
-    a->core = core;
     a->concurrency = c->concurrency < SLOTS_MAX ? (size_t)c->concurrency : SLOTS_MAX;
     (void)pthread_mutex_init(&a->io, /* attr= */ NULL);
     int err = thread_cond_init(&a->changed);

@@ -11,13 +11,12 @@
 #include "gateway/batch_store.h"
 
 struct batches;
-struct core;
 struct request;
 struct server;
 
 /* FAILED: as batch_store_new. Nothing runs before batches_begin. */
-int batches_new(struct batches **ret, struct server *s, const struct core *core,
-                const struct config_batches *c, struct fail *reterr) MUST_USE;
+int batches_new(struct batches **ret, struct server *s, const struct config_batches *c,
+                struct fail *reterr) MUST_USE;
 int batches_begin(struct batches *b) MUST_USE;
 void batches_drain(struct batches *b); /* no line is begun any more; NULL is fine; any thread */
 struct batches *batches_free(struct batches *b); /* after all requests ended; NULL is fine */

@@ -614,7 +614,7 @@ int server_start(struct server **ret, struct core *core, struct state *state, st
         r = detached_new(&s->detached, kept_blocks(s->kept) ? is_unwanted : NULL, s->kept);
     const struct config_batches *batches = &state->config->gateway.batches;
     if (r == 0 && batches->folder.n)
-        r = batches_new(&s->batches, s, core, batches, reterr);
+        r = batches_new(&s->batches, s, batches, reterr);
     if (r == 0)
         r = listen_open(&fd, s->address, listen, reterr);
     if (r != 0)

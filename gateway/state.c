@@ -1,13 +1,11 @@
 #include "gateway/state.h"
 
-#include "adapters/shared_ledger.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "engine/local/engine_local.h"
-#include "engine/upstream/engine_upstream.h"
+#include "engine/upstream/transport.h"
 #include "gateway/candidates.h"
-#include "gateway/fleet_ledger.h"
 #include "gateway/learning/learning.h"
+#include "gateway/reach.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -36,12 +34,12 @@ struct engine *core_counter(const struct core *c)
     return c->n_models > encoders ? c->models[0].engine : NULL;
 }
 
-/* Adapters of engines behind are loaded there. */
+/* Adapters of engines behind are loaded there, and the core has none of these. */
 static int adapter_base(const struct core_model **ret, const struct core *c, struct str base,
                         struct fail *reterr)
 {
     *ret = core_model(c, base);
-    if (*ret && !engine_is_upstream((*ret)->engine))
+    if (*ret)
         return 0;
     return fail_set(reterr, FAIL_unprocessable_adapter,
                     "the adapter is for base model '" STR_FMT "', which is not served here",
@@ -90,7 +88,7 @@ static int map_adapter(void *ctx, struct str base, const char *packed, void **re
 static uint64_t adapter_base_id(void *ctx, struct str base)
 {
     const struct core_model *m = core_model(ctx, base);
-    return m && !engine_is_upstream(m->engine) ? engine_local_base_id(m->engine) : 0;
+    return m ? engine_local_base_id(m->engine) : 0;
 }
 
 static void unload_adapter(void *ctx, void *resident)
@@ -99,68 +97,14 @@ static void unload_adapter(void *ctx, void *resident)
     (void)engine_local_lora_free(resident);
 }
 
-static int open_transport(struct core *c)
-{
-    const struct config_transport *t = &c->config->engine.transport;
-    struct transport_config config = { .loops = (unsigned)t->threads,
-                                       .max_connections = t->max_connections,
-                                       .max_idle_s = t->max_idle_s,
-                                       .max_age_s = t->max_age_s };
-    return c->transport ? 0 : transport_new(&c->transport, &config);
-}
-
-/* Gateways of one catalog may drive the same engines, and so may models of one gateway. */
-static int share_ledger(struct core *c, struct fail *reterr)
-{
-    const struct config_adapters *a = &c->config->adapters;
-    if (c->shared.ctx)
-        return 0;
-    if (a->catalog != CATALOG_redis) {
-        c->own_ledger = ledger_local_new();
-        c->shared = (struct ledger_shared){ &ledger_local_ops, c->own_ledger };
-        return c->own_ledger ? 0 : -ENOMEM;
-    }
-    int r = shared_ledger_open(&c->ledger, a, reterr);
-    c->shared = (struct ledger_shared){ &fleet_ledger_ops, c->ledger };
-    return r;
-}
-
-static int reach_model(struct core *c, struct core_model *m, const struct config_model *from,
-                       struct fail *reterr)
-{
-    struct engine_upstream_config config = { .model = from };
-    int r = open_transport(c);
-    if (r == 0 && from->upstream.lora.enabled && (r = share_ledger(c, reterr)) == 0)
-        config.shared = &c->shared;
-    config.holder = (unsigned)(m - c->models);
-    if (from->upstream.lora.folder.n) {
-        m->place = (struct adapter_place){ .adapters = &c->adapters,
-                                           .base = from->name,
-                                           .folder = from->upstream.lora.folder };
-        config.place = place_adapter;
-        config.place_ctx = &m->place;
-    }
-    config.transport = c->transport;
-    m->created_s = clock_wall_s();
-    const struct config_endpoint *endpoints = from->upstream.endpoints.items;
-    for (size_t i = 0; i < from->upstream.endpoints.n; i++)
-        m->passes_keys = m->passes_keys || endpoints[i].client_key;
-    return r == 0 ? engine_upstream_new(&m->engine, &config, reterr) : r;
-}
-
 static int load_model(struct core *c, const struct config_model *from, struct fail *reterr)
 {
     struct core_model *m = &c->models[c->n_models];
     struct stat st;
-    int r;
-    if (from->upstream.endpoints.n) {
-        r = reach_model(c, m, from, reterr);
-    } else {
-        r = engine_local_new(&m->engine, from, reterr);
-        m->created_s = r == 0 && stat(from->path.p, &st) == 0 ? (uint64_t)st.st_mtime : 0;
-    }
+    int r = engine_local_new(&m->engine, from, reterr);
     if (r != 0)
         return r;
+    m->created_s = stat(from->path.p, &st) == 0 ? (uint64_t)st.st_mtime : 0;
     m->name = from->name;
     c->n_models++;
     return 0;
@@ -175,7 +119,8 @@ static int load_models(struct core *c, struct fail *reterr)
         return -ENOMEM;
     int r = 0;
     for (size_t i = 0; i < from->models.n && r == 0; i++)
-        r = load_model(c, &models[i], reterr);
+        if (models[i].upstream.endpoints.n == 0)
+            r = load_model(c, &models[i], reterr);
     if (r == 0 && from->embedding.path.n)
         r = load_model(c, &from->embedding, reterr);
     return r;
@@ -188,6 +133,8 @@ int core_new(struct core **ret, struct config *config, struct fail *reterr)
         return -ENOMEM;
     c->config = config_ref(config);
     int r = learning_new(&c->learning);
+    if (r == 0)
+        r = reach_new(&c->reach, c);
     if (r == 0)
         r = load_models(c, reterr);
     if (r != 0)
@@ -206,22 +153,14 @@ int core_new(struct core **ret, struct config *config, struct fail *reterr)
     return 0;
 }
 
-static void free_engines(struct core *c, bool upstream)
-{
-    for (size_t i = 0; i < c->n_models; i++)
-        if (c->models[i].engine && engine_is_upstream(c->models[i].engine) == upstream)
-            c->models[i].engine = engine_free(c->models[i].engine);
-}
-
 struct core *core_free(struct core *c)
 {
     if (!c)
         return NULL;
-    free_engines(c, /* upstream= */ true); /* they read adapters' files */
-    (void)adapters_close(c->adapters);     /* its packed adapters belong to the engines here */
-    free_engines(c, /* upstream= */ false);
-    (void)shared_ledger_free(c->ledger);
-    (void)ledger_local_free(c->own_ledger);
+    c->reach = reach_free(c->reach);   /* they read adapters' files */
+    (void)adapters_close(c->adapters); /* its packed adapters belong to the engines here */
+    for (size_t i = 0; i < c->n_models; i++)
+        (void)engine_free(c->models[i].engine);
     (void)transport_free(c->transport);
     free(c->models);
     (void)learning_free(c->learning);
@@ -230,44 +169,128 @@ struct core *core_free(struct core *c)
     return NULL;
 }
 
-/* What is said of engines behind, here and in policies. */
-static bool upstreams_equal(const struct config *a, const struct config *b)
+void core_drain(struct core *c)
 {
-    const struct node *x = node_get(a->engine_node, "models"),
-                      *y = node_get(b->engine_node, "models");
-    for (size_t i = 0; i < a->engine.n_own; i++)
-        if (!node_equal(node_get(node_at(x, i), "upstream"), node_get(node_at(y, i), "upstream")))
-            return false;
-    bool has_others = a->engine.n_own < a->engine.models.n;
-    return a->engine.n_own == b->engine.n_own &&
-           (!has_others ||
-            node_equal(node_get(a->providers, "models"), node_get(b->providers, "models"))) &&
-           node_equal(node_get(a->engine_node, "upstream"), node_get(b->engine_node, "upstream"));
+    for (size_t i = 0; i < c->n_models; i++)
+        engine_drain(c->models[i].engine);
+    reach_drain(c->reach);
+}
+
+/* ---- the core of a state ---- */
+
+static struct core *view_free(struct core *v)
+{
+    if (!v)
+        return NULL;
+    for (size_t i = 0; i < v->n_models; i++)
+        reached_unref(v->models[i].reached);
+    free(v->models);
+    free(v);
+    return NULL;
+}
+DEFINE_CLEANUP(struct core *, view_free);
+
+static int view_reach(struct core_model *m, const struct core *c, struct config *config,
+                      const struct config_model *from, struct fail *reterr)
+{
+    int r = reach_model(c->reach, &m->reached, config, from, reterr);
+    if (r != 0)
+        return r;
+    m->name = from->name;
+    m->engine = reached_engine(m->reached);
+    m->created_s = reached_since_s(m->reached);
+    m->passes_keys = reached_passes_keys(m->reached);
+    return 0;
+}
+
+/* In the file's order; what it does not name any more of this process stays behind that. */
+static int view_models(struct core *v, const struct core *c, struct config *config,
+                       struct fail *reterr)
+{
+    const struct config_model *models = config->engine.models.items;
+    for (size_t i = 0; i < config->engine.models.n; i++) {
+        struct core_model *m = &v->models[v->n_models];
+        const struct core_model *here = core_model(c, models[i].name);
+        if (models[i].upstream.endpoints.n) {
+            int r = view_reach(m, c, config, &models[i], reterr);
+            if (r != 0)
+                return r;
+        } else if (here) {
+            *m = *here;
+        } else {
+            continue; /* it is loaded at a start: core_differs says so */
+        }
+        v->n_models++;
+    }
+    for (size_t i = 0; i < c->n_models; i++) {
+        bool is_encoder = core_encoder(c) && i + 1 == c->n_models;
+        if (is_encoder || !core_model(v, c->models[i].name))
+            v->models[v->n_models++] = c->models[i];
+    }
+    return 0;
+}
+
+static int view_new(struct core **ret, const struct core *c, struct config *config,
+                    struct fail *reterr)
+{
+    CLEANUP(view_freep) struct core *v = calloc(1, sizeof(*v));
+    if (!v)
+        return -ENOMEM;
+    v->models = calloc(c->n_models + config->engine.models.n + 1, sizeof(*v->models));
+    if (!v->models)
+        return -ENOMEM;
+    int r = view_models(v, c, config, reterr);
+    if (r != 0)
+        return r;
+    v->transport = c->transport;
+    v->config = c->config; /* borrowed, like all of these */
+    v->adapters = c->adapters;
+    v->learning = c->learning;
+    *ret = TAKE(v);
+    return 0;
+}
+
+/* ---- what a reload cannot change ---- */
+
+static bool same_file(const struct config_model *x, const struct config_model *y)
+{
+    return str_eq(x->name, y->name) && str_eq(x->path, y->path) && x->slots == y->slots &&
+           x->context == y->context && x->cache_type == y->cache_type && x->threads == y->threads &&
+           x->queue == y->queue && x->batch == y->batch;
+}
+
+/* The next one of this process, from i on; NULL: there is none. */
+static const struct config_model *next_here(const struct config *c, size_t *i)
+{
+    const struct config_model *models = c->engine.models.items;
+    while (*i < c->engine.models.n && models[*i].upstream.endpoints.n)
+        ++*i;
+    return *i < c->engine.models.n ? &models[(*i)++] : NULL;
 }
 
 static bool models_equal(const struct config *a, const struct config *b)
 {
-    if (a->engine.models.n != b->engine.models.n || !upstreams_equal(a, b))
-        return false;
     const struct config_model *x = &a->engine.embedding, *y = &b->engine.embedding;
     if (!str_eq(x->name, y->name) || !str_eq(x->path, y->path) || x->threads != y->threads)
         return false;
-    x = a->engine.models.items;
-    y = b->engine.models.items;
-    for (size_t i = 0; i < a->engine.models.n; i++)
-        if (!str_eq(x[i].name, y[i].name) || !str_eq(x[i].path, y[i].path) ||
-            x[i].slots != y[i].slots || x[i].context != y[i].context ||
-            x[i].cache_type != y[i].cache_type || x[i].threads != y[i].threads ||
-            x[i].queue != y[i].queue || x[i].batch != y[i].batch)
+    for (size_t i = 0, k = 0;;) {
+        x = next_here(a, &i);
+        y = next_here(b, &k);
+        if (!x || !y)
+            return x == y;
+        if (!same_file(x, y))
             return false;
-    return true;
+    }
 }
 
 const char *core_differs(const struct core *c, const struct config *other)
 {
     const struct config_adapters *a = &c->config->adapters, *b = &other->adapters;
     if (!models_equal(c->config, other))
-        return "engine";
+        return "engine: models with a path, embedding";
+    if (!node_equal(node_get(c->config->engine_node, "upstream"),
+                    node_get(other->engine_node, "upstream")))
+        return "engine.upstream";
     if (a->catalog != b->catalog || !str_eq(a->catalog_path, b->catalog_path) ||
         !str_eq(a->catalog_url, b->catalog_url) ||
         !str_eq(a->catalog_namespace, b->catalog_namespace) ||
@@ -351,16 +374,33 @@ static int use_outcomes(struct state *s, struct problems *p)
                        : r;
 }
 
+/* The engines of its configuration. */
+static int use_core(struct state *s, struct core *core, struct problems *p)
+{
+    struct fail fail = { 0 };
+    s->core = core;
+    if (!core->reach)
+        return 0;
+    int r = view_new(&s->own, core, s->config, &fail);
+    if (r == FAILED)
+        return node_problem(p, PROBLEM_error, s->config->engine_node, "engine.models", "%s",
+                            fail.message);
+    s->core = s->own;
+    return r;
+}
+
 int state_new(struct state **ret, struct core *core, struct config *config, struct problems *p)
 {
     CLEANUP(state_unrefp) struct state *s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
     s->refs = 1;
-    s->core = core;
     s->config = config_ref(config);
+    int r = use_core(s, core, p);
+    if (r < 0)
+        return r;
     struct router_parts parts = { core_encoder(core) };
-    int r = router_new_with(&s->router, config, &parts, p);
+    r = router_new_with(&s->router, config, &parts, p);
     if (r == 0)
         r = describe(s, p);
     if (r == 0)
@@ -394,6 +434,7 @@ struct state *state_unref(struct state *s)
     (void)chain_free(s->no_chain);
     (void)router_free(s->router);
     (void)auth_free(s->auth);
+    (void)view_free(s->own);
     (void)config_unref(s->config);
     free(s);
     return NULL;

@@ -1,14 +1,14 @@
 /*
- * State: what a request works with. The core (engines, adapters) lives as long as the process; a
- * state is one immutable, counted snapshot of the policy on top of it: configuration, router,
- * chains, keys. A reload publishes a new state; requests keep the one they began with.
+ * State: what a request works with. The core (engines of this process, adapters) lives as long as
+ * the process; a state is one immutable, counted snapshot on top of it: configuration, engines
+ * behind, router, chains, keys. A reload publishes a new state; requests keep the one they began
+ * with.
  */
 #pragma once
 
 #include "adapters/adapters.h"
 #include "config/config.h"
 #include "engine/engine.h"
-#include "engine/upstream/ledger.h"
 #include "gateway/auth.h"
 #include "gateway/place.h"
 #include "plugins/plugin.h"
@@ -18,31 +18,31 @@
 struct learning;
 
 struct core_model {
-    struct str name;       /* wire name */
-    struct engine *engine; /* owned by the core */
-    uint64_t created_s;    /* of its file; of one behind: of this process */
-    bool passes_keys;      /* an engine behind is given the client's own credentials */
-    struct adapter_place
-        place; /* where an engine behind reads adapters; folder empty: we put none */
+    struct str name;         /* wire name */
+    struct engine *engine;   /* owned by the core; of one behind: by `reached` */
+    uint64_t created_s;      /* of its file; of one behind: since when it is known here */
+    bool passes_keys;        /* an engine behind is given the client's own credentials */
+    struct reached *reached; /* of an engine behind: our reference; else NULL */
 };
 
-struct shared_ledger;
+struct reach;
+struct reached;
 struct transport;
 
 struct core {
-    struct transport *transport; /* to engines behind; NULL: there are none */
-    /* Of adapters on engines behind: the catalog's, or where that has none our own; or neither. */
-    struct shared_ledger *ledger;
-    struct ledger_local *own_ledger;
-    struct ledger_shared shared; /* the same, as engines see it; ctx NULL: neither */
-    struct config *config;       /* owned reference: engines and adapters were built from it */
-    struct core_model *models;   /* in the file's order; that of engine.embedding is the last */
+    struct transport *transport; /* to engines behind; NULL: there are none yet */
+    struct reach *reach;   /* engines behind; NULL only in tests: `models` are all there are */
+    struct config *config; /* owned reference: engines and adapters were built from it */
+    /* In the file's order; that of engine.embedding is the last. The core itself has those of this
+     * process; that of a state has those behind too, as its configuration says. */
+    struct core_model *models;
     size_t n_models;
     struct adapters *adapters; /* NULL only in tests */
     struct learning *learning; /* of candidates; NULL only in tests */
 };
 
-/* Loads every model and opens the catalog: seconds. FAILED: *reterr names file and cause. */
+/* Loads every model of this process and opens the catalog: seconds. FAILED: *reterr names file and
+ * cause. */
 int core_new(struct core **ret, struct config *config, struct fail *reterr) MUST_USE;
 struct core *core_free(struct core *c); /* after all requests ended; NULL is fine */
 DEFINE_CLEANUP(struct core *, core_free);
@@ -50,12 +50,15 @@ const struct core_model *core_model(const struct core *c, struct str name); /* N
 struct engine *core_encoder(const struct core *c); /* that of engine.embedding; NULL: none */
 /* Whose tokens measure a prompt: the first model's, never the encoder's; NULL: there is none. */
 struct engine *core_counter(const struct core *c);
-/* Engines and catalog cannot change while running: what differs is named; NULL: nothing. */
+void core_drain(struct core *c); /* engine_drain of all engines, those behind too */
+/* Engines of this process and the catalog cannot change while running: what differs is named; NULL:
+ * nothing. */
 const char *core_differs(const struct core *c, const struct config *other);
 
 struct state {
     _Atomic unsigned refs;
-    struct core *core;     /* borrowed */
+    struct core *core;     /* the core with the engines of this configuration: `own` or borrowed */
+    struct core *own;      /* owned; NULL in tests */
     struct config *config; /* owned reference */
     struct router *router;
     struct chain **chains; /* of each decision */
@@ -66,7 +69,8 @@ struct state {
     struct auth *auth;
 };
 
-/* Compiles the policy of a configuration. -EINVAL: `p` says why. FAILED never. */
+/* Compiles the policy of a configuration, and reaches its engines behind. -EINVAL: `p` says why.
+ * FAILED never. One thread at a time. */
 int state_new(struct state **ret, struct core *core, struct config *config,
               struct problems *p) MUST_USE;
 struct state *state_ref(struct state *s);

@@ -184,6 +184,8 @@ int engine_upstream_new(struct engine **ret, const struct engine_upstream_config
     u->name = config->model->name;
     u->transport = config->transport;
     r = pool_new(&u->pool, u->config, clock_ns());
+    if (r == 0 && config->like)
+        pool_adopt(u->pool, of(config->like)->pool, clock_ms());
     if (r == 0)
         r = credentials_new(&u->credentials, u->config, u->transport, reterr);
     if (r == 0 && u->config->lora.enabled)

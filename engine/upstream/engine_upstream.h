@@ -22,6 +22,9 @@ struct engine_upstream_config { /* all borrowed for the engine's life */
     /* Puts a revision's files where the engines find them (lora.h); NULL: they are there. */
     int (*place)(void *ctx, const struct engine_adapter *adapter, struct fail *reterr);
     void *place_ctx;
+    /* The engine behind of the same model that this one replaces: what is known of its endpoints,
+     * by url, is known of this one's. Needed during the call only. NULL: it is new. */
+    struct engine *like;
 };
 
 /* 0, negative errno; FAILED: a credential that is named cannot be read. */

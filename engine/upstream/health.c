@@ -143,6 +143,13 @@ static struct health *done(struct health *h)
     return NULL;
 }
 
+static bool is_down(const struct upstream *u, unsigned i)
+{
+    struct pool_state s;
+    pool_look(u->pool, i, clock_ms(), &s);
+    return s.probe_failed;
+}
+
 int health_new(struct health **ret, struct upstream *u)
 {
     struct health *h = calloc(1, sizeof(*h));
@@ -159,6 +166,7 @@ int health_new(struct health **ret, struct upstream *u)
     for (unsigned i = 0; err == 0 && i < h->n; i++) {
         h->probes[i].health = h;
         h->probes[i].endpoint = i;
+        h->probes[i].is_down = is_down(u, i);
         err = write_url(&h->probes[i]);
     }
     if (err < 0) {

@@ -67,6 +67,38 @@ int pool_new(struct pool **ret, const struct config_upstream *config, uint64_t s
     return 0;
 }
 
+/* The endpoint of `from` that endpoint i is; NULL: it is new. */
+static const struct pool_endpoint *same_endpoint(const struct pool *p, unsigned i,
+                                                 const struct pool *from)
+{
+    const struct config_endpoint *ours = p->config->endpoints.items,
+                                 *theirs = from->config->endpoints.items;
+    const struct pool_endpoint *best = NULL;
+    for (unsigned k = 0; k < from->n; k++) {
+        if (!str_eq(ours[i].url, theirs[k].url))
+            continue;
+        if (str_eq(ours[i].name, theirs[k].name))
+            return &from->endpoints[k];
+        best = best ? best : &from->endpoints[k];
+    }
+    return best;
+}
+
+void pool_adopt(struct pool *p, struct pool *from, uint64_t now_ms)
+{
+    LOCKED(&from->lock);
+    for (unsigned i = 0; i < p->n; i++) {
+        const struct pool_endpoint *was = same_endpoint(p, i, from);
+        if (was)
+            pool_take_over(p, i, was, now_ms);
+    }
+    p->first = from->first;
+    p->recent = from->recent;
+    p->filled_ms = from->filled_ms;
+    p->retries.tokens = from->retries.tokens;
+    p->hedges.tokens = p->config->hedge_budget > 0 ? from->hedges.tokens : 0;
+}
+
 struct pool *pool_free(struct pool *p)
 {
     if (!p)

@@ -26,6 +26,12 @@ struct pool;
 /* `config` is borrowed for the pool's life. 0 or -ENOMEM. */
 int pool_new(struct pool **ret, const struct config_upstream *config, uint64_t seed) MUST_USE;
 struct pool *pool_free(struct pool *p);
+/*
+ * What is known of endpoints (by url; of several with one, by name too), of latencies and of
+ * budgets is taken over from the pool that this one replaces. Requests under way stay there. Before
+ * anybody else has `p`.
+ */
+void pool_adopt(struct pool *p, struct pool *from, uint64_t now_ms);
 DEFINE_CLEANUP(struct pool *, pool_free);
 
 enum { POOL_MAX = 64 }; /* endpoints */

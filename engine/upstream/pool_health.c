@@ -170,6 +170,35 @@ void pool_probe(struct pool *p, unsigned i, bool healthy, uint64_t now_ms)
         e->ejected_until_ms = now_ms; /* it was gone and is there again: one may try */
 }
 
+/* Requests under way there are not ours, so a trial of theirs is nobody's here. */
+void pool_take_over(struct pool *p, unsigned i, const struct pool_endpoint *was, uint64_t now_ms)
+{
+    struct pool_endpoint *e = &p->endpoints[i];
+    e->requests = was->requests;
+    e->faults = was->faults;
+    e->in_a_row = was->in_a_row;
+    e->heat = was->heat;
+    e->cooled_ms = was->cooled_ms;
+    e->was_well = was->was_well;
+    e->busy_until_ms = was->busy_until_ms;
+    e->ewma_us = was->ewma_us;
+    e->ewma_ms = was->ewma_ms;
+    e->returned_ms = was->returned_ms;
+    if (was->returned_ms && now_ms < was->returned_ms + p->config->slow_start_ms)
+        p->growing |= 1ull << i;
+    if (p->config->health_path.n) { /* else nothing would ever bring it back */
+        e->probe_faults = was->probe_faults;
+        e->probe_failed = was->probe_failed;
+    }
+    if (was->is_ejected && may_eject(p, e)) {
+        e->is_ejected = true;
+        e->ejected_until_ms = was->ejected_until_ms;
+        p->levels[e->level].n_ejected++;
+    }
+    if (e->is_ejected || e->probe_failed || e->busy_until_ms > now_ms)
+        p->watched |= 1ull << i;
+}
+
 /* ---- latency ---- */
 
 double pool_cost_us(const struct pool_endpoint *e, uint64_t now_ms)

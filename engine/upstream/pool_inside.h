@@ -101,6 +101,8 @@ enum pool_fitness {
 };
 /* *ret_wait_ms where it is later. */
 enum pool_fitness pool_fitness(struct pool *p, unsigned i, uint64_t now_ms, uint64_t *ret_wait_ms);
+/* How an endpoint of another pool is: as that one left it. */
+void pool_take_over(struct pool *p, unsigned i, const struct pool_endpoint *was, uint64_t now_ms);
 void pool_ended(struct pool *p, unsigned i, const struct pool_end *end);
 void pool_sample(struct pool *p, struct pool_endpoint *e, const struct pool_end *end);
 double pool_cost_us(const struct pool_endpoint *e, uint64_t now_ms); /* its EWMA, aged */

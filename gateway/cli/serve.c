@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /*
- * The main thread: starts everything, then waits for signals. HUP reloads the policy, TERM and INT
+ * The main thread: starts everything, then waits for signals. HUP reloads the file, TERM and INT
  * drain, a second one cuts what still runs.
  */
 
@@ -82,8 +82,10 @@ static void reload(struct server *server, struct core *core, const char *path)
     log_line(LOG_info, "reload", "result=done file=%s", path);
 }
 
-static void print_hint(const struct server *server, const struct core *core)
+static void print_hint(struct server *server)
 {
+    CLEANUP(state_unrefp) struct state *state = server_state(server);
+    const struct core *core = state->core;
     CLEANUP(buf_done) struct buf text = BUF_INIT(4 * KIB);
     const char *address = server_address(server);
     buf_addf(&text, "rootstock " ROOTSTOCK_VERSION " listens on http://%s\n", address);
@@ -111,15 +113,14 @@ static void wait_idle(const struct server *server, const sigset_t *signals, uint
     }
 }
 
-static int drain(struct server *server, const struct core *core, const sigset_t *signals,
+static int drain(struct server *server, struct core *core, const sigset_t *signals,
                  uint64_t drain_ms)
 {
     log_line(LOG_info, "drain", "active=%u ms=%llu", server_active(server),
              (unsigned long long)drain_ms);
     server_drain(server);
     wait_idle(server, signals, clock_ms() + drain_ms);
-    for (size_t i = 0; i < core->n_models; i++)
-        engine_drain(core->models[i].engine);
+    core_drain(core);
     if (server_active(server)) {
         log_line(LOG_warn, "drain", "cut=%u, continuing", server_active(server));
         server_cancel_all(server);
@@ -177,7 +178,8 @@ int cli_serve(int argc, char **argv)
     };
     const struct cli_command command = {
         .usage = "serve -c FILE [--listen ADDR:PORT]",
-        .help = "Answers HTTP requests until SIGTERM. SIGHUP reloads the policy.",
+        .help =
+            "Answers HTTP requests until SIGTERM. SIGHUP reloads policy, keys and engines behind.",
         .options = options,
     };
     int operands = 0;
@@ -201,6 +203,6 @@ int cli_serve(int argc, char **argv)
     struct server *server = NULL;
     if (start(&server, &core, config, listen ? str_of(listen) : config->gateway.listen) < 0)
         return EXIT_FAILED;
-    print_hint(server, core);
+    print_hint(server);
     return serve(server, core, path, &signals);
 }

@@ -8,6 +8,7 @@ import json
 import pathlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -16,7 +17,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support import tap  # noqa: E402
-from support.rootstock import PATIENCE, SANITIZED, Redis, Server, wait_for  # noqa: E402
+from support.rootstock import PATIENCE, SANITIZED, Redis, Server, metric, wait_for  # noqa: E402
 from support.stand_in import StandIn, write_adapter, write_card  # noqa: E402
 
 REQUESTS = int(sys.argv[sys.argv.index("--requests") + 1]) if "--requests" in sys.argv else 400 if SANITIZED else 2000
@@ -150,6 +151,31 @@ class Vllm(Cases):
         self.assertEqual(sum(s["requests"] for s in stats), REQUESTS)
         print(f"# {REQUESTS} requests, {sum(s['loads'] for s in stats)} loads, peak names "
               f"{[s['peak_names'] for s in stats]}, peak in flight {[s['peak_running'] for s in stats]}")
+
+    def test_reloads_that_replace_the_engines_keep_the_account_of_their_adapters(self):
+        self.fleet = f = Fleet([StandIn(max_loras=SLOTS, max_cpu_loras=SLOTS) for _ in range(2)])
+        over, reloads = threading.Event(), []
+
+        def reload():
+            config = json.loads(f.server.config.read_text(encoding="utf-8"))
+            while not over.is_set():
+                config["engine"]["models"][0]["upstream"]["timeouts"]["idle"] = f"{61 + len(reloads)}s"
+                f.server.config.write_text(json.dumps(config), encoding="utf-8")
+                before = metric(f.server, "config_reloads_total")
+                f.server.process.send_signal(signal.SIGHUP)
+                wait_for(lambda b=before: metric(f.server, "config_reloads_total") > b, 20, "a reload")
+                reloads.append(1)
+                over.wait(0.1)
+
+        thread = threading.Thread(target=reload)
+        thread.start()
+        outcomes = self.drive(f, REQUESTS // 4, list(f.files))
+        over.set()
+        thread.join()
+        self.assertEqual(outcomes, {"ok": REQUESTS // 4})
+        self.assertGreater(len(reloads), 2)
+        self.assert_clean(f)
+        print(f"# {len(reloads)} reloads, {sum(e.stats()['loads'] for e in f.engines)} loads")
 
     def test_engines_with_the_bugs_of_unloading_and_of_names_answer_right(self):
         for bugs in ("advice", "eager", "stale_name", "evict_404", "eager,stale_name"):

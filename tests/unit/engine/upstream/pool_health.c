@@ -513,6 +513,75 @@ static void random_end(struct fleet *f, struct trace *t, uint64_t *seed)
 }
 
 /* long: a million operations over pools of several sizes and all balances. */
+/* ---- a pool that takes the place of another ---- */
+
+static void a_successor_knows_what_was_known_of_its_endpoints(void **state)
+{
+    struct fleet old, new;
+    (void)state;
+    fleet_init(&old, 4);
+    fleet_init(&new, 4);
+    static const char *const urls[] = { "http://a", "http://b", "http://c", "http://d" };
+    for (unsigned i = 0; i < 4; i++) {
+        old.endpoints[i].url = str_of(urls[i]);
+        new.endpoints[i].url = str_of(urls[3 - i]); /* turned round */
+        new.endpoints[i].name = STR("renamed");
+    }
+    new.endpoints[0].url = STR("http://e"); /* d left, e came */
+    old.config.health_path = new.config.health_path = STR("/health");
+    fleet_start(&old);
+    fleet_start(&new);
+    for (unsigned k = 0; k < 50; k++) {
+        pool_begin(old.pool, 1, old.now_ms);
+        pool_first(old.pool, 1, 70000, old.now_ms);
+        fleet_end(&old, 1, POOL_ok);
+    }
+    fleet_faults(&old, 0, 5);
+    pool_probe(old.pool, 2, false, old.now_ms); /* it never was well */
+    pool_begin(old.pool, 1, old.now_ms);        /* and one still runs there */
+    new.config.hedge_percentile = 0.9;
+    pool_adopt(new.pool, old.pool, new.now_ms);
+    fleet_end(&old, 1, POOL_ok);
+    struct pool_state a = fleet_look(&new, 3), b = fleet_look(&new, 2), c = fleet_look(&new, 1),
+                      e = fleet_look(&new, 0);
+    assert_true(a.ejected && a.faults == 5 && a.requests == 5);
+    assert_true(b.requests == 51 && b.running == 0 && b.first_ewma_us > 60000);
+    assert_true(c.probe_failed && !c.ejected);
+    assert_true(e.requests == 0 && !e.ejected && !e.probe_failed && e.first_ewma_us <= 0);
+    assert_in_range(pool_hedge_after(new.pool), 70, 80); /* of latencies, that are still known */
+    assert_int_equal(picks_of(&new, 1, 50) + picks_of(&new, 3, 50), 0);
+    new.now_ms += 30000; /* its time is over, as it would have been there */
+    assert_int_equal(fleet_begin(&new, anything), 3);
+    fleet_end(&new, 3, POOL_ok);
+    assert_false(fleet_look(&new, 3).ejected);
+    pool_probe(new.pool, 1, true, new.now_ms);
+    assert_false(fleet_look(&new, 1).probe_failed);
+    fleet_stop(&old);
+    fleet_stop(&new);
+}
+
+static void a_successor_without_checks_or_ejection_leaves_nobody_out(void **state)
+{
+    struct fleet old, new;
+    (void)state;
+    fleet_init(&old, 2);
+    fleet_init(&new, 2);
+    old.endpoints[0].url = new.endpoints[0].url = STR("http://a");
+    old.endpoints[1].url = new.endpoints[1].url = STR("http://b");
+    old.config.health_path = STR("/health");
+    new.config.eject_errors = 0;
+    fleet_start(&old);
+    fleet_start(&new);
+    pool_probe(old.pool, 0, false, old.now_ms);
+    fleet_faults(&old, 1, 5);
+    assert_true(fleet_look(&old, 0).probe_failed && fleet_look(&old, 1).ejected);
+    pool_adopt(new.pool, old.pool, new.now_ms);
+    assert_false(fleet_look(&new, 0).probe_failed || fleet_look(&new, 1).ejected);
+    assert_int_equal(picks_of(&new, 0, 100), 50);
+    fleet_stop(&old);
+    fleet_stop(&new);
+}
+
 static void a_million_operations_keep_what_holds(void **state)
 {
     static const unsigned sizes[] = { 1, 2, 5, 8, 64 };
@@ -579,6 +648,8 @@ int main(void)
         cmocka_unit_test(checks_leave_out_and_bring_back),
         cmocka_unit_test(budgets_are_kept_to_the_last_attempt),
         cmocka_unit_test(a_hedge_comes_when_a_first_token_is_late),
+        cmocka_unit_test(a_successor_knows_what_was_known_of_its_endpoints),
+        cmocka_unit_test(a_successor_without_checks_or_ejection_leaves_nobody_out),
         cmocka_unit_test(a_million_operations_keep_what_holds),
     };
     return TEST_RUN(tests);
