@@ -216,8 +216,9 @@ int engine_embed(struct engine *e, const struct embed_input *inputs, size_t n,
  * such API (and of every local engine); with ret->status set it refused in these very words.
  */
 struct engine_relay {
-    const char *path; /* "/moderations", below the API's own root */
-    struct str body;  /* a JSON object with `model` */
+    const char *path;                /* "/moderations", below the API's own root */
+    struct str body;                 /* a JSON object with `model` … */
+    const struct chat_request *chat; /* … and what it says, where that is a chat; or NULL */
     struct str tenant_name, request_id;
     const struct chat_pair *headers; /* as of engine_spec */
     size_t n_headers;

@@ -24,19 +24,18 @@ static void note_usage(struct request *r, struct str body)
         r->log_tokens = tokens;
 }
 
-int relay_body(struct request *r, struct engine *e, struct str model, const char *path,
-               struct fail *reterr)
+static int relay(struct request *r, struct engine *e, struct str model, struct engine_relay *what,
+                 struct fail *reterr)
 {
     CLEANUP(buf_done) struct buf name = BUF_INIT(LIMIT_HEADER);
     struct engine_relayed got = { 0 };
-    struct engine_relay what = { .path = path,
-                                 .body = buf_str(&r->body),
-                                 .tenant_name = r->caller.tenant,
-                                 .request_id = str_of(r->id),
-                                 .headers = r->headers,
-                                 .n_headers = r->n_headers };
+    what->body = buf_str(&r->body);
+    what->tenant_name = r->caller.tenant;
+    what->request_id = str_of(r->id);
+    what->headers = r->headers;
+    what->n_headers = r->n_headers;
     uint64_t since = clock_us();
-    int err = engine_relay(e, &what, &got, reterr);
+    int err = engine_relay(e, what, &got, reterr);
     uint64_t engine_us = clock_us() - since;
     struct str body = str_trim(buf_str(&got.body));
     bool is_object = json_view_kind(body) == JSON_VIEW_object &&
@@ -55,4 +54,18 @@ int relay_body(struct request *r, struct engine *e, struct str model, const char
     }
     buf_done(&got.body);
     return err < 0 ? fail_errno(reterr, err, "passing the answer on") : err;
+}
+
+int relay_body(struct request *r, struct engine *e, struct str model, const char *path,
+               struct fail *reterr)
+{
+    struct engine_relay what = { .path = path };
+    return relay(r, e, model, &what, reterr);
+}
+
+int relay_chat(struct request *r, struct engine *e, const struct chat_request *chat,
+               const char *path, struct fail *reterr)
+{
+    struct engine_relay what = { .path = path, .chat = chat };
+    return relay(r, e, chat->model, &what, reterr);
 }

@@ -34,11 +34,11 @@ static int anthropic_headers(struct provider_call *call, const struct provider_j
 }
 
 static int anthropic_write_relay(struct provider_call *ret, const struct provider_job *job,
-                                 const char *path, struct fail *reterr)
+                                 const char *path, bool decoded, struct fail *reterr)
 {
-    if (strncmp(path, "/v1/messages", strlen("/v1/messages")) != 0) /* of another wire */
-        return fail_param(reterr, FAIL_unsupported_parameter, "model",
-                          "anthropic does not serve this API");
+    (void)decoded;
+    if (strcmp(path, COUNT_TOKENS_PATH) != 0) /* of another wire */
+        return provider_no_relay(job, reterr);
     buf_add(&ret->url, job->endpoint->url);
     buf_adds(&ret->url, path);
     int r = anthropic_headers(ret, job);

@@ -140,6 +140,44 @@ static int bedrock_write(struct provider_call *ret, const struct provider_job *j
     return r == 0 ? bedrock_sign(ret, job, reterr) : r;
 }
 
+/* ---- counting ---- */
+
+/* A profile that spans regions is "us.anthropic.…"; counting wants the model alone. */
+static struct str without_region(struct str model)
+{
+    static const char *const regions[] = { "us.", "eu.", "apac.",   "jp.",
+                                           "au.", "ca.", "us-gov.", "global." };
+    for (size_t i = 0; i < ARRAY_LEN(regions); i++)
+        if (str_starts(model, str_of(regions[i])))
+            return str_sub(model, strlen(regions[i]));
+    return model;
+}
+
+static int bedrock_write_relay(struct provider_call *ret, const struct provider_job *job,
+                               const char *path, bool decoded, struct fail *reterr)
+{
+    struct provider_job named = *job;
+    if (strcmp(path, COUNT_TOKENS_PATH) != 0 || !decoded)
+        return provider_no_relay(job, reterr);
+    named.model = without_region(job->model);
+    add_url(ret, &named, "/count-tokens");
+    buf_clear(&ret->body);
+    buf_adds(&ret->body, "{\"input\":{\"converse\":");
+    int r = bedrock_write_prompt(ret, job, reterr);
+    buf_adds(&ret->body, "}}");
+    if (r == 0)
+        r = provider_written(ret, reterr);
+    if (r == 0)
+        r = provider_headers(ret, job, NULL, NULL);
+    return r == 0 ? bedrock_sign(ret, job, reterr) : r;
+}
+
+static int bedrock_read_relay(const struct provider_job *job, struct str body, struct buf *ret,
+                              struct fail *reterr)
+{
+    return provider_read_count(job, body, "inputTokens", ret, reterr);
+}
+
 /* ---- refusals ---- */
 
 static void bedrock_refusal(const struct provider_job *job, const struct call_head *head,
@@ -163,6 +201,12 @@ static void bedrock_refusal(const struct provider_job *job, const struct call_he
 static bool is_cohere(const struct provider_job *job)
 {
     return str_find(job->model, STR("cohere.")) >= 0;
+}
+
+static size_t bedrock_embed_max(const struct provider_job *job)
+{
+    enum { COHERE = 96 };
+    return is_cohere(job) ? COHERE : 1;
 }
 
 static int write_inputs(struct buf *b, const struct provider_job *job,
@@ -225,6 +269,9 @@ const struct provider bedrock_provider = {
     .end = bedrock_end,
     .reader_free = bedrock_reader_free,
     .refusal = bedrock_refusal,
+    .write_relay = bedrock_write_relay,
+    .read_relay = bedrock_read_relay,
+    .embed_max = bedrock_embed_max,
     .write_embed = bedrock_write_embed,
     .read_embed = bedrock_read_embed,
 };

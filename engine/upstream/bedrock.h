@@ -21,6 +21,9 @@ bool bedrock_answers_by_tool(const struct provider_job *job);
 /* The body of Converse. 0, -ENOMEM, FAILED as of provider.write. */
 int bedrock_write_body(struct provider_call *call, const struct provider_job *job,
                        struct fail *reterr) MUST_USE;
+/* What is to be counted: messages, system and tools, in Converse's words. */
+int bedrock_write_prompt(struct provider_call *call, const struct provider_job *job,
+                         struct fail *reterr) MUST_USE;
 /* Signs what was written, or adds the bearer key: the last step. 0, negative errno, FAILED. */
 int bedrock_sign(struct provider_call *call, const struct provider_job *job,
                  struct fail *reterr) MUST_USE;

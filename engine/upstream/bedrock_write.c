@@ -616,6 +616,23 @@ static void add_format(struct writer *w)
     buf_adds(w->b, "}}}}");
 }
 
+int bedrock_write_prompt(struct provider_call *call, const struct provider_job *job,
+                         struct fail *reterr)
+{
+    struct writer w = { .b = &call->body,
+                        .job = job,
+                        .c = job->request,
+                        .family = family_of(job->model),
+                        .reterr = reterr };
+    int r = add_messages(&w);
+    if (r != 0)
+        return r;
+    add_system(&w);
+    add_tools(&w);
+    buf_addc(w.b, '}');
+    return 0;
+}
+
 int bedrock_write_body(struct provider_call *call, const struct provider_job *job,
                        struct fail *reterr)
 {

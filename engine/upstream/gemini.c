@@ -63,6 +63,40 @@ static int gemini_write(struct provider_call *ret, const struct provider_job *jo
     return r != 0 ? r : provider_written(ret, reterr);
 }
 
+/* {"generateContentRequest":{"model",…}} */
+static int gemini_write_relay(struct provider_call *ret, const struct provider_job *job,
+                              const char *path, bool decoded, struct fail *reterr)
+{
+    struct buf *b = &ret->body;
+    if (strcmp(path, COUNT_TOKENS_PATH) != 0 || !decoded)
+        return provider_no_relay(job, reterr);
+    add_url(ret, job, ":countTokens");
+    int r = add_headers(ret, job);
+    if (r != 0)
+        return r;
+    buf_clear(b);
+    buf_adds(b, "{\"generateContentRequest\":");
+    gemini_write_prompt(ret, job);
+    if (buf_err(b) == 0)
+        b->n--; /* the object goes on */
+    buf_adds(b, ",\"model\":\"");
+    add_model(b, job->model);
+    buf_adds(b, "\"}}");
+    return provider_written(ret, reterr);
+}
+
+static int gemini_read_relay(const struct provider_job *job, struct str body, struct buf *ret,
+                             struct fail *reterr)
+{
+    return provider_read_count(job, body, "totalTokens", ret, reterr);
+}
+
+static size_t gemini_embed_max(const struct provider_job *job)
+{
+    (void)job;
+    return 100; /* of one batch */
+}
+
 static int gemini_write_embed(struct provider_call *ret, const struct provider_job *job,
                               const struct embed_input *inputs, size_t n, struct fail *reterr)
 {
@@ -102,6 +136,9 @@ const struct provider gemini_provider = {
     .end = gemini_end,
     .reader_free = gemini_reader_free,
     .refusal = gemini_refusal,
+    .write_relay = gemini_write_relay,
+    .read_relay = gemini_read_relay,
+    .embed_max = gemini_embed_max,
     .write_embed = gemini_write_embed,
     .read_embed = gemini_read_embed,
 };

@@ -17,6 +17,9 @@ unsigned gemini_version(struct str model);
 int gemini_write_body(struct provider_call *call, const struct provider_job *job,
                       struct fail *reterr) MUST_USE;
 
+/* What is to be counted: contents, system instruction and tools, as one object. */
+void gemini_write_prompt(struct provider_call *call, const struct provider_job *job);
+
 struct provider_reader *gemini_reader_new(const struct provider_job *job,
                                           const struct call_head *head, struct reader_out out);
 int gemini_read(struct provider_reader *base, struct str bytes);

@@ -477,6 +477,16 @@ static int add_config(struct writer *w)
     return 0;
 }
 
+void gemini_write_prompt(struct provider_call *call, const struct provider_job *job)
+{
+    struct writer w = {
+        .b = &call->body, .job = job, .c = job->request, .version = gemini_version(job->model)
+    };
+    add_contents(&w);
+    add_tools(&w);
+    buf_addc(w.b, '}');
+}
+
 int gemini_write_body(struct provider_call *call, const struct provider_job *job,
                       struct fail *reterr)
 {

@@ -302,11 +302,11 @@ int openai_read_embed(const struct provider_job *job, struct str body, size_t n,
 /* ---- the table's rows ---- */
 
 static int openai_write_relay(struct provider_call *ret, const struct provider_job *job,
-                              const char *path, struct fail *reterr)
+                              const char *path, bool decoded, struct fail *reterr)
 {
-    if (path[0] == '/' && strncmp(path, "/v1/", 4) == 0) /* of another wire */
-        return fail_param(reterr, FAIL_unsupported_parameter, "model", "%s does not serve this API",
-                          provider_word(job->endpoint->provider));
+    (void)decoded;
+    if (strncmp(path, "/v1/", strlen("/v1/")) == 0) /* of another wire */
+        return provider_no_relay(job, reterr);
     int r = openai_url(ret, job, path);
     if (r == 0)
         r = openai_headers(ret, job);

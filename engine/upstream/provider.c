@@ -65,6 +65,23 @@ int provider_cannot(const struct provider_job *job, struct fail *reterr, const c
                       param, provider_word(job->endpoint->provider), what);
 }
 
+int provider_no_relay(const struct provider_job *job, struct fail *reterr)
+{
+    return fail_param(reterr, FAIL_unsupported_parameter, "model", "%s does not serve this API",
+                      provider_word(job->endpoint->provider));
+}
+
+int provider_read_count(const struct provider_job *job, struct str body, const char *key,
+                        struct buf *ret, struct fail *reterr)
+{
+    uint64_t n = 0;
+    if (json_view_u64(json_view_get(json_view_value(body), key), &n) != 0)
+        return fail_set(reterr, FAIL_upstream_error, "%s: the answer holds no count of tokens",
+                        provider_word(job->endpoint->provider));
+    buf_addf(ret, "{\"input_tokens\":%llu}", (unsigned long long)n);
+    return buf_err(ret);
+}
+
 int provider_written(const struct provider_call *call, struct fail *reterr)
 {
     int r = buf_err(&call->body);

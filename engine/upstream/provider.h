@@ -88,13 +88,20 @@ struct provider {
     /* An answer of another status → what the client is told. `body` may be cut at 64 KiB. */
     void (*refusal)(const struct provider_job *job, const struct call_head *head, struct str body,
                     struct provider_refusal *ret);
-    /* Embeddings: {"input"} → vectors. NULL: not served. */
+    /* Embeddings: {"input"} → vectors, embed_max inputs a call (NULL: as many as there are). NULL:
+     * not served. */
+    size_t (*embed_max)(const struct provider_job *job);
     int (*write_embed)(struct provider_call *ret, const struct provider_job *job,
                        const struct embed_input *inputs, size_t n, struct fail *reterr);
-    /* Address and headers of a call whose body is written already, of an API of its own wire:
-     * "/moderations", "/embeddings", "/v1/messages/count_tokens". NULL: none passes through. */
+    /* Address and headers of a call of one of the smaller APIs: "/moderations", "/embeddings",
+     * "/v1/messages/count_tokens". Its body is written already, as the client has it; of one in
+     * another wire it is written anew, from job->request where that is `decoded`. FAILED with
+     * unsupported_parameter: this one is not served. NULL: none is. */
     int (*write_relay)(struct provider_call *ret, const struct provider_job *job, const char *path,
-                       struct fail *reterr);
+                       bool decoded, struct fail *reterr);
+    /* Its answer in the client's words, appended. NULL: it comes in them. */
+    int (*read_relay)(const struct provider_job *job, struct str body, struct buf *ret,
+                      struct fail *reterr);
     int (*read_embed)(const struct provider_job *job, struct str body, size_t n,
                       struct embed_result *ret, struct fail *reterr);
 };

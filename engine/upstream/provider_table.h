@@ -157,6 +157,15 @@ void refusal_by_error(struct provider_refusal *ret, const struct provider_job *j
 void refusal_usual(const struct provider_job *job, const struct call_head *head, struct str body,
                    enum wire wire, struct provider_refusal *ret);
 
+/* ---- counting ---- */
+
+#define COUNT_TOKENS_PATH "/v1/messages/count_tokens"
+/* FAILED with unsupported_parameter: no such API there. */
+int provider_no_relay(const struct provider_job *job, struct fail *reterr);
+/* {"input_tokens"} of what an answer says under `key`. 0, or FAILED. */
+int provider_read_count(const struct provider_job *job, struct str body, const char *key,
+                        struct buf *ret, struct fail *reterr) MUST_USE;
+
 /* ---- embeddings ---- */
 
 /* Where vectors are in an answer. */

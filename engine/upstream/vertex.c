@@ -6,8 +6,11 @@
  */
 #include "engine/upstream/anthropic.h"
 #include "engine/upstream/gemini.h"
+#include "engine/upstream/splice.h"
 
-static const struct anthropic_place place = { .version = "vertex-2023-10-16", .no_model = true };
+#define CLAUDE_VERSION "vertex-2023-10-16"
+
+static const struct anthropic_place place = { .version = CLAUDE_VERSION, .no_model = true };
 
 static bool is_claude(struct str model)
 {
@@ -32,10 +35,12 @@ static const char *publisher_of(struct str model)
     return is_claude(model) ? "/publishers/anthropic/models/" : "/publishers/google/models/";
 }
 
-static void add_url(struct provider_call *call, const struct provider_job *job, const char *method)
+/* `model`: "claude-x", or a path of its publisher's. */
+static void add_url_of(struct provider_call *call, const struct provider_job *job, struct str model,
+                       const char *method)
 {
     const struct config_endpoint *e = job->endpoint;
-    struct str part, model = job->model;
+    struct str part;
     buf_add(&call->url, e->url);
     buf_addc(&call->url, '/');
     buf_add(&call->url, e->api_version.n ? e->api_version : STR("v1"));
@@ -43,7 +48,9 @@ static void add_url(struct provider_call *call, const struct provider_job *job, 
     provider_add_escaped(&call->url, e->project);
     buf_adds(&call->url, "/locations/");
     provider_add_escaped(&call->url, e->region);
-    buf_adds(&call->url, publisher_of(model));
+    buf_adds(&call->url, is_claude(job->model) && !is_claude(model)
+                             ? "/publishers/anthropic/models/"
+                             : publisher_of(model));
     for (bool more = true; more;) {
         more = str_cut(model, '/', &part, &model);
         provider_add_escaped(&call->url, more ? part : model);
@@ -51,6 +58,11 @@ static void add_url(struct provider_call *call, const struct provider_job *job, 
             buf_addc(&call->url, '/');
     }
     buf_adds(&call->url, method);
+}
+
+static void add_url(struct provider_call *call, const struct provider_job *job, const char *method)
+{
+    add_url_of(call, job, job->model, method);
 }
 
 static const char *method_of(const struct provider_job *job)
@@ -77,6 +89,45 @@ static int vertex_write(struct provider_call *ret, const struct provider_job *jo
         r = is_claude(job->model) ? anthropic_write_body(ret, job, &place, reterr)
                                   : gemini_write_body(ret, job, reterr);
     return r != 0 ? r : provider_written(ret, reterr);
+}
+
+static int add_version(struct buf *body)
+{
+    static const struct splice version = { .key = "anthropic_version",
+                                           .json = { "\"" CLAUDE_VERSION "\"",
+                                                     sizeof(CLAUDE_VERSION) + 1 },
+                                           .keep = true };
+    CLEANUP(buf_done) struct buf was = *body;
+    *body = BUF_INIT(was.max);
+    return splice_object(body, buf_str(&was), &version, 1);
+}
+
+static int vertex_write_relay(struct provider_call *ret, const struct provider_job *job,
+                              const char *path, bool decoded, struct fail *reterr)
+{
+    if (strcmp(path, COUNT_TOKENS_PATH) != 0 || (!decoded && !is_claude(job->model)))
+        return provider_no_relay(job, reterr);
+    int r = provider_headers(ret, job, "authorization", "Bearer");
+    if (is_claude(job->model)) { /* the body says of which */
+        add_url_of(ret, job, STR("count-tokens"), ":rawPredict");
+        if (r == 0)
+            r = add_version(&ret->body);
+    } else {
+        add_url(ret, job, ":countTokens");
+        buf_clear(&ret->body);
+        if (r == 0)
+            gemini_write_prompt(ret, job);
+    }
+    return r != 0 ? r : provider_written(ret, reterr);
+}
+
+static int vertex_read_relay(const struct provider_job *job, struct str body, struct buf *ret,
+                             struct fail *reterr)
+{
+    if (!is_claude(job->model))
+        return provider_read_count(job, body, "totalTokens", ret, reterr);
+    buf_add(ret, body);
+    return buf_err(ret);
 }
 
 /* ---- answers ---- */
@@ -121,6 +172,13 @@ static void vertex_refusal(const struct provider_job *job, const struct call_hea
 
 /* ---- embeddings ---- */
 
+/* Of the newest models one text a call, of the others what the API takes. */
+static size_t vertex_embed_max(const struct provider_job *job)
+{
+    enum { MOST = 250 };
+    return str_find(job->model, STR("gemini-embedding")) >= 0 ? 1 : MOST;
+}
+
 static int vertex_write_embed(struct provider_call *ret, const struct provider_job *job,
                               const struct embed_input *inputs, size_t n, struct fail *reterr)
 {
@@ -163,6 +221,9 @@ const struct provider vertex_provider = {
     .end = vertex_end,
     .reader_free = vertex_reader_free,
     .refusal = vertex_refusal,
+    .write_relay = vertex_write_relay,
+    .read_relay = vertex_read_relay,
+    .embed_max = vertex_embed_max,
     .write_embed = vertex_write_embed,
     .read_embed = vertex_read_embed,
 };

@@ -24,11 +24,11 @@ static size_t estimate(struct engine *e, const struct chat_request *c)
     return n;
 }
 
-/* Behind: asked there where that is Anthropic's own API, else estimated. */
+/* Behind: asked there (Anthropic, Gemini, Vertex AI, Bedrock), else estimated. */
 static int count_behind(struct request *r, struct engine *e, const struct chat_request *c,
                         struct fail *reterr)
 {
-    int err = relay_body(r, e, c->model, "/v1/messages/count_tokens", reterr);
+    int err = relay_chat(r, e, c, "/v1/messages/count_tokens", reterr);
     if (err != FAILED || reterr->code != FAIL_unsupported_parameter)
         return err;
     buf_addf(&r->reply.body, "{\"input_tokens\":%zu}", estimate(e, c));

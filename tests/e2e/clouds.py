@@ -116,6 +116,10 @@ class Cloud(http.server.BaseHTTPRequestHandler):
         if path.endswith(":batchEmbedContents"):
             n = len(body["requests"])
             return self.whole(200, {"embeddings": [{"values": [i + 1.0, 0.0, 0.0]} for i in range(n)]})
+        if path.endswith("count-tokens:rawPredict"):
+            return self.whole(200, {"input_tokens": 11})
+        if path.endswith(":countTokens"):
+            return self.whole(200, {"totalTokens": 12})
         if path.endswith(":rawPredict"):
             return self.whole(200, {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude",
                                     "content": [{"type": "text", "text": "Salut"}], "stop_reason": "end_turn",
@@ -149,6 +153,10 @@ class Cloud(http.server.BaseHTTPRequestHandler):
                       {"type": "message_stop"}]
             chunks = [{"bytes": base64.b64encode(json.dumps(e).encode()).decode(), "p": "abc"} for e in events]
             return self.send(200, "application/vnd.amazon.eventstream", b"".join(frame("chunk", c) for c in chunks))
+        if path.endswith("/count-tokens"):
+            return self.whole(200, {"inputTokens": 13})
+        if path.endswith("/invoke"):
+            return self.whole(200, {"embedding": [len(json.loads(body)["inputText"]), 0.0], "inputTextTokenCount": 2})
         if path.endswith("/converse"):
             return self.whole(200, {"output": {"message": {"role": "assistant", "content": [{"text": "Hello"}]}},
                                     "stopReason": "end_turn",
@@ -178,6 +186,8 @@ engine:
                   credentials: "{account}"}}
     - name: nova
       upstream: {{provider: bedrock, url: "{url}", model: "amazon.nova-pro-v1:0", region: eu-west-1}}
+    - name: titan
+      upstream: {{provider: bedrock, url: "{url}", model: "amazon.titan-embed-text-v2:0", region: eu-west-1}}
     - name: bclaude
       upstream: {{provider: bedrock, url: "{url}", model: "{claude}", region: eu-west-1}}
 """
@@ -221,7 +231,7 @@ class Clouds(unittest.TestCase):
 
     def chat(self, model, **fields):
         """One of the Chat Completions API."""
-        return self.ask("/v1/chat/completions", model=model, messages=[{"role": "user", "content": "x"}], **fields)
+        return self.ask("/v1/chat/completions", **{"model": model, "messages": [{"role": "user", "content": "x"}], **fields})
 
     def stream(self, path, **body):
         """The events of a stream, as JSON; "[DONE]" as it is."""
@@ -260,6 +270,33 @@ class Clouds(unittest.TestCase):
     def test_gemini_embeds(self):
         answer = self.ask("/v1/embeddings", model="gem", input=["a", "b"])
         self.assertEqual([len(d["embedding"]) for d in answer["data"]], [3, 3])
+
+    def test_what_embeds_one_text_a_call_is_asked_as_often(self):
+        answer = self.ask("/v1/embeddings", model="titan", input=["a", "bb", "ccc"])
+        self.assertEqual([d["index"] for d in answer["data"]], [0, 1, 2])
+        self.assertEqual(answer["usage"]["prompt_tokens"], 6)
+        texts = [body["inputText"] for path, body in Cloud.seen if path.endswith("/invoke")]
+        self.assertEqual(texts[-3:], ["a", "bb", "ccc"])
+
+    def test_each_counts_in_its_own_words(self):
+        for model, n in (("vclaude", 11), ("gem", 12), ("vert", 12), ("nova", 13), ("bclaude", 13)):
+            with self.subTest(model):
+                answer = self.ask("/v1/messages/count_tokens", model=model, system="Be brief.",
+                                  messages=[{"role": "user", "content": "x"}])
+                self.assertEqual(answer, {"input_tokens": n})
+        self.assertIn(("/model/anthropic.claude-sonnet-4-20250514-v1:0/count-tokens",
+                       {"input": {"converse": {"messages": [{"role": "user", "content": [{"text": "x"}]}],
+                                               "system": [{"text": "Be brief."}]}}}), Cloud.seen)
+
+    def test_a_signature_comes_with_its_block(self):
+        tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+        message = self.chat("gem", tools=tools)["choices"][0]["message"]
+        self.assertEqual(message["thinking_blocks"], [{"type": "thinking", "thinking": "", "signature": "c2ln"}])
+        self.chat("gem", tools=tools, messages=[{"role": "user", "content": "x"}, message,
+                                                {"role": "tool", "tool_call_id": message["tool_calls"][0]["id"],
+                                                 "content": "r"}])
+        self.assertEqual(Cloud.seen[-1][1]["contents"][1]["parts"],
+                         [{"functionCall": {"name": "f", "args": {"a": 1}}, "thoughtSignature": "c2ln"}])
 
     def test_a_wrong_key_is_not_the_clients_fault_and_not_told(self):
         status, _, data = self.server.request(

@@ -1,4 +1,5 @@
-/* Embeddings of Gemini, Vertex AI and Bedrock: what is sent, and what is made of their answers. */
+/* Embeddings and counts of Gemini, Vertex AI and Bedrock: what is sent, and what is made of their
+ * answers. */
 #include "base/limits.h"
 #include "engine/upstream/provider.h"
 #include "tests/support/test.h"
@@ -157,6 +158,77 @@ static void believes_no_other_answer(void **state)
     }
 }
 
+static void counts_in_the_words_of_each(void **state)
+{
+    (void)state;
+    static const struct chat_message said[] = {
+        { .role = { "system", 6 }, .content = { "be", 2 }, .source_content = "be" },
+        { .role = { "user", 4 }, .content = { "hi", 2 }, .source_content = "hi" },
+    };
+    static const char of_google[] =
+        "\"contents\":[{\"role\":\"user\",\"parts\":[{\"text\":\"hi\"}]}],"
+        "\"systemInstruction\":{\"parts\":[{\"text\":\"be\"}]}";
+    static const struct {
+        unsigned provider;
+        const char *model, *url, *body, *answer;
+    } rows[] = {
+        { UPSTREAM_gemini, "gemini-2.5-pro", "http://h/v1beta/models/gemini-2.5-pro:countTokens",
+          "{\"generateContentRequest\":{%s,\"model\":\"models/gemini-2.5-pro\"}}",
+          "{\"totalTokens\":7,\"promptTokensDetails\":[]}" },
+        { UPSTREAM_vertex, "gemini-2.5-pro",
+          "http://h/v1/projects/p/locations/us-east-1/publishers/google/models/"
+          "gemini-2.5-pro:countTokens",
+          "{%s}", "{\"totalTokens\":7,\"totalBillableCharacters\":4}" },
+        { UPSTREAM_vertex, "claude-opus-4-1@20250805",
+          "http://h/v1/projects/p/locations/us-east-1/publishers/anthropic/models/"
+          "count-tokens:rawPredict",
+          "{\"anthropic_version\":\"vertex-2023-10-16\",\"model\":\"m\"}", "{\"input_tokens\":7}" },
+        { UPSTREAM_bedrock, "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+          "http://h/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0/count-tokens",
+          "{\"input\":{\"converse\":{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":"
+          "\"hi\"}]}]"
+          ",\"system\":[{\"text\":\"be\"}]}}}",
+          "{\"inputTokens\":7}" },
+    };
+    struct chat_message messages[] = { said[0], said[1] };
+    struct chat_request chat = { .messages = messages, .n_messages = 2, .n = 1 };
+    for (size_t i = 0; i < ARRAY_LEN(messages); i++)
+        messages[i].source_content = messages[i].content.p;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct provider *p = provider_of(rows[i].provider);
+        struct config_endpoint e = endpoint_of(rows[i].provider, rows[i].model);
+        struct provider_job job = job_of(&e);
+        struct provider_call call = { .url = BUF_INIT(KIB),
+                                      .body = BUF_INIT(KIB),
+                                      .arena = arena_new(MIB) };
+        CLEANUP(buf_done) struct buf answer = BUF_INIT(KIB), body = BUF_INIT(KIB);
+        struct fail f = { 0 };
+        const char *more = strstr(rows[i].body, "%s");
+        buf_add(&body, (struct str){ rows[i].body,
+                                     more ? (size_t)(more - rows[i].body) : strlen(rows[i].body) });
+        buf_adds(&body, more ? of_google : "");
+        buf_adds(&body, more ? more + 2 : "");
+        job.request = &chat;
+        buf_adds(&call.body, "{\"model\":\"m\"}");
+        assert_int_equal(p->write_relay(&call, &job, "/v1/messages/count_tokens", true, &f), 0);
+        assert_string_equal(call.url.p, rows[i].url);
+        assert_string_equal(call.body.p, body.p);
+        assert_int_equal(p->read_relay(&job, str_of(rows[i].answer), &answer, &f), 0);
+        assert_string_equal(answer.p, "{\"input_tokens\":7}");
+        assert_int_equal(p->write_relay(&call, &job, "/moderations", true, &f), FAILED);
+        assert_int_equal(f.code, FAIL_unsupported_parameter);
+        provider_call_done(&call);
+    }
+    struct config_endpoint e = endpoint_of(UPSTREAM_gemini, "m");
+    struct provider_job job = job_of(&e);
+    CLEANUP(buf_done) struct buf answer = BUF_INIT(KIB);
+    struct fail f = { 0 };
+    static const char *const none[] = { "", "[]", "{\"totalTokens\":-1}", "<html>" };
+    for (size_t i = 0; i < ARRAY_LEN(none); i++)
+        assert_int_equal(
+            provider_of(UPSTREAM_gemini)->read_relay(&job, str_of(none[i]), &answer, &f), FAILED);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -164,6 +236,7 @@ int main(void)
         cmocka_unit_test(refuses_what_none_of_them_takes),
         cmocka_unit_test(reads_the_vectors_of_each),
         cmocka_unit_test(believes_no_other_answer),
+        cmocka_unit_test(counts_in_the_words_of_each),
     };
     return TEST_RUN(tests);
 }
