@@ -150,6 +150,7 @@ struct chat_request {
     bool single_tool_call; /* parallel_tool_calls: false */
     enum chat_format format;
     struct str format_text;
+    struct str format_name;      /* of a schema, as JSON; empty: none */
     bool format_strict;          /* of a schema: objects take only the members that it names */
     const char *format_param;    /* static: the field that asked, for errors; NULL: none did */
     struct str template_kwargs;  /* JSON object for the chat template; empty: none */
@@ -175,6 +176,9 @@ struct chat_request {
     struct str user;
     const struct chat_pair *metadata;
     size_t n_metadata;
+    /* Members for OpenAI's own chat API that say nothing to others, each behind a comma: from a
+     * client of another API of OpenAI's. */
+    struct str openai_members;
     /*
      * What the client sent: an engine behind that speaks the same wire gets these bytes with only
      * what must differ replaced. Empty where there is none, or where they say no more than the

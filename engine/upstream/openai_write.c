@@ -401,8 +401,9 @@ static void add_format(struct writer *w)
         buf_adds(w->b, ",\"response_format\":{\"type\":\"json_object\"}");
         break;
     case CHAT_FORMAT_json_schema:
-        buf_adds(w->b, ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{"
-                       "\"name\":\"answer\",\"schema\":");
+        buf_adds(w->b, ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":");
+        buf_add(w->b, c->format_name.n ? c->format_name : STR("\"answer\""));
+        provider_add_key(w->b, "schema");
         buf_add(w->b, c->format_text);
         buf_adds(w->b, c->format_strict ? ",\"strict\":true}}" : "}}");
         break;
@@ -644,6 +645,8 @@ static int write_fields(struct writer *w)
     add_format(w);
     r = add_reasoning(w);
     add_user(w);
+    if (w->q->max_completion && !w->c->is_completion)
+        buf_add(w->b, w->c->openai_members);
     add_slots(w);
     buf_addc(w->b, '}');
     return r;

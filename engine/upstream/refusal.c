@@ -261,6 +261,28 @@ static struct meaning of_client_key(struct meaning m, unsigned status)
     return m;
 }
 
+static bool is_word_byte(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+           c == '-' || c == '/' || (unsigned char)c >= 0x80;
+}
+
+/* Where a name stands by itself, not as a part of other words; negative: nowhere. */
+static ptrdiff_t find_name(struct str text, struct str name)
+{
+    for (size_t from = 0; name.n;) {
+        ptrdiff_t at = str_find(str_sub(text, from), name);
+        if (at < 0)
+            break;
+        size_t begin = from + (size_t)at, end = begin + name.n;
+        if ((begin == 0 || !is_word_byte(text.p[begin - 1])) &&
+            (end == text.n || !is_word_byte(text.p[end])))
+            return (ptrdiff_t)begin;
+        from = begin + 1;
+    }
+    return -1;
+}
+
 /* The client's name of the model for the engine's; nothing of a sentence that holds the key. */
 static void clean_message(struct buf *out, const struct provider_job *job, struct str message)
 {
@@ -268,7 +290,7 @@ static void clean_message(struct buf *out, const struct provider_job *job, struc
     if (secret.n && str_find(message, secret) >= 0)
         return;
     while (message.n) {
-        ptrdiff_t at = model.n ? str_find(message, model) : -1;
+        ptrdiff_t at = find_name(message, model);
         if (at < 0)
             break;
         provider_add_clean(out, str_head(message, (size_t)at));

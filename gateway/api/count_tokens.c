@@ -10,12 +10,18 @@
 
 #include <stdlib.h>
 
+enum {                       /* of an estimate */
+       MESSAGE_TOKENS = 4,   /* the marks around it */
+       MEDIUM_TOKENS = 1600, /* what Anthropic counts for a large image */
+};
+
 /* Where nobody tells: by the bytes of all texts. */
 static size_t estimate(struct engine *e, const struct chat_request *c)
 {
     size_t n = (size_t)engine_count_tokens(e, c->tools_json);
     for (size_t i = 0; i < c->n_messages; i++) {
         const struct chat_message *m = &c->messages[i];
+        n += MESSAGE_TOKENS + MEDIUM_TOKENS * (size_t)m->n_images;
         n += (size_t)engine_count_tokens(e, m->content) +
              (size_t)engine_count_tokens(e, m->reasoning);
         for (size_t k = 0; k < m->n_tool_calls; k++)

@@ -154,6 +154,7 @@ static int read_named_schema(const struct asked *a, struct str v)
         return fail_param(a->reterr, FAIL_invalid_request, "response_format.json_schema.schema",
                           "'response_format.json_schema.schema' must be an object, not %s",
                           body_kind(schema));
+    a->request->format_name = body_part(v, "name");
     return put_schema(a, schema, json_view_true(strict));
 }
 

@@ -387,6 +387,29 @@ static int check_rest(struct responses *x, struct chat_request *ret, struct fail
     return r != 0 ? r : check_include(x, ret, reterr);
 }
 
+/* What chat spells the same, or nearly so, and only OpenAI itself understands. */
+static int take_members(const struct responses *x, struct chat_request *ret, struct arena *arena,
+                        struct fail *reterr)
+{
+    static const char *const names[] = { "service_tier", "safety_identifier", "prompt_cache_key",
+                                         "prompt_cache_retention" };
+    CLEANUP(buf_done) struct buf b = BUF_INIT(LIMIT_BODY);
+    struct str verbosity = json_view_at(x->body, "text.verbosity");
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct str v = json_view_get(x->body, names[i]);
+        if (!is_given(v))
+            continue;
+        buf_addf(&b, ",\"%s\":", names[i]);
+        buf_add(&b, v);
+    }
+    if (is_given(verbosity)) {
+        buf_adds(&b, ",\"verbosity\":");
+        buf_add(&b, verbosity);
+    }
+    ret->openai_members = arena_str(arena, buf_str(&b));
+    return buf_err(&b) == 0 && ret->openai_members.p ? 0 : body_no_memory(reterr);
+}
+
 /* ---- input ---- */
 
 static int say_instructions(struct responses *x, struct items *to)
@@ -595,6 +618,8 @@ int responses_decode(struct responses *x, struct chat_request *ret, struct arena
     int r = take_options(x, ret, arena, reterr);
     if (r == 0)
         r = check_rest(x, ret, reterr);
+    if (r == 0)
+        r = take_members(x, ret, arena, reterr);
     if (r == 0)
         r = take_items(x, ret, arena, reterr);
     if (r != 0)

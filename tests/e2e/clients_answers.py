@@ -45,8 +45,8 @@ class Answers(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.up = Scripted()
-        cls.server = behind({"o": upstream(cls.up), "a": upstream(cls.up, "anthropic"), "busy": upstream(cls.up)},
-                            **cls.routing)
+        cls.server = behind({"o": upstream(cls.up), "a": upstream(cls.up, "anthropic"), "busy": upstream(cls.up),
+                             "official": upstream(cls.up, url=f"{cls.up.url}/api.openai.com/v1")}, **cls.routing)
         url = f"http://127.0.0.1:{cls.server.port}"
         cls.openai = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         cls.anthropic = anthropic.Anthropic(base_url=url, api_key="none", max_retries=0)
@@ -190,6 +190,35 @@ class Unguarded(Answers):
                         self.assertIsInstance(error.get("error", error)["message"], str)
                         if module is openai:
                             openai_schema.check("ErrorResponse", {"error": error})
+
+    def test_what_a_response_asks_for_reaches_openai_s_chat(self):
+        self.up.reply = openai_whole({"content": "{}"})
+        form = {"type": "json_schema", "name": "pair", "schema": {**SCHEMA, "additionalProperties": False}, "strict": True}
+        asked = {"service_tier": "flex", "safety_identifier": "s", "prompt_cache_key": "p", "user": "u"}
+        for model, known in (("official", True), ("o", False)):  # others may refuse what they do not know
+            self.response(model, max_output_tokens=77, text={"format": form, "verbosity": "low"}, **asked,
+                          reasoning={"effort": "low"}, tools=RESPONSES_TOOLS, parallel_tool_calls=False)
+            sent = self.up.seen[-1][1]
+            self.assertEqual(sent["response_format"]["json_schema"], {k: form[k] for k in ("name", "schema", "strict")})
+            self.assertEqual(sent["max_completion_tokens" if known else "max_tokens"], 77)
+            self.assertEqual((sent["reasoning_effort"], sent["parallel_tool_calls"]), ("low", False))
+            for name, value in {**asked, "verbosity": "low"}.items():
+                self.assertEqual(sent.get(name), value if known or name == "user" else None)
+
+    def test_an_engine_s_name_is_told_as_the_client_s_and_no_other_word_is(self):
+        error = {"message": "the model there is elsewhere, over there", "type": "x", "param": None, "code": None}
+        self.up.reply = (400, {}, {"error": error})
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.chat()
+        self.assertIn("the model o is elsewhere, over o", caught.exception.body["message"])
+
+    def test_prompts_are_counted_with_their_images(self):
+        image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+        def count(content):
+            ask = {"model": "o", "messages": [{"role": "user", "content": content}]}
+            return self.anthropic.messages.count_tokens(**ask).input_tokens
+        self.assertGreater(count("Hello"), 0)
+        self.assertGreater(count([image, {"type": "text", "text": "Hello"}]), count("Hello") + 1000)
 
     def test_vectors_are_asked_for_again_and_told_when_to_come_back(self):
         fine = {"object": "list", "model": "there", "data": [{"object": "embedding", "index": 0, "embedding": [1.0, 0.0]}],
