@@ -5,6 +5,7 @@
 #include "base/thread.h"
 #include "engine/upstream/engine_upstream.h"
 #include "engine/upstream/ledger.h"
+#include "gateway/daemon.h"
 #include "gateway/fleet_ledger.h"
 #include "gateway/state.h"
 
@@ -102,7 +103,9 @@ void reached_unref(struct reached *m)
 static int open_transport(struct core *c)
 {
     const struct config_transport *t = &c->config->engine.transport;
-    struct transport_config config = { .loops = (unsigned)t->threads,
+    /* They serve HTTP as well (gateway/daemon.h). */
+    unsigned threads = daemons_threads(&c->config->gateway);
+    struct transport_config config = { .loops = t->threads ? (unsigned)t->threads : threads,
                                        .max_connections = t->max_connections,
                                        .max_idle_s = t->max_idle_s,
                                        .max_age_s = t->max_age_s };

@@ -3,11 +3,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "engine/upstream/transport.h"
 #include "gateway/answer.h"
 #include "gateway/api/api.h"
 #include "gateway/api/error.h"
 #include "gateway/batch.h"
 #include "gateway/canary.h"
+#include "gateway/daemon.h"
 #include "gateway/detached.h"
 #include "gateway/head.h"
 #include "gateway/kept.h"
@@ -42,7 +44,7 @@ enum {
 
 struct server {
     struct core *core; /* borrowed */
-    struct MHD_Daemon *daemon;
+    struct daemons *daemons;
     struct watch *watch;
     struct work *work, *changes, *compute;
     struct replay *replay;
@@ -329,6 +331,7 @@ static struct request *arrive(struct server *s, struct MHD_Connection *connectio
         return NULL;
     r->connection = connection;
     r->flow.connection = connection;
+    r->flow.loop = transport_here();
     r->body = BUF_INIT(state->config->gateway.body_bytes);
     return r;
 }
@@ -401,7 +404,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
                                   size_t *n, void **context)
 {
     (void)version;
-    if (!thread_is(THREAD_http))
+    if (!thread_is(THREAD_http) && !thread_is(THREAD_upstream)) /* on which it may be hosted */
         thread_adopt(THREAD_http);
     struct request *r = *context;
     if (!r) {
@@ -535,20 +538,13 @@ static void register_labels(void)
     metrics_label(METRIC_route_decisions_total, outcomes, ARRAY_LEN(outcomes));
 }
 
-static unsigned http_threads(const struct config_gateway *g)
+static struct MHD_Daemon *start_daemon(void *ctx, int fd, unsigned flags, unsigned threads)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned n = g->http_threads ? (unsigned)g->http_threads : cores > 8 ? 8 : (unsigned)cores;
-    return n < 2 ? 2 : n; /* a pool; one thread could be held by one big body */
-}
-
-static struct MHD_Daemon *start_daemon(struct server *s, int fd, const struct config_gateway *g)
-{
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    struct server *s = ctx;
+    const struct config_gateway *g = &s->state->config->gateway;
     /* The request's head, and what the library notes of it, and the answer's head. Half
      * of it is zeroed for each request. */
     size_t memory = (size_t)g->header_bytes + REPLY_HEAD;
-    unsigned threads = http_threads(g);
     return MHD_start_daemon(
         flags, 0, /* policy= */ NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log,
         s, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, threads,
@@ -619,14 +615,17 @@ int server_start(struct server **ret, struct core *core, struct state *state, st
         r = listen_open(&fd, s->address, listen, reterr);
     if (r != 0)
         return r;
-    s->daemon = start_daemon(s, fd, &state->config->gateway);
-    if (!s->daemon) {
-        own_close(&fd);
-        return fail_set(reterr, FAIL_internal_error, "the HTTP server did not start");
-    }
+    r = daemons_new(&s->daemons, &(struct daemons_spec){ .fd = fd,
+                                                         .config = &state->config->gateway,
+                                                         .transport = core->transport,
+                                                         .start = start_daemon,
+                                                         .ctx = s });
+    if (r < 0)
+        return fail_set(reterr, FAIL_internal_error, "the HTTP server did not start: %s",
+                        strerror(-r));
     r = s->batches ? batches_begin(s->batches) : 0;
     if (r < 0) {
-        MHD_stop_daemon(s->daemon);
+        s->daemons = daemons_free(s->daemons);
         return r;
     }
     *ret = TAKE(s);
@@ -660,7 +659,7 @@ int server_stop(struct server *s)
 {
     if (s->active > 0)
         return FAILED; /* stopping with suspended connections is forbidden */
-    MHD_stop_daemon(s->daemon);
+    s->daemons = daemons_free(s->daemons);
     (void)server_free(s);
     return 0;
 }

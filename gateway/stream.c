@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "engine/upstream/transport.h"
 
 #include <errno.h>
 #include <microhttpd.h>
@@ -48,10 +49,13 @@ static void wake_locked(struct flow *f)
     }
     f->suspended = false;
     f->woken = false;
-    if (f->connection)
-        MHD_resume_connection(f->connection);
-    else
+    if (!f->connection) {
         f->resume(f->owner);
+        return;
+    }
+    MHD_resume_connection(f->connection);
+    if (f->loop)
+        transport_nudge(f->loop);
 }
 
 void flow_detach(struct flow *f, void (*resume)(void *owner), void *owner)

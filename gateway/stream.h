@@ -26,8 +26,11 @@ struct flow_event {
     struct engine_event event; /* text and tokens point behind this struct */
 };
 
+struct transport_loop;
+
 struct flow {
     pthread_mutex_t lock;
+    struct transport_loop *loop; /* that hosts its daemon; NULL: that has threads of its own */
     struct MHD_Connection *connection; /* NULL once completed, or without one … */
     void (*resume)(void *owner);       /* … whose sleep ends by this; under the lock */
     void *owner;

@@ -655,7 +655,9 @@ int exchange_submit(struct upstream *u, struct engine_job **ret, const struct en
     x->upstream = u;
     x->refs = 2;
     x->spec = *spec;
-    x->loop = transport_loop(u->transport, u->next_loop++);
+    x->loop = transport_here(); /* whose http thread asks, where they are one */
+    if (!x->loop)
+        x->loop = transport_loop(u->transport, u->next_loop++);
     x->failure_body = BUF_INIT(LIMIT_UPSTREAM_REFUSAL);
     x->begin.run = run_begin;
     x->poke.run = run_poke;

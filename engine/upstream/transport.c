@@ -15,6 +15,7 @@
 #define MAX_LOOPS_DEFAULT 4
 #define MAX_POOLED 4096l /* connections kept of a loop */
 #define EVENTS 256       /* taken of epoll at once */
+#define GUEST_FD (-2)    /* in place of a guest's descriptor */
 
 /* ---- descriptors ---- */
 
@@ -113,7 +114,9 @@ int loop_close_socket(void *loop, curl_socket_t fd)
 static void on_event(struct transport_loop *l, const struct epoll_event *event)
 {
     int fd = event->data.fd, running = 0;
-    if (fd == l->wake || (size_t)fd >= l->n_watches)
+    if (fd == GUEST_FD)
+        l->guest_is_due = true;
+    if (fd < 0 || fd == l->wake || (size_t)fd >= l->n_watches)
         return;
     struct watch *w = &l->watches[fd];
     int mask = (event->events & (EPOLLIN | EPOLLRDHUP) ? CURL_CSELECT_IN : 0) |
@@ -246,6 +249,7 @@ static int sleep_ms(const struct transport_loop *l)
     enum { LONGEST = 60000 };
     uint64_t at = timer_heap_next(&l->timers);
     at = l->curl_at < at ? l->curl_at : at;
+    at = l->guest && l->guest->at_ms < at ? l->guest->at_ms : at;
     if (at == CLOCK_NEVER)
         return -1;
     uint64_t now = clock_us();
@@ -254,12 +258,88 @@ static int sleep_ms(const struct transport_loop *l)
     return at * 1000 <= now ? 0 : (int)((at * 1000 - now + 999) / 1000);
 }
 
+/* ---- a guest ---- */
+
+static _Thread_local struct transport_loop *here;
+
+struct transport_loop *transport_here(void)
+{
+    return here;
+}
+
+static void run_guest(struct transport_loop *l)
+{
+    struct transport_guest *g = l->guest;
+    if (g)
+        g->at_ms = g->run(g);
+}
+
+static void run_come(struct transport_task *task)
+{
+    struct transport_guest *g =
+        (struct transport_guest *)(void *)((char *)task - offsetof(struct transport_guest, come));
+    g->loop->guest = g;
+    g->at_ms = CLOCK_NEVER;
+    g->loop->guest_is_due = true; /* what came before us */
+}
+
+static void run_go(struct transport_task *task)
+{
+    struct transport_guest *g =
+        (struct transport_guest *)(void *)((char *)task - offsetof(struct transport_guest, go));
+    struct transport *t = g->loop->owner;
+    (void)epoll_ctl(g->loop->epoll, EPOLL_CTL_DEL, g->fd, /* event= */ NULL);
+    g->loop->guest = NULL;
+    g->leave(g);
+    LOCKED(&t->lock);
+    g->has_left = true;
+    (void)pthread_cond_broadcast(&t->left);
+}
+
+int transport_invite(struct transport_loop *l, struct transport_guest *g)
+{
+    struct epoll_event event = { .events = EPOLLIN, .data.fd = GUEST_FD };
+    g->loop = l;
+    g->come.run = run_come;
+    g->go.run = run_go;
+    g->has_left = false;
+    if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, g->fd, &event) < 0)
+        return -errno;
+    transport_post(l, &g->come);
+    return 0;
+}
+
+void transport_nudge(struct transport_loop *l)
+{
+    uint64_t one = 1;
+    atomic_store(&l->nudged, true);
+    if (here != l && atomic_exchange(&l->asleep, false))
+        (void)!write(l->wake, &one, sizeof(one)); /* full: it is awake already */
+}
+
+void transport_dismiss(struct transport_guest *g)
+{
+    struct transport *t = g->loop->owner;
+    transport_post(g->loop, &g->go);
+    LOCKED(&t->lock);
+    while (!g->has_left)
+        (void)pthread_cond_wait(&t->left, &t->lock);
+}
+
+/* What we do may be for the guest (it is nudged then), and it may give us something to do. */
 static void turn(struct transport_loop *l)
 {
     struct epoll_event events[EVENTS];
-    run_all(l);
+    (void)run_all(l);
+    if (atomic_exchange(&l->nudged, false) || l->guest_is_due ||
+        (l->guest && l->guest->at_ms <= l->now_ms)) {
+        l->guest_is_due = false;
+        run_guest(l);
+        (void)run_all(l);
+    }
     atomic_store(&l->asleep, true);
-    int wait = atomic_load(&l->posted) ? 0 : sleep_ms(l);
+    bool waits = !atomic_load(&l->posted) && !atomic_load(&l->nudged) && !l->todo;
+    int wait = waits ? sleep_ms(l) : 0;
     int n = epoll_wait(l->epoll, events, EVENTS, wait);
     atomic_store_explicit(&l->asleep, false, memory_order_relaxed);
     l->now_ms = clock_ms();
@@ -277,6 +357,7 @@ static void end_all(struct transport_loop *l)
 static void *run_loop(void *arg)
 {
     struct transport_loop *l = arg;
+    here = l;
     while (!atomic_load_explicit(&l->stopping, memory_order_acquire))
         turn(l);
     end_all(l);
@@ -371,6 +452,8 @@ int transport_new(struct transport **ret, const struct transport_config *config)
     }
     t->config = *config;
     t->loops = loops;
+    (void)pthread_mutex_init(&t->lock, /* attr= */ NULL);
+    (void)pthread_cond_init(&t->left, /* attr= */ NULL);
     for (; t->n < n; t->n++) {
         struct transport_loop *l = &t->loops[t->n];
         int r = loop_init(l, t);
@@ -418,6 +501,8 @@ struct transport *transport_free(struct transport *t)
     drain(t);
     for (unsigned i = 0; i < t->n; i++)
         loop_done(&t->loops[i]);
+    (void)pthread_cond_destroy(&t->left);
+    (void)pthread_mutex_destroy(&t->lock);
     free(t->loops);
     free(t);
     curl_global_cleanup();

@@ -44,6 +44,33 @@ struct transport_task { /* the caller's memory until it ran: posting never alloc
 };
 void transport_post(struct transport_loop *l, struct transport_task *task);
 
+/* The loop whose thread this is; NULL: none's. */
+struct transport_loop *transport_here(void);
+
+/*
+ * Another event loop that lives on the loop's thread, so that what they say to each other crosses
+ * no threads: `run` is called whenever `fd` may be read, its time has come, or the loop itself has
+ * done something. The guest's memory is the caller's until it has left.
+ */
+struct transport_guest {
+    int fd;
+    /* Does what there is to do without waiting; when it wants to be called at the latest, of
+     * clock_ms, or CLOCK_NEVER. */
+    uint64_t (*run)(struct transport_guest *g);
+    void (*leave)(struct transport_guest *g); /* the last call, on the loop's thread */
+    /* internal */
+    struct transport_loop *loop;
+    struct transport_task come, go;
+    uint64_t at_ms;
+    bool has_left; /* under the transport's lock */
+};
+/* One guest a loop. Any thread but a loop's: returns at once; 0 or -errno. */
+int transport_invite(struct transport_loop *l, struct transport_guest *g) MUST_USE;
+/* Any thread: the loop's guest has something to do that its descriptor does not show. */
+void transport_nudge(struct transport_loop *l);
+/* Any thread but a loop's: waits until it has left. */
+void transport_dismiss(struct transport_guest *g);
+
 /* A timer of the loop's thread; every function is for that thread only. */
 struct transport_timer { /* the caller's memory while it is set; zero: not set */
     uint64_t at_ms;      /* of clock_ms */

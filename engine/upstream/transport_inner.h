@@ -55,9 +55,12 @@ struct transport_loop {
     struct call *held;             /* ended, but referenced */
     struct call *idle;             /* to be used again, the last used first */
     size_t n_idle;
+    struct transport_guest *guest; /* NULL: none */
+    bool guest_is_due;             /* its descriptor may be read */
     /* any thread */
     _Atomic(struct transport_task *) posted; /* the last first */
     atomic_bool asleep;
+    atomic_bool nudged;  /* its guest is to be run */
     atomic_uint posters; /* within transport_post */
     atomic_bool stopping;
 };
@@ -66,6 +69,8 @@ struct transport {
     struct transport_config config;
     unsigned n;
     struct transport_loop *loops;
+    pthread_mutex_t lock;
+    pthread_cond_t left; /* a guest has */
 };
 
 /* ---- calls ---- */
