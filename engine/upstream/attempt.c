@@ -27,8 +27,7 @@ struct attempt {
     struct provider_reader *reader;
     unsigned status;
     struct buf refusal;    /* body of an answer that is no success */
-    struct arena *arena;   /* of the head's copies */
-    struct call_head head; /* copied */
+    struct call_head head; /* of http */
     struct chat_pair passed[HEADERS_PASSED];
     size_t n_passed;
     uint64_t started_us;
@@ -68,7 +67,6 @@ static void free_attempt(struct attempt *a)
     provider_call_done(&a->call);
     (void)call_unref(a->http);
     buf_done(&a->refusal);
-    (void)arena_free(a->arena);
     free(a);
     upstream_leave(u);
 }
@@ -170,22 +168,6 @@ static void on_event(void *owner, const struct engine_event *e)
     a->handler->event(a, e);
 }
 
-static int copy_head(struct attempt *a, const struct call_head *head)
-{
-    struct chat_pair *copies = arena_array(a->arena, head->n + 1, sizeof(*copies));
-    if (!copies)
-        return -ENOMEM;
-    for (size_t i = 0; i < head->n; i++) {
-        copies[i].key = arena_str(a->arena, head->headers[i].key);
-        copies[i].value = arena_str(a->arena, head->headers[i].value);
-        if (!copies[i].key.p || !copies[i].value.p)
-            return -ENOMEM;
-    }
-    a->head = (struct call_head){ head->status, copies, head->n };
-    a->n_passed = passing_response_headers(&a->head, a->passed, HEADERS_PASSED);
-    return 0;
-}
-
 static void fail_here(struct attempt *a, int err)
 {
     struct attempt_failure why = { .kind = REFUSAL_later };
@@ -207,14 +189,15 @@ static void on_head(void *owner, const struct call_head *head)
     struct attempt *a = owner;
     a->inside = true;
     a->status = head->status;
-    int err = a->handler ? copy_head(a, head) : 0;
-    if (err == 0 && a->handler && head->status == 200) {
+    a->head = *head;
+    if (a->handler)
+        a->n_passed = passing_response_headers(&a->head, a->passed, HEADERS_PASSED);
+    if (a->handler && head->status == 200) {
         struct reader_out out = { on_event, a };
         a->reader = a->provider->reader_new(&a->job, &a->head, out);
-        err = a->reader ? 0 : -ENOMEM;
+        if (!a->reader)
+            fail_here(a, -ENOMEM);
     }
-    if (err < 0)
-        fail_here(a, err);
     leave(a);
 }
 
@@ -337,15 +320,14 @@ int attempt_start(struct attempt **ret, const struct attempt_spec *spec,
     a->endpoint = spec->endpoint;
     a->handler = spec->handler;
     a->owner = spec->owner;
-    a->started_us = clock_us();
+    a->started_us = transport_now_us(a->loop);
     a->provider = provider_of(upstream_endpoint(a->upstream, a->endpoint)->provider);
     a->refusal = BUF_INIT(LIMIT_UPSTREAM_REFUSAL);
     a->call.url = BUF_INIT(64 * KIB);
     a->call.body = BUF_INIT(LIMIT_UPSTREAM_BODY);
     upstream_enter(a->upstream);
-    a->arena = arena_new(4 * MIB);
     a->call.arena = arena_new(MIB);
-    int err = a->arena && a->call.arena ? 0 : -ENOMEM;
+    int err = a->call.arena ? 0 : -ENOMEM;
     if (err == 0) {
         describe(a, spec);
         err = write_call(a, spec, reterr);

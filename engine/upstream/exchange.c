@@ -63,6 +63,11 @@ struct exchange {
 
 static void begin_attempt(struct exchange *x);
 
+static uint64_t now_ms(const struct exchange *x)
+{
+    return transport_now_us(x->loop) / 1000;
+}
+
 /* ---- life ---- */
 
 static void unref(struct exchange *x)
@@ -115,7 +120,7 @@ static void tell(struct exchange *x, struct engine_event *e)
 /* Its last event: after it the request may be gone. */
 static void finish(struct exchange *x, struct engine_event *last)
 {
-    struct pool_end neutral = { .now_ms = clock_ms(), .outcome = POOL_neutral };
+    struct pool_end neutral = { .now_ms = now_ms(x), .outcome = POOL_neutral };
     if (x->is_over)
         return;
     x->is_over = true;
@@ -192,11 +197,11 @@ static void lose(struct slot *s, const struct pool_end *neutral)
 static void win(struct slot *s)
 {
     struct exchange *x = s->exchange;
-    uint64_t now_ms = clock_ms(), first_us = clock_us() - attempt_started_us(s->attempt);
-    struct pool_end neutral = { .now_ms = now_ms, .outcome = POOL_neutral };
+    uint64_t first_us = transport_now_us(x->loop) - attempt_started_us(s->attempt);
+    struct pool_end neutral = { .now_ms = now_ms(x), .outcome = POOL_neutral };
     x->winner = s;
     transport_timer_clear(x->loop, &x->hedge);
-    pool_first(x->upstream->pool, s->endpoint, first_us, now_ms);
+    pool_first(x->upstream->pool, s->endpoint, first_us, now_ms(x));
     for (size_t i = 0; i < ATTEMPTS; i++)
         if (&x->slots[i] != s && (x->slots[i].attempt || x->slots[i].waits))
             lose(&x->slots[i], &neutral);
@@ -223,7 +228,7 @@ static void take_done(struct slot *s, const struct engine_event *e)
 {
     struct exchange *x = s->exchange;
     struct engine_event last = *e;
-    struct pool_end end = { .now_ms = clock_ms(), .outcome = POOL_ok };
+    struct pool_end end = { .now_ms = now_ms(x), .outcome = POOL_ok };
     struct attempt *a = TAKE(s->attempt);
     attempt_drop(a); /* its connection goes back */
     pool_end(x->upstream->pool, s->endpoint, &end);
@@ -282,7 +287,7 @@ static void log_failure(const struct slot *s, const struct attempt_failure *why)
 
 static void end_in_pool(struct slot *s, const struct attempt_failure *why)
 {
-    struct pool_end end = { .now_ms = clock_ms(), .outcome = POOL_fault };
+    struct pool_end end = { .now_ms = now_ms(s->exchange), .outcome = POOL_fault };
     if (why->kind == REFUSAL_final || why->kind == REFUSAL_elsewhere || why->no_adapter)
         end.outcome = POOL_neutral;
     else if (why->kind == REFUSAL_later)
@@ -307,7 +312,7 @@ static void fire_retry(struct transport_timer *timer)
 /* Begins again in some time; false: it cannot, and that is the end. */
 static bool wait_for(struct exchange *x, uint64_t ms)
 {
-    uint64_t now = clock_ms(), longest = x->upstream->config->max_retry_after_s * 1000;
+    uint64_t now = now_ms(x), longest = x->upstream->config->max_retry_after_s * 1000;
     if (ms > longest || now + ms >= x->deadline_ms)
         return false;
     return transport_timer_set(x->loop, &x->retry, now + ms) == 0;
@@ -316,7 +321,7 @@ static bool wait_for(struct exchange *x, uint64_t ms)
 /* All are busy or full: it waits for them no longer, in all, than for one that says how long. */
 static bool wait_for_any(struct exchange *x, uint64_t ms)
 {
-    uint64_t now = clock_ms();
+    uint64_t now = now_ms(x);
     if (!x->patient_until_ms)
         x->patient_until_ms = now + x->upstream->config->max_retry_after_s * 1000;
     return now + ms <= x->patient_until_ms && wait_for(x, ms);
@@ -337,7 +342,7 @@ static void go_on(struct exchange *x)
     bool allowed = why->kind != REFUSAL_final &&
                    (why->cause == 0 || (why->cause & u->config->retry_on)) &&
                    x->attempts <= u->config->retries && !x->is_cancelled &&
-                   clock_ms() < x->deadline_ms && pool_may_retry(u->pool, clock_ms());
+                   now_ms(x) < x->deadline_ms && pool_may_retry(u->pool, now_ms(x));
     if (!allowed) {
         finish_failed(x);
         return;
@@ -402,7 +407,7 @@ static void plan_hedge(struct exchange *x)
     uint64_t after = pool_hedge_after(x->upstream->pool);
     x->hedge.fire = fire_hedge;
     if (after != UINT64_MAX && x->attempts == 1 &&
-        transport_timer_set(x->loop, &x->hedge, clock_ms() + after) < 0)
+        transport_timer_set(x->loop, &x->hedge, now_ms(x) + after) < 0)
         log_line(LOG_debug, "upstream", "why=\"no memory for a hedge\"");
 }
 
@@ -424,9 +429,9 @@ static void ask(struct slot *s)
         .handler = &attempt_handler,
         .owner = s,
     };
-    pool_begin(u->pool, s->endpoint, clock_ms());
+    pool_begin(u->pool, s->endpoint, now_ms(x));
     if (attempt_start(&s->attempt, &spec, &why) != 0) {
-        struct pool_end neutral = { .now_ms = clock_ms(), .outcome = POOL_neutral };
+        struct pool_end neutral = { .now_ms = now_ms(x), .outcome = POOL_neutral };
         pool_end(u->pool, s->endpoint, &neutral);
         cannot_ask(x, s, &why);
         return;
@@ -475,7 +480,7 @@ static void prepare(struct slot *s)
 static struct pool_ask question(const struct exchange *x)
 {
     struct upstream *u = x->upstream;
-    struct pool_ask q = { .now_ms = clock_ms(),
+    struct pool_ask q = { .now_ms = now_ms(x),
                           .prefix = x->prefix,
                           .session = x->session,
                           .adapter = x->adapter,
@@ -538,7 +543,7 @@ static void fire_hedge(struct transport_timer *timer)
     if (x->winner || x->is_over || x->slots[1].attempt || x->slots[1].waits)
         return;
     int i = pool_pick(x->upstream->pool, &q, &wait_ms);
-    if (i < 0 || !pool_may_hedge(x->upstream->pool, clock_ms()))
+    if (i < 0 || !pool_may_hedge(x->upstream->pool, now_ms(x)))
         return;
     metrics_add(METRIC_upstream_hedges_total, 1);
     x->slots[1].endpoint = (unsigned)i;
@@ -581,7 +586,7 @@ static void run_begin(struct transport_task *task)
     }
     if (x->spec.adapter)
         memcpy(&x->adapter, x->spec.adapter->digest.b, sizeof(x->adapter));
-    pool_count(u->pool, clock_ms());
+    pool_count(u->pool, now_ms(x));
     begin_attempt(x);
 }
 

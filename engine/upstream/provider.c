@@ -37,6 +37,19 @@ static bool is_header_safe(struct str value)
     return true;
 }
 
+static bool more_headers(struct provider_call *call)
+{
+    size_t cap = call->cap_headers ? PROVIDER_HEADERS : 8; /* few have more than that */
+    struct chat_pair *more = arena_array(call->arena, cap, sizeof(*more));
+    if (!more)
+        return false;
+    if (call->n_headers)
+        memcpy(more, call->headers, call->n_headers * sizeof(*more));
+    call->headers = more;
+    call->cap_headers = cap;
+    return true;
+}
+
 int provider_call_header(struct provider_call *call, const char *name, struct str value)
 {
     struct str key = str_of(name);
@@ -45,8 +58,10 @@ int provider_call_header(struct provider_call *call, const char *name, struct st
     size_t at = 0;
     while (at < call->n_headers && !str_eq_nocase(call->headers[at].key, key))
         at++;
-    if (at == ARRAY_LEN(call->headers))
+    if (at == PROVIDER_HEADERS)
         return -E2BIG;
+    if (at == call->cap_headers && !more_headers(call))
+        return -ENOMEM;
     struct chat_pair pair = { arena_str(call->arena, key), arena_str(call->arena, value) };
     if (!pair.key.p || !pair.value.p)
         return -ENOMEM;

@@ -29,12 +29,13 @@ struct provider_job {
 };
 
 /* A call, ready for the transport. */
+enum { PROVIDER_HEADERS = 64 }; /* of a call at most */
 struct provider_call {
     struct buf url;      /* NUL-terminated */
     struct buf body;     /* ceiling LIMIT_UPSTREAM_BODY */
     struct arena *arena; /* owned; of the headers */
-    struct chat_pair headers[64];
-    size_t n_headers;
+    struct chat_pair *headers;
+    size_t n_headers, cap_headers;
 };
 void provider_call_done(struct provider_call *call);
 /* Adds, or replaces one of the same name (compared without case). 0, -ENOMEM, -E2BIG. A value with

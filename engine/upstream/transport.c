@@ -137,7 +137,7 @@ static void on_event(struct transport_loop *l, const struct epoll_event *event)
 static int on_curl_timer(CURLM *multi, long ms, void *owner)
 {
     struct transport_loop *l = owner;
-    l->curl_at = ms < 0 ? CLOCK_NEVER : clock_ms() + (uint64_t)ms;
+    l->curl_at = ms < 0 ? CLOCK_NEVER : l->now_us / 1000 + (uint64_t)ms;
     return 0;
 }
 
@@ -179,9 +179,9 @@ static bool run_tasks(struct transport_loop *l)
 
 static void run_timers(struct transport_loop *l)
 {
-    l->now_ms = clock_ms();
+    uint64_t now_ms = l->now_us / 1000;
     /* one that sets itself again at once waits for the next turn */
-    for (size_t n = l->timers.n; n && timer_heap_next(&l->timers) <= l->now_ms; n--) {
+    for (size_t n = l->timers.n; n && timer_heap_next(&l->timers) <= now_ms; n--) {
         struct transport_timer *timer = l->timers.at[0];
         transport_timer_clear(l, timer);
         timer->fire(timer);
@@ -205,7 +205,7 @@ static bool run_calls(struct transport_loop *l)
 
 static void run_curl(struct transport_loop *l)
 {
-    if (l->curl_at > clock_ms())
+    if (l->curl_at > l->now_us / 1000)
         return;
     int running = 0;
     l->curl_at = CLOCK_NEVER;
@@ -261,6 +261,11 @@ static int sleep_ms(const struct transport_loop *l)
 /* ---- a guest ---- */
 
 static _Thread_local struct transport_loop *here;
+
+uint64_t transport_now_us(const struct transport_loop *l)
+{
+    return l->now_us;
+}
 
 struct transport_loop *transport_here(void)
 {
@@ -332,7 +337,7 @@ static void turn(struct transport_loop *l)
     struct epoll_event events[EVENTS];
     (void)run_all(l);
     if (atomic_exchange(&l->nudged, false) || l->guest_is_due ||
-        (l->guest && l->guest->at_ms <= l->now_ms)) {
+        (l->guest && l->guest->at_ms <= l->now_us / 1000)) {
         l->guest_is_due = false;
         run_guest(l);
         (void)run_all(l);
@@ -342,7 +347,7 @@ static void turn(struct transport_loop *l)
     int wait = waits ? sleep_ms(l) : 0;
     int n = epoll_wait(l->epoll, events, EVENTS, wait);
     atomic_store_explicit(&l->asleep, false, memory_order_relaxed);
-    l->now_ms = clock_ms();
+    l->now_us = clock_us();
     for (int i = 0; i < n; i++)
         on_event(l, &events[i]);
 }
@@ -404,7 +409,7 @@ static int loop_init(struct transport_loop *l, struct transport *t)
     l->owner = t;
     l->curl_at = CLOCK_NEVER;
     l->todo_end = &l->todo;
-    l->now_ms = clock_ms();
+    l->now_us = clock_us();
     l->epoll = epoll_create1(EPOLL_CLOEXEC);
     l->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (l->epoll < 0 || l->wake < 0)

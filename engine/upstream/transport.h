@@ -44,6 +44,10 @@ struct transport_task { /* the caller's memory until it ran: posting never alloc
 };
 void transport_post(struct transport_loop *l, struct transport_task *task);
 
+/* Loop's thread: clock_us when what now happens was noticed. Reading a clock costs more than most
+ * of what a turn of the loop does. */
+uint64_t transport_now_us(const struct transport_loop *l);
+
 /* The loop whose thread this is; NULL: none's. */
 struct transport_loop *transport_here(void);
 
@@ -88,7 +92,7 @@ struct call_tls {
 
 struct call_head {
     unsigned status;                 /* never 1xx */
-    const struct chat_pair *headers; /* names in lower case; borrowed during the call */
+    const struct chat_pair *headers; /* names in lower case; the call's, while it is referenced */
     size_t n;
 };
 struct str call_header(const struct call_head *head, const char *name); /* the first; or empty */

@@ -135,7 +135,7 @@ static bool look_after_upload(struct call *c, uint64_t now)
 static void on_timer(struct transport_timer *timer)
 {
     struct call *c = (struct call *)((char *)timer - offsetof(struct call, timer));
-    uint64_t now = clock_ms();
+    uint64_t now = c->loop->now_us / 1000;
     if (now >= c->spec.deadline_ms) {
         call_stop(c, CALL_timeout_total);
         return;
@@ -165,7 +165,7 @@ static size_t malformed(struct call *c, const char *why)
 
 static void begin_phase(struct call *c)
 {
-    c->last_ms = clock_ms();
+    c->last_ms = c->loop->now_us / 1000;
     arm(c);
 }
 
@@ -251,7 +251,7 @@ static size_t on_header(const char *bytes, size_t size, size_t n, void *owner)
     if (c->is_stopped)
         return 0;
     if (!c->first_byte_us)
-        c->first_byte_us = clock_us();
+        c->first_byte_us = c->loop->now_us;
     if (c->has_head) /* trailers: what may be sent twice is not told twice */
         return n;
     struct str line = { bytes, n };
@@ -292,7 +292,7 @@ static size_t on_body(const char *bytes, size_t size, size_t n, void *owner)
     n *= size;
     if (c->is_stopped)
         return 0;
-    c->last_ms = c->loop->now_ms;
+    c->last_ms = c->loop->now_us / 1000;
     if (c->is_paused) {
         c->is_held = true;
         return CURL_WRITEFUNC_PAUSE;
@@ -320,7 +320,7 @@ static int on_connected(void *owner, char *remote, char *local, int remote_port,
     if (c->is_stopped)
         return CURL_PREREQFUNC_ABORT;
     if (!c->connect_us) {
-        c->connect_us = clock_us();
+        c->connect_us = c->loop->now_us;
         c->last_ms = c->connect_us / 1000;
         arm(c);
         if (c->spec.first_byte_ms && c->spec.body.n > UPLOAD_AT_ONCE)
@@ -391,8 +391,9 @@ static int call_new(struct call **ret, struct transport_loop *l)
         return -ENOMEM;
     c->loop = l;
     c->text = BUF_INIT(LIMIT_HEADER * 4);
+    c->parts = curl_url();
     c->easy = curl_easy_init();
-    if (!c->easy || set_up(c) < 0) {
+    if (!c->parts || !c->easy || set_up(c) < 0) {
         call_destroy(c);
         return -ENOMEM;
     }
@@ -408,6 +409,7 @@ void call_destroy(struct call *c)
     buf_done(&c->head);
     free(c->lines);
     free(c->url);
+    curl_url_cleanup(c->parts);
     free(c->pairs);
     (void)coding_free(c->coding);
     free(c);
@@ -466,7 +468,7 @@ int call_start(struct transport_loop *l, struct call **ret, const struct call_sp
     c->spec.headers = NULL;
     c->spec.n_headers = 0;
     c->head.max = spec->max_head ? spec->max_head : MAX_HEAD_DEFAULT;
-    c->start_us = clock_us();
+    c->start_us = l->now_us;
     c->last_ms = c->start_us / 1000;
     c->refs = 2; /* the caller's and, until on_end, the loop's */
     c->is_active = true;

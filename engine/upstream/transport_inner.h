@@ -42,7 +42,7 @@ struct transport_loop {
     CURLM *multi;
     CURLSH *share; /* TLS sessions */
     int epoll, wake;
-    uint64_t now_ms;  /* of this turn */
+    uint64_t now_us;  /* clock_us as this turn began */
     uint64_t curl_at; /* clock_ms at which curl wants to be called; CLOCK_NEVER */
     bool closed;      /* no call may start */
     int open_error;   /* of the last socket that could not be had; 0 */
@@ -90,6 +90,7 @@ struct call {
     size_t cap_lines;
     char *url;
     size_t cap_url;
+    CURLU *parts; /* of the URL, as curl takes it apart: once for all calls to it */
     /* as curl has them set */
     const struct tls_kind *tls;
     char method[16];

@@ -124,7 +124,6 @@ static const char *text_of(const struct call *c, CURLcode result, enum call_outc
 
 void call_judge(const struct call *c, CURLcode result, struct call_end *end)
 {
-    uint64_t now = clock_us();
     if (c->is_stopped)
         end->outcome = c->verdict;
     else if (c->is_malformed)
@@ -133,9 +132,13 @@ void call_judge(const struct call *c, CURLcode result, struct call_end *end)
         end->outcome = outcome_of(c, result);
     c->loop->open_error = 0;
     const char *text = text_of(c, result, end->outcome);
-    (void)snprintf(end->message, sizeof(end->message), "%s%s%.100s",
-                   call_outcome_word(end->outcome), text ? ": " : "", text ? text : "");
-    clean(end->message);
+    const char *word = call_outcome_word(end->outcome);
+    if (text) {
+        (void)snprintf(end->message, sizeof(end->message), "%s: %.100s", word, text);
+        clean(end->message);
+    } else {
+        memcpy(end->message, word, strlen(word) + 1);
+    }
     end->was_sent = c->was_sent;
     end->has_head = c->has_head;
     end->was_reused = c->was_reused;
@@ -143,7 +146,7 @@ void call_judge(const struct call *c, CURLcode result, struct call_end *end)
         end->connect_us = c->connect_us > c->start_us ? c->connect_us - c->start_us : 1;
     if (c->first_byte_us)
         end->first_byte_us = c->first_byte_us - c->start_us;
-    end->total_us = now - c->start_us;
+    end->total_us = c->loop->now_us - c->start_us;
     end->sent = c->sent;
     end->received = c->received;
 }

@@ -111,7 +111,10 @@ static int set_url(struct call *c, const struct call_spec *spec)
         c->cap_url = n;
     }
     memcpy(c->url, spec->url, n);
-    if (curl_easy_setopt(c->easy, CURLOPT_URL, c->url)) {
+    /* One that curl cannot take apart is told of as a call's end, as it says it then. */
+    bool is_whole = !curl_url_set(c->parts, CURLUPART_URL, c->url, CURLU_PATH_AS_IS);
+    if (curl_easy_setopt(c->easy, CURLOPT_CURLU, is_whole ? c->parts : NULL) ||
+        curl_easy_setopt(c->easy, CURLOPT_URL, is_whole ? NULL : c->url)) {
         c->url[0] = '\0'; /* it is not what curl has */
         return -ENOMEM;
     }
