@@ -189,7 +189,8 @@ static void lose(struct slot *s, const struct pool_end *neutral)
 {
     if (s->attempt)
         pool_waited(s->exchange->upstream->pool, s->endpoint,
-                    clock_us() - attempt_started_us(s->attempt), neutral->now_ms);
+                    transport_now_us(s->exchange->loop) - attempt_started_us(s->attempt),
+                    neutral->now_ms);
     clear_slot(s, neutral);
 }
 
