@@ -62,6 +62,39 @@ void buf_adds(struct buf *b, const char *cstr)
     buf_add(b, str_of(cstr));
 }
 
+enum { U64_DIGITS = 20 };
+
+/* At least so many digits, in front of `end`; where they begin. */
+static char *put_digits(char *end, uint64_t x, unsigned least)
+{
+    char *p = end;
+    for (; x || end - p < (ptrdiff_t)least; x /= 10)
+        *--p = (char)('0' + x % 10);
+    return p;
+}
+
+void buf_add_u64(struct buf *b, uint64_t x)
+{
+    char text[U64_DIGITS];
+    const char *end = text + sizeof(text), *p = put_digits(text + sizeof(text), x, 1);
+    buf_add(b, (struct str){ p, (size_t)(end - p) });
+}
+
+void buf_add_decimal(struct buf *b, uint64_t x, unsigned decimals)
+{
+    char text[U64_DIGITS + 1];
+    for (; decimals && x % 10 == 0; decimals--)
+        x /= 10;
+    char *end = text + sizeof(text), *p = put_digits(end, x, decimals + 1);
+    size_t whole = (size_t)(end - p) - decimals;
+    if (decimals) {
+        memmove(p - 1, p, whole);
+        p--;
+        p[whole] = '.';
+    }
+    buf_add(b, (struct str){ p, (size_t)(end - p) });
+}
+
 void buf_vaddf(struct buf *b, const char *fmt, va_list args)
 {
     va_list again;

@@ -9,6 +9,7 @@
 #include "base/str.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 
 struct buf {
     char *p;    /* owned; NULL while empty */
@@ -19,12 +20,17 @@ struct buf {
 };
 
 #define BUF_INIT(ceiling) ((struct buf){ .max = (ceiling) })
+/* On the caller's own array, without memory from elsewhere: not for buf_done, nor buf_take. */
+#define BUF_ON(array) ((struct buf){ .p = (array), .cap = sizeof(array), .max = sizeof(array) - 1 })
 
 void buf_done(struct buf *b);  /* frees; usable with CLEANUP; the buffer may be used again */
 void buf_clear(struct buf *b); /* empties, keeps the memory, forgets the error */
 void buf_add(struct buf *b, struct str s);
 void buf_addc(struct buf *b, char c);
 void buf_adds(struct buf *b, const char *cstr);
+void buf_add_u64(struct buf *b, uint64_t x);
+/* x / 10^decimals without zeros at its end: "0.25", "3". At most 18 decimals. */
+void buf_add_decimal(struct buf *b, uint64_t x, unsigned decimals);
 void buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_vaddf(struct buf *b, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
 void buf_add_json(struct buf *b, struct str s); /* quoted JSON string; malformed UTF-8 → U+FFFD */

@@ -17,6 +17,9 @@ int log_parse_level(enum log_level *ret, const char *word) MUST_USE; /* -EINVAL:
 /* log_line(LOG_info, "model_loaded", "path=%s tensors=%u", path, n). Control bytes are escaped. */
 void log_line(enum log_level level, const char *event, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+/* The same for pairs that are text already, where a line is written for every request. */
+void log_pairs(enum log_level level, const char *event, struct str pairs);
+
 /* The same, at most once a second for one call site; the next line tells how many were left out. */
 struct log_rate {
     _Atomic unsigned long long until_ms;
@@ -24,6 +27,10 @@ struct log_rate {
 };
 void log_rated(struct log_rate *rate, enum log_level level, const char *event, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
+
+/* stderr is another file from now on. For whoever changed it, while no other thread logs: what kind
+ * of file it is was looked up with the first line. */
+void log_moved(void);
 
 /* Text for people as it is, at most as much as there is room for: it waits for nobody either. */
 void log_text(int fd, struct str text);

@@ -422,29 +422,53 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 
 /* ---- departure ---- */
 
-/* " cost=…" where prices are known; counted for the metrics. */
-static void count_cost(const struct request *r, char *ret, size_t max)
+/* Of what was asked of an engine, by its prices; negative: they are not known. */
+static double count_cost(const struct request *r, struct str *ret_currency)
 {
     enum { MILLION = 1000000 };
-    struct str currency;
-    double cost = r->answer && r->answer->n_choices ? answer_cost(r->answer, &currency) : -1;
-    ret[0] = '\0';
-    if (cost < 0)
-        return;
-    (void)snprintf(ret, max, " cost=%.9g" STR_FMT, cost, STR_ARG(str_head(currency, 16)));
-    metrics_add(METRIC_cost_millionths_total, (int64_t)(cost * MILLION + 0.5));
+    double cost = r->answer && r->answer->n_choices ? answer_cost(r->answer, ret_currency) : -1;
+    if (cost >= 0)
+        metrics_add(METRIC_cost_millionths_total, (int64_t)(cost * MILLION + 0.5));
+    return cost;
 }
 
-static void log_request(const struct request *r, unsigned status, uint64_t us, const char *cost)
+static void add_pair(struct buf *line, struct str key, struct str value)
 {
-    log_line(LOG_info, "request",
-             "req=%s status=%u route=%s model=" STR_FMT " adapter=" STR_FMT " decision=" STR_FMT
-             " tokens=%llu ms=%.1f%s",
-             r->id, status, r->endpoint ? r->endpoint->path : "-",
-             STR_ARG(r->log_model.n ? r->log_model : STR("-")),
-             STR_ARG(r->log_adapter.n ? r->log_adapter : STR("-")),
-             STR_ARG(r->log_decision.n ? r->log_decision : STR("-")),
-             (unsigned long long)r->log_tokens, (double)us / 1e3, cost);
+    enum { VALUE = 240 }; /* bytes of it in the line */
+    buf_add(line, key);
+    buf_add(line, value.n ? str_head(value, VALUE) : STR("-"));
+}
+
+/* To the millionth of a millionth, which is far less than any token costs. */
+static void add_cost(struct buf *line, double cost, struct str currency)
+{
+    bool is_large = cost >= 1e6;
+    buf_adds(line, " cost=");
+    buf_add_decimal(line, (uint64_t)(cost * (is_large ? 1e6 : 1e12) + 0.5), is_large ? 6 : 12);
+    buf_add(line, str_head(currency, 16));
+}
+
+static void log_request(const struct request *r, unsigned status, uint64_t us, double cost,
+                        struct str currency)
+{
+    char text[1024];
+    struct buf line = BUF_ON(text);
+    add_pair(&line, STR("req="), str_of(r->id));
+    buf_add(&line, STR(" status="));
+    buf_add_u64(&line, status);
+    add_pair(&line, STR(" route="), str_of(r->endpoint ? r->endpoint->path : NULL));
+    add_pair(&line, STR(" model="), r->log_model);
+    add_pair(&line, STR(" adapter="), r->log_adapter);
+    add_pair(&line, STR(" decision="), r->log_decision);
+    buf_add(&line, STR(" tokens="));
+    buf_add_u64(&line, r->log_tokens);
+    buf_add(&line, STR(" ms="));
+    buf_add_u64(&line, (us + 50) / 1000);
+    buf_addc(&line, '.');
+    buf_add_u64(&line, (us + 50) / 100 % 10);
+    if (cost >= 0)
+        add_cost(&line, cost, currency);
+    log_pairs(LOG_info, "request", buf_str(&line));
 }
 
 static void account(struct request *r, bool complete)
@@ -462,11 +486,11 @@ static void account(struct request *r, bool complete)
     metrics_add_label(METRIC_requests_total, status / 100 - 1, 1);
     metrics_observe_us(METRIC_request_seconds, us);
     metrics_add(METRIC_requests_active, -1);
-    char cost[64];
-    count_cost(r, cost, sizeof(cost));
+    struct str currency = STR_NULL;
+    double cost = count_cost(r, &currency);
     bool quiet = r->endpoint && r->endpoint->open && status < 300;
     if (!quiet) /* probes and scrapes would drown the rest */
-        log_request(r, status, us, cost);
+        log_request(r, status, us, cost, currency);
 }
 
 void server_depart(struct request *r, bool complete)

@@ -50,6 +50,53 @@ static void the_ceiling_is_a_sticky_error(void **state)
     assert_int_equal(buf_err(&b), 0);
 }
 
+static void numbers_are_printed_without_printf(void **state)
+{
+    static const struct {
+        uint64_t x;
+        unsigned decimals;
+        const char *text;
+    } rows[] = {
+        { 0, 0, "0" },
+        { 7, 0, "7" },
+        { 10, 0, "10" },
+        { 0, 12, "0" },
+        { 1, 1, "0.1" },
+        { 10, 1, "1" },
+        { 105, 1, "10.5" },
+        { 1, 3, "0.001" },
+        { 1500, 3, "1.5" },
+        { 120034, 6, "0.120034" },
+        { 18000000000000000001u, 18, "18.000000000000000001" },
+        { UINT64_MAX, 0, "18446744073709551615" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(buf_done) struct buf b = BUF_INIT(100);
+        buf_add_decimal(&b, rows[i].x, rows[i].decimals);
+        assert_string_equal(b.p, rows[i].text);
+        if (rows[i].decimals)
+            continue;
+        buf_clear(&b);
+        buf_add_u64(&b, rows[i].x);
+        assert_string_equal(b.p, rows[i].text);
+    }
+}
+
+static void an_array_of_the_caller_is_filled_and_no_more(void **state)
+{
+    char text[8];
+    struct buf b = BUF_ON(text);
+    (void)state;
+    buf_adds(&b, "1234");
+    buf_add_u64(&b, 567);
+    assert_string_equal(text, "1234567");
+    assert_true(b.p == text);
+    buf_addc(&b, '8');
+    assert_int_equal(buf_err(&b), -EMSGSIZE);
+    assert_string_equal(text, "1234567");
+}
+
 static void json_strings_are_escaped(void **state)
 {
     static const struct {
@@ -105,6 +152,8 @@ int main(void)
         cmocka_unit_test(appends_and_moves_out),
         cmocka_unit_test(an_empty_buffer_gives_an_empty_text),
         cmocka_unit_test(the_ceiling_is_a_sticky_error),
+        cmocka_unit_test(numbers_are_printed_without_printf),
+        cmocka_unit_test(an_array_of_the_caller_is_filled_and_no_more),
         cmocka_unit_test(json_strings_are_escaped),
         cmocka_unit_test(bytes_become_base64),
     };

@@ -4,6 +4,9 @@
 #include "tests/support/test.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,9 +19,11 @@ static void log_into(int fd, unsigned lines)
     int saved = dup(STDERR_FILENO);
 
     assert_true(saved >= 0 && dup2(fd, STDERR_FILENO) >= 0);
+    log_moved();
     for (unsigned i = 0; i < lines; i++)
         log_line(LOG_info, "test", "n=%u", i);
     assert_true(dup2(saved, STDERR_FILENO) >= 0);
+    log_moved();
     (void)close(saved);
 }
 
@@ -46,6 +51,54 @@ static void nobody_waits_for_a_reader_that_does_not_read(void **state)
     }
 }
 
+/* What one line is, in a pipe, in a socket and in a file, through both ways to write one. */
+static void a_line_has_its_time_and_nothing_that_could_begin_another(void **state)
+{
+    char name[] = "/tmp/rootstock_log_XXXXXX", longer[3000];
+    int ends[2], sockets[2], file = mkstemp(name);
+
+    assert_true(file >= 0 && unlink(name) == 0);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+    memset(longer, 'x', sizeof(longer));
+    const int into[] = { ends[1], sockets[1], file }, from[] = { ends[0], sockets[0], file };
+    for (unsigned i = 0; i < 3; i++) {
+        int saved = dup(STDERR_FILENO);
+        assert_true(saved >= 0 && dup2(into[i], STDERR_FILENO) >= 0);
+        log_moved();
+        log_line(LOG_info, "a", "x=%d y=%s", 1, "b\nc\x7f");
+        log_pairs(LOG_warn, "a", STR("x=1 y=b\nc\x7f"));
+        log_pairs(LOG_debug, "unseen", STR("x=1"));
+        log_line(LOG_error, "longer", "%.*s", (int)sizeof(longer), longer);
+        log_pairs(LOG_error, "longer", (struct str){ longer, sizeof(longer) });
+        assert_true(dup2(saved, STDERR_FILENO) >= 0);
+        log_moved();
+        (void)close(saved);
+
+        char text[8192], *line = text, *end;
+        ssize_t n = from[i] == file ? pread(file, text, sizeof(text) - 1, 0)
+                                    : read(from[i], text, sizeof(text) - 1);
+        assert_true(n > 0);
+        text[n] = '\0';
+        static const char *const want[] = { "info event=a x=1 y=b c ", "warn event=a x=1 y=b c " };
+        for (unsigned k = 0; k < 4; k++, line = end + 1) {
+            int at = 0;
+            assert_non_null(end = strchr(line, '\n'));
+            *end = '\0';
+            assert_int_equal(sscanf(line, "20%*2u-%*2u-%*2uT%*2u:%*2u:%*2u.%*3uZ %n", &at), 0);
+            assert_int_equal(at, 25);
+            if (k < 2)
+                assert_string_equal(line + at, want[k]);
+            else
+                assert_int_equal(end - line, 1023); /* cut, whole lines */
+        }
+        assert_true(*line == '\0');
+        (void)close(into[i]);
+        if (from[i] != file)
+            (void)close(from[i]);
+    }
+}
+
 static void a_full_disk_loses_lines_and_nothing_else(void **state)
 {
     int64_t lost = metrics_get(METRIC_log_lines_lost_total, 0);
@@ -57,11 +110,26 @@ static void a_full_disk_loses_lines_and_nothing_else(void **state)
     (void)close(fd);
 }
 
+static void a_reader_that_left_loses_lines_and_nothing_else(void **state)
+{
+    int64_t lost = metrics_get(METRIC_log_lines_lost_total, 0);
+    int ends[2];
+
+    assert_int_equal(pipe(ends), 0);
+    (void)close(ends[0]);
+    (void)signal(SIGPIPE, SIG_IGN);
+    log_into(ends[1], 3);
+    assert_int_equal(metrics_get(METRIC_log_lines_lost_total, 0), lost + 3);
+    (void)close(ends[1]);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(nobody_waits_for_a_reader_that_does_not_read),
+        cmocka_unit_test(a_line_has_its_time_and_nothing_that_could_begin_another),
         cmocka_unit_test(a_full_disk_loses_lines_and_nothing_else),
+        cmocka_unit_test(a_reader_that_left_loses_lines_and_nothing_else),
     };
     return TEST_RUN(tests);
 }
