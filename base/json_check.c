@@ -14,6 +14,7 @@ struct key {
 };
 
 struct open {
+    uint64_t hashes; /* a bit for each that was seen: most keys are known to be new by it */
     uint32_t first_key;
     bool is_object;
 };
@@ -29,6 +30,10 @@ struct check {
     struct open open[JSON_VIEW_MAX_DEPTH];
     struct key *keys, *more_keys; /* more_keys: on the heap, or NULL */
     size_t n_keys, max_keys;
+    json_view_member_fn member; /* NULL: nobody asks */
+    void *ctx;
+    struct str key;    /* of the outermost object's, … */
+    const char *value; /* … and where its value begins */
     struct key near_keys[NEAR_KEYS];
 };
 
@@ -87,14 +92,10 @@ static bool pass_utf8(struct check *c)
     return length > 1; /* of what is malformed, one byte */
 }
 
-/* p at the opening quote → past the closing one; at fault, where it is. */
-static enum json_view_fault check_string(struct check *c)
+/* The rest of a string, from what is no plain ASCII of it; past the closing quote, or at fault. */
+static enum json_view_fault check_rest(struct check *c)
 {
-    c->p++;
-    for (;;) {
-        c->p = json_find_special(c->p, c->end);
-        if (c->p == c->end)
-            return JSON_VIEW_syntax;
+    for (;; c->p = json_find_special(c->p, c->end)) {
         while (c->p < c->end && (unsigned char)*c->p >= 0x80) {
             const char *at = c->p;
             if (!pass_utf8(c)) {
@@ -114,6 +115,15 @@ static enum json_view_fault check_string(struct check *c)
         if (fault)
             return fault;
     }
+}
+
+/* p at the opening quote → past the closing one; at fault, where it is. */
+static inline enum json_view_fault check_string(struct check *c)
+{
+    const char *p = json_find_special(c->p + 1, c->end);
+    bool ends = p < c->end && *p == '"';
+    c->p = p + ends;
+    return ends ? JSON_VIEW_ok : check_rest(c);
 }
 
 /* ---- keys ---- */
@@ -142,19 +152,53 @@ static int by_text(const void *x, const void *y, void *check)
     return d ? d : (a->at > b->at) - (a->at < b->at);
 }
 
-/* Fowler, Noll and Vo's hash (FNV-1a) of the text between the quotes. */
-static uint32_t hash_key(struct str inside)
+/* The first n bytes of a word, the others zero. */
+static uint64_t keep_bytes(uint64_t word, size_t n)
 {
-    uint32_t h = 2166136261u;
-    if (!inside.n || !memchr(inside.p, '\\', inside.n)) {
-        for (size_t i = 0; i < inside.n; i++)
-            h = (h ^ (unsigned char)inside.p[i]) * 16777619u;
-        return h;
+    unsigned rest = (unsigned)(8 * (sizeof(word) - n));
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return word << rest;
+#else
+    return word >> rest << rest;
+#endif
+}
+
+/* Multiplied and folded, eight bytes at a time; the factor is 2^64 divided by the golden ratio. */
+static uint64_t hash_word(uint64_t h, uint64_t word)
+{
+    h = (h ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    return h ^ h >> 32;
+}
+
+/* Of what stands between the quotes, decoded; up to `end` there may be read. */
+static uint32_t hash_key(struct str inside, const char *end)
+{
+    uint64_t h = 0, word;
+    bool is_plain = !inside.n || !memchr(inside.p, '\\', inside.n);
+    while (is_plain && inside.n >= sizeof(word)) {
+        memcpy(&word, inside.p, sizeof(word));
+        h = hash_word(h, word);
+        inside = str_sub(inside, sizeof(word));
     }
+    if (is_plain && inside.n == 0)
+        return (uint32_t)h;
+    if (is_plain && (size_t)(end - inside.p) >= sizeof(word)) {
+        memcpy(&word, inside.p, sizeof(word));
+        return (uint32_t)hash_word(h, keep_bytes(word, inside.n));
+    }
+    char held[sizeof(word)] = { 0 };
+    size_t n = 0;
     struct json_bytes bytes = json_bytes(inside);
-    for (int byte; (byte = json_bytes_next(&bytes)) >= 0;)
-        h = (h ^ (unsigned)byte) * 16777619u;
-    return h;
+    for (int byte; (byte = json_bytes_next(&bytes)) >= 0;) {
+        held[n++] = (char)byte;
+        if (n < sizeof(held))
+            continue;
+        memcpy(&word, held, sizeof(word));
+        h = hash_word(h, word);
+        n = 0;
+    }
+    memcpy(&word, held, sizeof(word));
+    return (uint32_t)(n ? hash_word(h, keep_bytes(word, n)) : h);
 }
 
 static bool grow_keys(struct check *c)
@@ -172,10 +216,14 @@ static bool grow_keys(struct check *c)
 
 static enum json_view_fault remember_key(struct check *c, const char *key, const char *past)
 {
-    struct key new = { .hash = hash_key((struct str){ key + 1, (size_t)(past - key) - 2 }),
-                       .at = (uint32_t)(key - c->begin) };
-    size_t first = c->open[c->depth - 1].first_key;
-    for (size_t i = first; c->n_keys - first < FEW_KEYS && i < c->n_keys; i++) {
+    struct str inside = { key + 1, (size_t)(past - key) - 2 };
+    struct key new = { .hash = hash_key(inside, c->end), .at = (uint32_t)(key - c->begin) };
+    struct open *open = &c->open[c->depth - 1];
+    size_t first = open->first_key;
+    uint64_t bit = UINT64_C(1) << new.hash % 64;
+    bool may_be_there = open->hashes & bit && c->n_keys - first < FEW_KEYS;
+    open->hashes |= bit;
+    for (size_t i = first; may_be_there && i < c->n_keys; i++) {
         if (c->keys[i].hash != new.hash || compare_texts(c, c->keys[i].at, new.at) != 0)
             continue;
         c->p = key;
@@ -219,6 +267,8 @@ static enum json_view_fault check_key(struct check *c)
         fault = remember_key(c, key, c->p);
     if (fault)
         return fault;
+    if (c->depth == 1)
+        c->key = (struct str){ key + 1, (size_t)(c->p - key) - 2 };
     c->p = json_past_blanks(c->p, c->end);
     if (c->p == c->end || *c->p != ':')
         return JSON_VIEW_syntax;
@@ -228,25 +278,37 @@ static enum json_view_fault check_key(struct check *c)
 
 /* ---- values ---- */
 
-static bool pass_word(struct check *c, const char *word, size_t n)
+static enum json_view_fault check_word(struct check *c, struct str word)
 {
-    if ((size_t)(c->end - c->p) < n || memcmp(c->p, word, n) != 0)
-        return false;
-    c->p += n;
-    return true;
+    if ((size_t)(c->end - c->p) < word.n || memcmp(c->p, word.p, word.n) != 0)
+        return JSON_VIEW_syntax;
+    c->p += word.n;
+    return JSON_VIEW_ok;
 }
 
-static enum json_view_fault check_scalar(struct check *c)
+static enum json_view_fault check_number(struct check *c)
 {
-    if (*c->p == '"')
-        return check_string(c);
-    if (pass_word(c, "true", 4) || pass_word(c, "false", 5) || pass_word(c, "null", 4))
-        return JSON_VIEW_ok;
     const char *past = json_past_number(c->p, c->end);
     if (!past)
         return JSON_VIEW_syntax;
     c->p = past;
     return JSON_VIEW_ok;
+}
+
+static enum json_view_fault check_scalar(struct check *c)
+{
+    switch (*c->p) {
+    case '"':
+        return check_string(c);
+    case 't':
+        return check_word(c, STR("true"));
+    case 'f':
+        return check_word(c, STR("false"));
+    case 'n':
+        return check_word(c, STR("null"));
+    default:
+        return check_number(c);
+    }
 }
 
 /* A value, or the beginning of one: *ret_more says that a member's or item's value comes next. */
@@ -256,6 +318,8 @@ static enum json_view_fault check_value(struct check *c, bool *ret_more)
     c->p = json_past_blanks(c->p, c->end);
     if (c->p == c->end)
         return JSON_VIEW_syntax;
+    if (c->depth == 1)
+        c->value = c->p;
     if (*c->p != '{' && *c->p != '[')
         return check_scalar(c);
     if (c->depth == c->max_depth)
@@ -266,7 +330,7 @@ static enum json_view_fault check_value(struct check *c, bool *ret_more)
         c->p++;
         return JSON_VIEW_ok;
     }
-    c->open[c->depth++] = (struct open){ (uint32_t)c->n_keys, is_object };
+    c->open[c->depth++] = (struct open){ .first_key = (uint32_t)c->n_keys, .is_object = is_object };
     *ret_more = true;
     return is_object ? check_key(c) : JSON_VIEW_ok;
 }
@@ -276,6 +340,8 @@ static enum json_view_fault check_after(struct check *c, bool *ret_more)
 {
     for (*ret_more = false; c->depth > 0; c->depth--) {
         bool is_object = c->open[c->depth - 1].is_object;
+        if (c->depth == 1 && is_object && c->member)
+            c->member(c->ctx, c->key, (struct str){ c->value, (size_t)(c->p - c->value) });
         c->p = json_past_blanks(c->p, c->end);
         if (c->p == c->end)
             return JSON_VIEW_syntax;
@@ -295,7 +361,8 @@ static enum json_view_fault check_after(struct check *c, bool *ret_more)
     return c->p == c->end ? JSON_VIEW_ok : JSON_VIEW_syntax;
 }
 
-enum json_view_fault json_view_check(struct str text, unsigned max_depth, size_t *ret_at)
+enum json_view_fault json_view_check_members(struct str text, unsigned max_depth, size_t *ret_at,
+                                             json_view_member_fn member, void *ctx)
 {
     struct check c; /* not initialised as a whole: it is large */
     if (!text.p)
@@ -304,6 +371,8 @@ enum json_view_fault json_view_check(struct str text, unsigned max_depth, size_t
     c.end = text.p + text.n;
     c.depth = 0;
     c.max_depth = max_depth < JSON_VIEW_MAX_DEPTH ? max_depth : JSON_VIEW_MAX_DEPTH;
+    c.member = member;
+    c.ctx = ctx;
     c.keys = c.near_keys;
     c.more_keys = NULL;
     c.n_keys = 0;
@@ -317,4 +386,9 @@ enum json_view_fault json_view_check(struct str text, unsigned max_depth, size_t
     free(c.more_keys);
     *ret_at = (size_t)(c.p - text.p);
     return fault;
+}
+
+enum json_view_fault json_view_check(struct str text, unsigned max_depth, size_t *ret_at)
+{
+    return json_view_check_members(text, max_depth, ret_at, NULL, NULL);
 }

@@ -4,8 +4,6 @@
 
 /* ---- runs ---- */
 
-enum stop { STOP_special, STOP_quote, STOP_bracket };
-
 #define INLINE static inline __attribute__((always_inline))
 
 /* Comparing whole vectors: a byte that stops is all ones in the result. Signed: what is not ASCII
@@ -13,59 +11,27 @@ enum stop { STOP_special, STOP_quote, STOP_bracket };
 typedef signed char wide __attribute__((vector_size(32)));
 
 /* In place: a vector is no argument, which would be passed differently for each processor. */
-INLINE void wide_hits(wide *c, enum stop stop)
+INLINE void wide_hits(wide *c, enum json_stop stop)
 {
     wide hits = *c == '"';
     wide folded = *c | ('a' - 'A'); /* [ and { are a case apart, as are ] and } */
-    if (stop == STOP_bracket)
+    if (stop == JSON_STOP_bracket)
         hits |= (folded == '{') | (folded == '}');
     else
         hits |= *c == '\\';
-    if (stop == STOP_special)
+    if (stop == JSON_STOP_special)
         hits |= *c < ' ';
     *c = hits;
 }
 
-#define EVERY_BYTE UINT64_C(0x0101010101010101)
-
-/* The high bit of each byte of v that is 0. */
-INLINE uint64_t zero_bytes(uint64_t v)
+INLINE bool byte_hits(char c, enum json_stop stop)
 {
-    return ~(((v & 0x7f * EVERY_BYTE) + 0x7f * EVERY_BYTE) | v | 0x7f * EVERY_BYTE);
-}
-
-INLINE uint64_t word_hits(uint64_t v, enum stop stop)
-{
-    uint64_t hits = zero_bytes(v ^ '"' * EVERY_BYTE);
-    if (stop == STOP_special) /* below ' ': the upper three bits are 0 */
-        return hits | zero_bytes(v ^ '\\' * EVERY_BYTE) | zero_bytes(v & 0xe0 * EVERY_BYTE) |
-               (v & 0x80 * EVERY_BYTE);
-    if (stop == STOP_quote)
-        return hits | zero_bytes(v ^ '\\' * EVERY_BYTE);
-    uint64_t folded = v | ('a' - 'A') * EVERY_BYTE;
-    return hits | zero_bytes(folded ^ '{' * EVERY_BYTE) | zero_bytes(folded ^ '}' * EVERY_BYTE);
-}
-
-/* Of the first byte in memory whose bits are set; word is not 0. */
-INLINE size_t first_byte(uint64_t word)
-{
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    return (size_t)__builtin_ctzll(word) / 8;
-#else
-    return (size_t)__builtin_clzll(word) / 8;
-#endif
-}
-
-INLINE bool byte_hits(char c, enum stop stop)
-{
-    if (stop == STOP_special)
+    if (stop == JSON_STOP_special)
         return c == '"' || c == '\\' || (signed char)c < ' ';
-    if (stop == STOP_quote)
-        return c == '"' || c == '\\';
     return c == '"' || (c | ('a' - 'A')) == '{' || (c | ('a' - 'A')) == '}';
 }
 
-INLINE const char *find_wide(const char *p, const char *end, enum stop stop)
+INLINE const char *find_wide(const char *p, const char *end, enum json_stop stop)
 {
     while ((size_t)(end - p) >= 2 * sizeof(wide)) {
         wide a, b;
@@ -77,58 +43,25 @@ INLINE const char *find_wide(const char *p, const char *end, enum stop stop)
         uint64_t words[sizeof(wide) / sizeof(uint64_t)];
         memcpy(words, &a, sizeof(a));
         if (words[0] | words[1] | words[2] | words[3])
-            break; /* the words find where */
+            break; /* the groups find where */
         p += 2 * sizeof(wide);
     }
-    for (uint64_t word; (size_t)(end - p) >= sizeof(word); p += sizeof(word)) {
-        memcpy(&word, p, sizeof(word));
-        word = word_hits(word, stop);
-        if (word)
-            return p + first_byte(word);
-    }
+    while (end - p >= JSON_GROUP)
+        if (json_stops_near(&p, end, stop))
+            return p;
     while (p < end && !byte_hits(*p, stop))
         p++;
     return p;
 }
 
-EACH_CPU static const char *wide_special(const char *p, const char *end)
+EACH_CPU const char *json_far_special(const char *p, const char *end)
 {
-    return find_wide(p, end, STOP_special);
+    return find_wide(p, end, JSON_STOP_special);
 }
 
-EACH_CPU static const char *wide_bracket(const char *p, const char *end)
+EACH_CPU const char *json_far_bracket(const char *p, const char *end)
 {
-    return find_wide(p, end, STOP_bracket);
-}
-
-/* Most runs are short: a word or two, before anything that must be called. */
-INLINE const char *find_near(const char *p, const char *end, enum stop stop, bool *ret_found)
-{
-    uint64_t word;
-    for (int i = 0; i < 2 && (size_t)(end - p) >= sizeof(word); i++, p += sizeof(word)) {
-        memcpy(&word, p, sizeof(word));
-        word = word_hits(word, stop);
-        if (word) {
-            *ret_found = true;
-            return p + first_byte(word);
-        }
-    }
-    *ret_found = false;
-    return p;
-}
-
-const char *json_find_special(const char *p, const char *end)
-{
-    bool found;
-    p = find_near(p, end, STOP_special, &found);
-    return found ? p : wide_special(p, end);
-}
-
-const char *json_find_bracket(const char *p, const char *end)
-{
-    bool found;
-    p = find_near(p, end, STOP_bracket, &found);
-    return found ? p : wide_bracket(p, end);
+    return find_wide(p, end, JSON_STOP_bracket);
 }
 
 /* ---- tokens ---- */
@@ -143,14 +76,9 @@ static bool is_escaped(const char *begin, const char *p)
     return (p - first) & 1;
 }
 
-const char *json_past_string(const char *p, const char *end)
+const char *json_past_far_quote(const char *begin, const char *p, const char *end)
 {
-    bool found;
-    const char *begin = p + 1;
-    p = find_near(begin, end, STOP_quote, &found);
-    if (found && *p == '"')
-        return p + 1;
-    /* From here on quotes alone are looked for: a text may be full of other escapes. */
+    /* Quotes alone are looked for: a text may be full of other escapes. */
     while (p < end && (p = memchr(p, '"', (size_t)(end - p)))) {
         if (!is_escaped(begin, p))
             return p + 1;
@@ -243,14 +171,12 @@ size_t json_unescape_all(char *to, struct str s)
     const char *p = s.p, *end = s.p + s.n;
     while (p < end) {
         /* Copied before it is looked at: what is too much is written over. */
-        for (uint64_t word; (size_t)(end - p) >= sizeof(word);) {
-            memcpy(&word, p, sizeof(word));
-            memcpy(to, &word, sizeof(word));
-            word = zero_bytes(word ^ '\\' * EVERY_BYTE);
-            size_t n = word ? first_byte(word) : sizeof(word);
-            p += n;
-            to += n;
-            if (word)
+        while (end - p >= JSON_GROUP) {
+            const char *from = p;
+            memcpy(to, p, JSON_GROUP);
+            bool found = json_stops_near(&p, end, JSON_STOP_escape);
+            to += p - from;
+            if (found)
                 break;
         }
         while (p < end && *p != '\\')

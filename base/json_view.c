@@ -51,26 +51,32 @@ static const char *past_container(const char *p, const char *end)
     return NULL;
 }
 
+static const char *past_word(const char *p, const char *end, struct str word)
+{
+    bool is = (size_t)(end - p) >= word.n && memcmp(p, word.p, word.n) == 0;
+    return is ? p + word.n : NULL;
+}
+
 /* Past the value at p (no blank); NULL: none is. */
 static const char *past_value(const char *p, const char *end)
 {
-    switch (json_view_kind((struct str){ p, (size_t)(end - p) })) {
-    case JSON_VIEW_object:
-    case JSON_VIEW_array:
-        return past_container(p, end);
-    case JSON_VIEW_string:
+    if (p == end)
+        return NULL;
+    switch (*p) {
+    case '"':
         return json_past_string(p, end);
-    case JSON_VIEW_number:
+    case '{':
+    case '[':
+        return past_container(p, end);
+    case 't':
+        return past_word(p, end, STR("true"));
+    case 'f':
+        return past_word(p, end, STR("false"));
+    case 'n':
+        return past_word(p, end, STR("null"));
+    default:
         return json_past_number(p, end);
-    case JSON_VIEW_true:
-    case JSON_VIEW_null:
-        return p + 4;
-    case JSON_VIEW_false:
-        return p + 5;
-    case JSON_VIEW_none:
-        break;
     }
-    return NULL;
 }
 
 struct str json_view_value(struct str text)
@@ -86,9 +92,9 @@ struct str json_view_value(struct str text)
 
 struct json_view_walk json_view_walk(struct str container)
 {
-    enum json_view_kind kind = json_view_kind(container);
-    bool is_object = kind == JSON_VIEW_object;
-    if (!is_object && kind != JSON_VIEW_array)
+    char bracket = container.n ? container.p[0] : '\0';
+    bool is_object = bracket == '{';
+    if (!is_object && bracket != '[')
         return (struct json_view_walk){ 0 };
     return (struct json_view_walk){ str_sub(container, 1), is_object };
 }
@@ -138,6 +144,8 @@ bool json_view_next(struct json_view_walk *w, struct str *ret_key, struct str *r
 /* Whether what stands between a string's quotes means this text. */
 static bool means(struct str inside, const char *text, size_t n)
 {
+    if (inside.n < n || (n && inside.p[0] != text[0] && inside.p[0] != '\\'))
+        return false; /* no spelling is shorter */
     if (inside.n == n && memcmp(inside.p, text, n) == 0 && !memchr(inside.p, '\\', n))
         return true;
     struct json_bytes bytes = json_bytes(inside);
@@ -238,7 +246,7 @@ void json_view_add_text(struct buf *b, struct str string)
     b->p[b->n] = '\0';
 }
 
-bool json_view_is(struct str string, const char *text)
+bool json_view_spells(struct str string, const char *text)
 {
     struct str s = inside(string);
     return s.p && means(s, text, strlen(text));

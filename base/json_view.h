@@ -41,6 +41,13 @@ enum json_view_fault {
  * nothing allocated up to 128 of them. */
 enum json_view_fault json_view_check(struct str text, unsigned max_depth, size_t *ret_at);
 
+/* Takes a member; `key` as json_view_next has it. */
+typedef void (*json_view_member_fn)(void *ctx, struct str key, struct str value);
+/* json_view_check that gives the members of the outermost object on the way, each when it was
+ * checked: at a fault, those before it. */
+enum json_view_fault json_view_check_members(struct str text, unsigned max_depth, size_t *ret_at,
+                                             json_view_member_fn member, void *ctx);
+
 enum json_view_kind json_view_kind(struct str value);
 /* The first value of `text` (blanks before it skipped, what follows left out); p NULL: none. */
 struct str json_view_value(struct str text);
@@ -68,8 +75,16 @@ bool json_view_plain(struct str string, struct str *ret);
  * becomes U+FFFD. p NULL: no string, or no memory. */
 struct str json_view_text(struct str string, struct arena *arena);
 void json_view_add_text(struct buf *b,
-                        struct str string);             /* the same, appended; no string: nothing */
-bool json_view_is(struct str string, const char *text); /* a string of exactly this text */
+                        struct str string); /* the same, appended; no string: nothing */
+/* A string of exactly this text, however it is spelt. */
+bool json_view_spells(struct str string, const char *text);
+static inline bool json_view_is(struct str string, const char *text)
+{
+    if (string.n < 2)
+        return false;
+    char first = text[0] ? text[0] : '"'; /* most strings begin otherwise */
+    return (string.p[1] == first || string.p[1] == '\\') && json_view_spells(string, text);
+}
 bool json_view_true(struct str value);
 /* A whole number without sign, also written 12.0 or 1e3; 0: it is there and fits. */
 int json_view_u64(struct str number, uint64_t *ret);

@@ -32,8 +32,17 @@ static inline struct str str_head(struct str s, size_t n)
     return (struct str){ s.p, n < s.n ? n : s.n };
 }
 
-bool str_eq(struct str a, struct str b);
-bool str_is(struct str a, const char *cstr);
+static inline bool str_eq(struct str a, struct str b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+/* Of a literal: its length is compared first, and no function is called for a short one. */
+static inline bool str_is(struct str a, const char *cstr)
+{
+    return str_eq(a, str_of(cstr));
+}
+
 bool str_eq_nocase(struct str a, struct str b); /* ASCII */
 int str_cmp(struct str a, struct str b);        /* like memcmp, shorter first on a tie */
 bool str_starts(struct str s, struct str prefix);

@@ -31,60 +31,128 @@ static size_t splice_of(struct str key, const struct splice *splices, size_t n)
     return n;
 }
 
-/* Those that no member has. Returns how many. */
-static size_t add_new(struct buf *b, struct str object, const struct splice *splices, size_t n)
+/* Those that no member has. Returns whether there are any. */
+static bool add_new(struct buf *b, const struct splice *splices, size_t n, uint64_t seen)
 {
-    uint64_t seen = 0;
-    size_t added = 0;
-    struct str key, value;
-    for (struct json_view_walk w = json_view_walk(object); json_view_next(&w, &key, &value);) {
-        size_t i = splice_of(key, splices, n);
-        if (i < n)
-            seen |= UINT64_C(1) << i;
-    }
+    bool added = false;
     for (size_t i = 0; i < n; i++) {
         if (!splices[i].json.p || splices[i].only_there || seen >> i & 1)
             continue;
-        if (added++)
+        if (added)
             buf_addc(b, ',');
         add_member(b, &splices[i]);
+        added = true;
     }
     return added;
 }
 
+/* What stands between members. */
+static bool is_gap(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == ',';
+}
+
+/* What is copied of an object: up to `done` it was, or goes. */
+struct copy {
+    struct buf *out;
+    const char *first, *done, *end; /* first: behind the brace */
+    bool after; /* a member stands in `out` already: a comma comes before the next … */
+    bool kept;  /* … which it has where it was not the first that is kept */
+};
+
+static void copy_to(struct copy *c, const char *to)
+{
+    if (!c->kept && c->done > c->first) { /* what stood before it is gone, its comma too */
+        const char *comma = c->done;
+        while (comma < to && is_gap(*comma) && *comma != ',')
+            comma++;
+        c->done = comma < to && *comma == ',' ? comma + 1 : c->done;
+    }
+    if (!c->kept && c->after)
+        buf_addc(c->out, ',');
+    c->kept = true;
+    buf_add(c->out, (struct str){ c->done, (size_t)(to - c->done) });
+    c->done = to;
+}
+
+static void copy_places(struct copy *c, const struct splice_place *places, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct splice_place *at = &places[i];
+        const char *gap = at->member.p;
+        while (gap > c->done && is_gap(gap[-1]))
+            gap--;
+        if (at->json.p) {
+            copy_to(c, at->value.p);
+            buf_add(c->out, at->json);
+        } else if (gap > c->done) { /* others stand before it */
+            copy_to(c, gap);
+        }
+        c->done = at->member.p + at->member.n;
+    }
+    const char *next = c->done;
+    while (next < c->end && is_gap(*next))
+        next++;
+    if (next < c->end && *next == '"')
+        copy_to(c, c->end);
+    else
+        buf_add(c->out, (struct str){ c->done, (size_t)(c->end - c->done) });
+}
+
+void splice_places(struct buf *out, struct str object, const struct splice_place *places, size_t n)
+{
+    struct copy c = {
+        .out = out, .first = object.p + 1, .done = object.p + 1, .end = object.p + object.n
+    };
+    buf_addc(out, '{');
+    copy_places(&c, places, n);
+}
+
+/* The members that the splices are for; *ret_seen: which of these have one. SIZE_MAX: too many. */
+static size_t find_places(struct splice_place places[static SPLICES_MAX], struct str object,
+                          const struct splice *splices, size_t n, uint64_t *ret_seen)
+{
+    size_t n_places = 0;
+    struct str key, value;
+    *ret_seen = 0;
+    for (struct json_view_walk w = json_view_walk(object); json_view_next(&w, &key, &value);) {
+        size_t i = splice_of(key, splices, n);
+        if (i == n)
+            continue;
+        *ret_seen |= UINT64_C(1) << i;
+        if (splices[i].json.p && splices[i].keep && is_there(value))
+            continue;
+        if (n_places == SPLICES_MAX)
+            return SIZE_MAX;
+        const char *quote = key.p - 1;
+        places[n_places++] = (struct splice_place){
+            .member = { quote, (size_t)(value.p + value.n - quote) },
+            .value = value,
+            .json = splices[i].json,
+        };
+    }
+    return n_places;
+}
+
 int splice_object(struct buf *out, struct str object, const struct splice *splices, size_t n)
 {
+    struct splice_place places[SPLICES_MAX];
     const char *brace = object.n ? memchr(object.p, '{', object.n) : NULL;
     if (!brace || n > SPLICES_MAX || str_trim(object).p != brace)
         return -EINVAL;
-    const char *end = object.p + object.n, *done = brace + 1;
-    struct str body = { brace, (size_t)(end - brace) }, key, value;
+    uint64_t seen = 0;
+    struct copy c = {
+        .out = out, .first = brace + 1, .done = brace + 1, .end = object.p + object.n
+    };
+    struct str body = { brace, (size_t)(c.end - brace) };
+    size_t n_places = n ? find_places(places, body, splices, n, &seen) : 0;
+    if (n_places == SIZE_MAX)
+        return -EINVAL;
     if (out->n <= out->max && object.n <= out->max - out->n)
         (void)buf_space(out, object.n); /* grown once */
-    buf_add(out, (struct str){ object.p, (size_t)(done - object.p) });
-    size_t added = add_new(out, body, splices, n), kept = 0;
-    for (struct json_view_walk w = json_view_walk(body); json_view_next(&w, &key, &value);) {
-        size_t i = splice_of(key, splices, n);
-        const struct splice *s = i < n ? &splices[i] : NULL;
-        struct str gap = { done,
-                           (size_t)(key.p - 1 - done) }; /* blanks, and a comma unless first */
-        done = value.p + value.n;
-        if (s && !s->json.p)
-            continue;
-        const char *comma = kept || !gap.n ? NULL : memchr(gap.p, ',', gap.n);
-        if (comma) /* what stood before it is gone */
-            gap = str_sub(gap, (size_t)(comma - gap.p) + 1);
-        if (added && !kept)
-            buf_addc(out, ',');
-        kept++;
-        buf_add(out, gap);
-        bool replaced = s && !(s->keep && is_there(value));
-        const char *to = replaced ? value.p : done;
-        buf_add(out, (struct str){ key.p - 1, (size_t)(to - key.p) + 1 });
-        if (replaced)
-            buf_add(out, s->json);
-    }
-    buf_add(out, (struct str){ done, (size_t)(end - done) });
+    buf_add(out, (struct str){ object.p, (size_t)(c.first - object.p) });
+    c.after = add_new(out, splices, n, seen);
+    copy_places(&c, places, n_places);
     return buf_err(out);
 }
 
@@ -150,14 +218,19 @@ static void plan_look(struct plan *p, struct str source)
                 p->given[i] = value;
 }
 
+static bool is_same(const char *a, const char *b)
+{
+    return a[0] == b[0] && strcmp(a, b) == 0;
+}
+
 /* The client's value, or what was planned for it. */
 static struct str plan_given(const struct plan *p, const char *name)
 {
     for (size_t i = 0; i < p->n; i++)
-        if (strcmp(p->splices[i].key, name) == 0)
+        if (is_same(p->splices[i].key, name))
             return p->splices[i].json;
     for (size_t i = 0; i < ARRAY_LEN(looked_at); i++)
-        if (strcmp(looked_at[i], name) == 0)
+        if (is_same(looked_at[i], name))
             return p->given[i];
     return STR_NULL;
 }
@@ -166,7 +239,7 @@ static struct str plan_given(const struct plan *p, const char *name)
 static void plan(struct plan *p, const struct splice *s)
 {
     size_t i = 0;
-    while (i < p->n && strcmp(p->splices[i].key, s->key) != 0)
+    while (i < p->n && !is_same(p->splices[i].key, s->key))
         i++;
     if (i < p->n && s->keep)
         return;

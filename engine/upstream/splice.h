@@ -19,8 +19,19 @@ struct splice {
 enum { SPLICES_MAX = 64 }; /* at once */
 
 /* Appends `object` with the splices applied; those that replace nothing come first of all members.
- * 0, -EINVAL (no object, more than SPLICES_MAX), or the buffer's error. */
+ * 0, -EINVAL (no object, more than SPLICES_MAX, or of the members that they are for), or the
+ * buffer's error. */
 int splice_object(struct buf *out, struct str object, const struct splice *splices, size_t n);
+
+/* A member of an object that was found already. */
+struct splice_place {
+    struct str member; /* from its key's quote to the end of its value */
+    struct str value;
+    struct str json; /* its new value; p NULL: it goes */
+};
+/* Appends `object`, which begins with its brace, with the members at these places, in the order of
+ * the text, replaced. The buffer keeps its error. */
+void splice_places(struct buf *out, struct str object, const struct splice_place *places, size_t n);
 
 /*
  * Of a wire, a message's source is the object that says it; what one object says as several

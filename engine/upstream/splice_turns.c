@@ -64,30 +64,35 @@ bool turns_is_apart(enum wire wire, const struct chat_message *m)
 
 /* ---- as sent ---- */
 
+static bool is_between(char c)
+{
+    return c == ',' || c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
 bool turns_are_as_sent(const struct chat_request *request, struct str value)
 {
     bool is_array = json_view_kind(value) == JSON_VIEW_array;
-    struct json_view_walk w = { value, false };
-    if (is_array)
-        w = json_view_walk(value);
-    const char *covered = NULL; /* a source may be more than one item */
+    const char *p = value.p, *end = value.p + value.n;
     size_t i = 0;
-    for (struct str item; json_view_next(&w, NULL, &item);) {
-        if (covered && item.p < covered)
-            continue;
+    if (is_array) { /* where its items are, the sources say: nothing else may stand between them */
+        p++;
+        end--;
+    }
+    for (;;) {
+        while (p < end && is_between(*p))
+            p++;
         while (i < request->n_messages && turns_is_apart(request->wire, &request->messages[i]))
             i++;
+        if (p >= end)
+            return i == request->n_messages;
         struct group g = { .n = 0 };
         if (i < request->n_messages)
             g = group_of(request, i);
-        if (!g.n || g.first->source.p != item.p || !group_is_as_sent(&g))
+        if (!g.n || g.first->source.p != p || !group_is_as_sent(&g))
             return false;
-        covered = g.first->source.p + g.first->source.n;
+        p += g.first->source.n; /* may be more than one item */
         i += g.n;
     }
-    while (i < request->n_messages && turns_is_apart(request->wire, &request->messages[i]))
-        i++;
-    return i == request->n_messages;
 }
 
 bool turns_apart_are_as_sent(const struct chat_request *request, struct str value)

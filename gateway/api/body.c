@@ -85,60 +85,101 @@ static int say_fault(struct str text, enum json_view_fault fault, size_t at, str
                     p.column);
 }
 
-int body_check(struct str text, struct fail *reterr)
+/* Members as they are found. */
+struct found {
+    struct arena *arena;
+    struct body_member usual[32], *members; /* those of most bodies */
+    size_t n, max;
+    uint64_t names;
+    bool no_memory;
+};
+
+static void found_init(struct found *f, struct arena *arena)
+{
+    f->arena = arena;
+    f->members = f->usual;
+    f->n = 0;
+    f->max = ARRAY_LEN(f->usual);
+    f->names = 0;
+    f->no_memory = false;
+}
+
+static void add_member(void *ctx, struct str key, struct str value)
+{
+    struct found *f = ctx;
+    if (f->n++ >= f->max && f->max < LIMIT_BODY_FIELDS) {
+        struct body_member *more = arena_array(f->arena, LIMIT_BODY_FIELDS, sizeof(*more));
+        if (more)
+            memcpy(more, f->members, f->max * sizeof(*more));
+        f->no_memory |= !more;
+        f->members = more ? more : f->members;
+        f->max = more ? LIMIT_BODY_FIELDS : f->max;
+    }
+    if (f->n > f->max)
+        return;
+    /* With its quotes it is a string. */
+    key = json_view_text((struct str){ key.p - 1, key.n + 2 }, f->arena);
+    f->no_memory |= !key.p;
+    f->members[f->n - 1] = (struct body_member){ key, value };
+    f->names |= body_name_bit(key.n ? key.p[0] : '\0', key.n > 1 ? key.p[1] : '\0');
+}
+
+static int found_end(struct found *f, struct body *ret, struct str object, struct fail *reterr)
+{
+    if (f->no_memory)
+        return body_no_memory(reterr);
+    if (f->n > LIMIT_BODY_FIELDS)
+        return fail_set(reterr, FAIL_invalid_request,
+                        "the body has more than %d fields, the most that are read",
+                        LIMIT_BODY_FIELDS);
+    if (f->members == f->usual) {
+        f->members = arena_array(f->arena, f->n + 1, sizeof(*f->members));
+        if (!f->members)
+            return body_no_memory(reterr);
+        memcpy(f->members, f->usual, f->n * sizeof(*f->members));
+    }
+    *ret = (struct body){ object, f->members, f->n, f->names };
+    return 0;
+}
+
+/* With `found`, its members too. */
+static int check_text(struct str text, struct found *found, struct fail *reterr)
 {
     size_t at = 0;
-    if (str_trim(text).n == 0)
+    struct str value = str_trim(text);
+    if (value.n == 0)
         return fail_set(reterr, FAIL_invalid_request, "the body is empty; send a JSON object");
-    enum json_view_fault fault = json_view_check(text, LIMIT_JSON_DEPTH, &at);
+    enum json_view_fault fault =
+        json_view_check_members(text, LIMIT_JSON_DEPTH, &at, found ? add_member : NULL, found);
     if (fault)
         return say_fault(text, fault, at, reterr);
-    struct str value = str_trim(text);
     if (!body_is_object(value))
         return fail_set(reterr, FAIL_invalid_request, "the body must be a JSON object, not %s",
                         body_kind(value));
     return 0;
 }
 
+int body_check(struct str text, struct fail *reterr)
+{
+    return check_text(text, /* found= */ NULL, reterr);
+}
+
 int body_index(struct body *ret, struct str object, struct arena *arena, struct fail *reterr)
 {
-    enum { USUAL = 32 }; /* members of most bodies: found in one pass */
-    struct body_member usual[USUAL], m, *members = usual;
-    struct json_view_walk w = json_view_walk(object);
-    size_t n = 0, max = USUAL;
-    for (; json_view_next(&w, &m.key, &m.value); n++) {
-        if (n == LIMIT_BODY_FIELDS)
-            return fail_set(reterr, FAIL_invalid_request,
-                            "the body has more than %d fields, the most that are read",
-                            LIMIT_BODY_FIELDS);
-        if (n == max) {
-            struct body_member *more = arena_array(arena, LIMIT_BODY_FIELDS, sizeof(*more));
-            if (!more)
-                return body_no_memory(reterr);
-            memcpy(more, members, n * sizeof(*members));
-            members = more;
-            max = LIMIT_BODY_FIELDS;
-        }
-        /* With its quotes it is a string. */
-        m.key = json_view_text((struct str){ m.key.p - 1, m.key.n + 2 }, arena);
-        if (!m.key.p)
-            return body_no_memory(reterr);
-        members[n] = m;
-    }
-    if (members == usual) {
-        members = arena_array(arena, n + 1, sizeof(*members));
-        if (!members)
-            return body_no_memory(reterr);
-        memcpy(members, usual, n * sizeof(*members));
-    }
-    *ret = (struct body){ object, members, n };
-    return 0;
+    struct found f; /* not zeroed as a whole: it is large */
+    struct str key, value;
+    found_init(&f, arena);
+    for (struct json_view_walk w = json_view_walk(object); json_view_next(&w, &key, &value);)
+        add_member(&f, key, value);
+    return found_end(&f, ret, object, reterr);
 }
 
 int body_read(struct body *ret, struct str text, struct arena *arena, struct fail *reterr)
 {
-    int r = body_check(text, reterr);
-    return r != 0 ? r : body_index(ret, str_trim(text), arena, reterr);
+    struct found f;
+    found_init(&f, arena);
+    int r = check_text(text, &f, reterr);
+    return r != 0 ? r : found_end(&f, ret, str_trim(text), reterr);
 }
 
 int body_no_memory(struct fail *reterr)
@@ -153,14 +194,12 @@ static struct str unless_null(struct str value)
     return json_view_kind(value) == JSON_VIEW_null ? STR_NULL : value;
 }
 
-struct str body_get(const struct body *b, const char *name)
+struct str body_find(const struct body *b, const char *name)
 {
-    struct str wanted = str_of(name), key;
-    for (size_t i = 0; i < b->n; i++) { /* a hundred names are asked for: most differ in length */
-        key = b->members[i].key;
-        if (key.n == wanted.n && memcmp(key.p, wanted.p, wanted.n) == 0)
+    struct str wanted = str_of(name);
+    for (size_t i = 0; i < b->n; i++)
+        if (str_eq(b->members[i].key, wanted))
             return unless_null(b->members[i].value);
-    }
     return STR_NULL;
 }
 

@@ -21,6 +21,7 @@ struct body {
     struct str text;
     const struct body_member *members;
     size_t n;
+    uint64_t names; /* a bit for each name: a hundred are asked for, and few are there */
 };
 
 /* FAILED (invalid_request): not JSON, no object, too deep, a duplicate key, not UTF-8, a NUL; with
@@ -32,7 +33,18 @@ int body_read(struct body *ret, struct str text, struct arena *arena, struct fai
 int body_index(struct body *ret, struct str object, struct arena *arena,
                struct fail *reterr) MUST_USE;
 
-struct str body_get(const struct body *b, const char *name); /* p NULL: absent, or null */
+/* Of the first two characters of a name; '\0': it has no more. */
+static inline uint64_t body_name_bit(char first, char second)
+{
+    return UINT64_C(1) << ((unsigned char)first + 5u * (unsigned char)second) % 64;
+}
+struct str body_find(const struct body *b, const char *name);
+/* p NULL: absent, or null. */
+static inline struct str body_get(const struct body *b, const char *name)
+{
+    bool may_be_there = b->names & body_name_bit(name[0], name[1]);
+    return may_be_there ? body_find(b, name) : STR_NULL;
+}
 /* The same of an object that was not indexed: for those with few members. */
 struct str body_part(struct str object, const char *name);
 
