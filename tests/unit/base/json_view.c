@@ -173,6 +173,60 @@ static void objects_inside_objects_keep_their_keys_apart(void **state)
     assert_int_equal(at, n);
 }
 
+/* Keys of every length about that of a word, which hashes are made of, the last of the text. */
+static void keys_are_the_same_however_they_are_spelt(void **state)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+    static const char *const ends[] = { "", "      " }; /* what is left to read behind them */
+    (void)state;
+    for (size_t i = 0; i < 2 * ARRAY_LEN(ends) * (sizeof(letters) - 1); i++) {
+        size_t n = 1 + i / (2 * ARRAY_LEN(ends));
+        bool differs = i % 2;
+        CLEANUP(buf_done) struct buf b = BUF_INIT(MIB);
+        buf_addf(&b, "{\"%.*s\":0,\"\\u00%02x%.*s%c\":1}%s", (int)n, letters, letters[0],
+                 (int)n - 2 < 0 ? 0 : (int)n - 2, letters + 1, differs ? '!' : letters[n - 1],
+                 ends[i / 2 % ARRAY_LEN(ends)]);
+        size_t at = 0;
+        bool is_same = n > 1 && !differs; /* of one letter, it has another behind it */
+        assert_int_equal(json_view_check(buf_str(&b), 4, &at),
+                         is_same ? JSON_VIEW_duplicate_key : JSON_VIEW_ok);
+    }
+}
+
+static void note_member(void *ctx, struct str key, struct str value)
+{
+    struct buf *b = ctx;
+    buf_add(b, key);
+    buf_addc(b, '=');
+    buf_add(b, value);
+    buf_addc(b, ';');
+}
+
+static void a_check_gives_the_members(void **state)
+{
+    static const struct {
+        const char *text, *members;
+    } rows[] = {
+        { " { \"a\" : {\"b\":[1,{}]} , \"\\u0063\":[ ] ,\"d\": -1 , \"\":\"\"} ",
+          "a={\"b\":[1,{}]};\\u0063=[ ];d=-1;=\"\";" },
+        { "{}", "" },
+        { "{\"a\":{}}", "a={};" },
+        { "[{\"a\":1}]", "" },
+        { "\"a\"", "" },
+        { "{\"a\":1,\"b\":tru}", "a=1;" },
+        { "{\"a\":1,\"b\":true", "a=1;b=true;" },
+        { "{\"a\":1,\"a\":true}", "a=1;" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(buf_done) struct buf b = BUF_INIT(MIB);
+        size_t at = 0;
+        buf_adds(&b, "");
+        (void)json_view_check_members(str_of(rows[i].text), 4, &at, note_member, &b);
+        assert_string_equal(b.p, rows[i].members);
+    }
+}
+
 /* ---- parts ---- */
 
 static void members_are_reached_by_name_and_path(void **state)
@@ -590,6 +644,8 @@ int main(void)
         cmocka_unit_test(a_document_cut_anywhere_is_none),
         cmocka_unit_test(a_million_keys_are_told_apart),
         cmocka_unit_test(objects_inside_objects_keep_their_keys_apart),
+        cmocka_unit_test(keys_are_the_same_however_they_are_spelt),
+        cmocka_unit_test(a_check_gives_the_members),
         cmocka_unit_test(members_are_reached_by_name_and_path),
         cmocka_unit_test(a_walk_over_what_is_malformed_ends),
         cmocka_unit_test(strings_are_decoded),

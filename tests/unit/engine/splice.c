@@ -43,6 +43,19 @@ static void members_are_replaced_and_all_else_kept(void **state)
         { "{\"a\":null}", { { "a", STR("1"), .only_there = true } }, "{\"a\":1}" },
         { "{\"a\":2}", { { "a", .only_there = true } }, "{}" },
         { "{\"b\":1}", { { "a", { NULL, 0 }, false } }, "{\"b\":1}" },
+        { "{\"a\":0 , \"b\":1 ,\"c\":2}",
+          { { "a", { NULL, 0 }, false }, { "b", { NULL, 0 }, false } },
+          "{\"c\":2}" },
+        { "{\"a\":0,\"b\":1, \"c\":2}",
+          { { "b", { NULL, 0 }, false }, { "c", { NULL, 0 }, false } },
+          "{\"a\":0}" },
+        { "{\"a\":0, \"b\":1,\"c\":2}",
+          { { "a", { NULL, 0 }, false }, { "b", STR("[]"), false } },
+          "{ \"b\":[],\"c\":2}" },
+        { "{\"a\":0,\"b\":1,\"c\":2}",
+          { { "a", { NULL, 0 }, false }, { "c", STR("[]"), false }, { "d", STR("3"), false } },
+          "{\"d\":3,\"b\":1,\"c\":[]}" },
+        { "{\"a\":0,\"b\":1,\"a\":2}", { { "a", STR("9"), false } }, "{\"a\":9,\"b\":1,\"a\":9}" },
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
