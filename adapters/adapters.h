@@ -333,15 +333,6 @@ int adapters_pull(struct adapters *a, const struct adapter_pull *pull, struct ad
 uint32_t adapters_rank_at(const char *path);
 
 /*
- * Puts the files of the revision that the name means under `folder`/<its digest's first two
- * digits>/<its digest>, for a program that reads them there. Whole or not at all (by a rename), so
- * processes may share the folder; what is there already is verified, and put anew where it is
- * damaged. Nothing is ever removed. FAILED: as adapters_pull. Blocks.
- */
-int adapters_place(struct adapters *a, const struct adapter_name *name, const char *folder,
-                   struct fail *reterr) MUST_USE;
-
-/*
  * Removes, from the stores that can be listed and written and from the local cache, what no
  * revision of the catalog names and what is older than the grace period: in a store since it was
  * put, in the cache since its last use. What is held by a process of this host stays. In a

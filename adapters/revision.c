@@ -263,3 +263,10 @@ uint64_t manifest_bytes(const struct manifest *m)
         sum += m->files[i].bytes;
     return sum;
 }
+
+uint32_t adapters_rank_at(const char *path)
+{
+    struct revision_source s;
+    struct fail why;
+    return revision_find(&s, path, &why) == 0 ? revision_rank(&s) : 0;
+}

@@ -228,6 +228,8 @@ static const struct redis_script script_asked_back = {
     N_KEYS
 };
 
+static const struct redis_script script_names = { "return redis.call('HKEYS', KEYS[1])\n", N_KEYS };
+
 /* ---- what we hold ---- */
 
 static void keys_of(const struct shared_ledger *l, const char *endpoint, struct keys *ret)
@@ -400,6 +402,16 @@ int shared_ledger_correct(struct shared_ledger *l, const struct shared_slot *slo
     return say(l, &script_correct, slot, loaded ? "1" : "0", reterr);
 }
 
+static int tell_names(const redisReply *reply, void (*told)(void *ctx, const char *name), void *ctx,
+                      struct fail *reterr)
+{
+    int r = redis_check(reply, REDIS_REPLY_ARRAY, reterr);
+    for (size_t i = 0; r == 0 && i < reply->elements; i++)
+        if (reply->element[i]->type == REDIS_REPLY_STRING)
+            told(ctx, reply->element[i]->str);
+    return r;
+}
+
 int shared_ledger_asked_back(struct shared_ledger *l, const struct shared_slot *slot,
                              void (*told)(void *ctx, const char *name), void *ctx,
                              struct fail *reterr)
@@ -416,12 +428,19 @@ int shared_ledger_asked_back(struct shared_ledger *l, const struct shared_slot *
                                 print(patience, slot->patience_ms) };
     CLEANUP(redis_reply_free) redisReply *reply = NULL;
     int r = run(l, &script_asked_back, argv, ARRAY_LEN(argv), &reply, reterr);
-    if (r == 0)
-        r = redis_check(reply, REDIS_REPLY_ARRAY, reterr);
-    for (size_t i = 0; r == 0 && i < reply->elements; i++)
-        if (reply->element[i]->type == REDIS_REPLY_STRING)
-            told(ctx, reply->element[i]->str);
-    return r;
+    return r == 0 ? tell_names(reply, told, ctx, reterr) : r;
+}
+
+int shared_ledger_names(struct shared_ledger *l, const struct shared_slot *slot,
+                        void (*told)(void *ctx, const char *name), void *ctx, struct fail *reterr)
+{
+    struct keys k;
+    keys_of(l, slot->endpoint, &k);
+    const struct str argv[] = { str_of(k.names), str_of(k.holds), str_of(k.waits), str_of(l->id),
+                                STR(TTL_MS) };
+    CLEANUP(redis_reply_free) redisReply *reply = NULL;
+    int r = run(l, &script_names, argv, ARRAY_LEN(argv), &reply, reterr);
+    return r == 0 ? tell_names(reply, told, ctx, reterr) : r;
 }
 
 /* ---- renewing ---- */

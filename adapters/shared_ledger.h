@@ -55,3 +55,7 @@ int shared_ledger_correct(struct shared_ledger *l, const struct shared_slot *slo
 int shared_ledger_asked_back(struct shared_ledger *l, const struct shared_slot *slot,
                              void (*told)(void *ctx, const char *name), void *ctx,
                              struct fail *reterr) MUST_USE;
+/* The names that are loaded, being loaded or being unloaded. */
+int shared_ledger_names(struct shared_ledger *l, const struct shared_slot *slot,
+                        void (*told)(void *ctx, const char *name), void *ctx,
+                        struct fail *reterr) MUST_USE;

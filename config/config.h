@@ -101,7 +101,9 @@ struct config_upstream_lora {
     uint64_t max_rank;
     bool safe_eviction; /* the engine may load one while others decode without evicting a hot one */
     uint64_t load_timeout_ms;
-    uint64_t patience_ms; /* so long one waits before one that is in use must make room */
+    uint64_t folder_bytes;   /* of `folder`, at most; but what was in use lately stays */
+    uint64_t folder_keep_ms; /* lately */
+    uint64_t patience_ms;    /* so long one waits before one that is in use must make room */
     /* llama-server: its adapters are fixed at its start. Names (adapter@revision's digest or
      * adapter) by their ids there. */
     struct text_list fixed;

@@ -157,6 +157,12 @@ static const struct option lora_options[] = {
         "digits) and \"{name}\" stand for the revision's; default: folder/{digest2}/{digest}"),
     OPT_TEXT(struct raw_upstream, U(lora.folder), "folder", NULL,
              "folder of this host where revisions are put for the engines"),
+    OPT_BYTES(struct raw_upstream, U(lora.folder_bytes), "folder_max", 1, 1e15, "10GiB",
+              "of `folder`; above it the revisions that were not in use for the longest time are "
+              "removed"),
+    OPT_DURATION(struct raw_upstream, U(lora.folder_keep_ms), "folder_keep", 1000, DAY_MS, "10m",
+                 "what an engine had loaded, or what was put there, within this time stays in "
+                 "`folder`, whatever folder_max says"),
     OPT_UINT(struct raw_upstream, U(lora.max_loras), "max_loras", 0, 4096, "0",
              "adapters in one batch, as the engine was started; 0: the engine's own default"),
     OPT_UINT(struct raw_upstream, U(lora.max_loaded), "max_loaded", 0, 65536, "0",

@@ -57,5 +57,12 @@ static int asked_back(void *ctx, const struct ledger_slot *s, ledger_name_fn tol
     return shared_ledger_asked_back(ctx, &slot, told, told_ctx, &why);
 }
 
+static int names(void *ctx, const struct ledger_slot *s, ledger_name_fn told, void *told_ctx)
+{
+    struct shared_slot slot = slot_of(s);
+    struct fail why;
+    return shared_ledger_names(ctx, &slot, told, told_ctx, &why);
+}
+
 /* What is held is renewed by the ledger's own thread. */
-const struct ledger_ops fleet_ledger_ops = { hold, settle, drop, correct, asked_back };
+const struct ledger_ops fleet_ledger_ops = { hold, settle, drop, correct, asked_back, names };

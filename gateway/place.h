@@ -1,18 +1,23 @@
 /*
  * Place: puts the files of adapters where the engines behind a model read them
- * (upstream.lora.folder).
+ * (upstream.lora.folder), and takes them away when there are too many.
  */
 #pragma once
 
-#include "engine/engine.h"
+#include "engine/upstream/lora.h"
 
 struct adapters;
+struct config_model;
+struct placer;
 
 struct adapter_place {                /* of one model; lives with the core */
     struct adapters *const *adapters; /* opened after the engines, before the first request */
-    struct str base, folder;
+    struct str base;
+    struct placer *placer;   /* owned; NULL: we put none */
+    struct lora_files files; /* what its engine is given */
 };
 
-/* engine_upstream_config.place; ctx: a struct adapter_place. Blocks. FAILED: unprocessable_adapter
- * (its files), catalog_unavailable, model_not_found, upstream_error (the folder; logged). */
-int place_adapter(void *ctx, const struct engine_adapter *adapter, struct fail *reterr) MUST_USE;
+/* 0, negative errno. */
+int place_init(struct adapter_place *p, struct adapters *const *adapters,
+               const struct config_model *model) MUST_USE;
+void place_done(struct adapter_place *p); /* after its engine; zeroed is fine */

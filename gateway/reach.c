@@ -7,6 +7,7 @@
 #include "engine/upstream/ledger.h"
 #include "gateway/daemon.h"
 #include "gateway/fleet_ledger.h"
+#include "gateway/place.h"
 #include "gateway/state.h"
 
 #include <assert.h>
@@ -62,6 +63,7 @@ bool reached_passes_keys(const struct reached *m)
 static void free_reached(struct reached *m)
 {
     (void)engine_free(m->engine);
+    place_done(&m->place);
     (void)config_unref(m->config);
     free(m);
 }
@@ -150,12 +152,11 @@ static int make_engine(struct reached *m, struct engine *like, struct fail *rete
         config.shared = &m->reach->ledger;
         config.holder = m->reach->holders++;
     }
-    if (u->lora.folder.n) {
-        m->place = (struct adapter_place){ .adapters = &c->adapters,
-                                           .base = m->from->name,
-                                           .folder = u->lora.folder };
-        config.place = place_adapter;
-        config.place_ctx = &m->place;
+    if (u->lora.enabled && u->lora.folder.n) {
+        int err = place_init(&m->place, &c->adapters, m->from);
+        if (err != 0)
+            return err;
+        config.files = &m->place.files;
     }
     for (size_t i = 0; i < u->endpoints.n; i++)
         m->passes_keys = m->passes_keys || endpoints[i].client_key;

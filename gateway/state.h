@@ -10,7 +10,6 @@
 #include "config/config.h"
 #include "engine/engine.h"
 #include "gateway/auth.h"
-#include "gateway/place.h"
 #include "plugins/plugin.h"
 #include "plugins/router_replay.h"
 #include "router/router.h"

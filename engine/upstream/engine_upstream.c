@@ -194,8 +194,7 @@ int engine_upstream_new(struct engine **ret, const struct engine_upstream_config
                                                              .transport = u->transport,
                                                              .shared = config->shared,
                                                              .holder = config->holder,
-                                                             .place = config->place,
-                                                             .place_ctx = config->place_ctx });
+                                                             .files = config->files });
     if (r == 0 && u->config->health_path.n)
         r = health_new(&u->health, u);
     if (r != 0)

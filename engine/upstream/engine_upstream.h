@@ -13,15 +13,14 @@
 
 struct config_model;
 struct ledger_shared;
+struct lora_files;
 
 struct engine_upstream_config { /* all borrowed for the engine's life */
     const struct config_model *model;
     struct transport *transport;
     const struct ledger_shared *shared; /* where the model has adapters; else NULL */
     unsigned holder;                    /* who we are there, among the models of this process */
-    /* Puts a revision's files where the engines find them (lora.h); NULL: they are there. */
-    int (*place)(void *ctx, const struct engine_adapter *adapter, struct fail *reterr);
-    void *place_ctx;
+    const struct lora_files *files;     /* where they must be put for the engines; else NULL */
     /* The engine behind of the same model that this one replaces: what is known of its endpoints,
      * by url, is known of this one's. Needed during the call only. NULL: it is new. */
     struct engine *like;

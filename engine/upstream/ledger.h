@@ -59,6 +59,8 @@ struct ledger_ops {
     /* Tells the names that are asked back, whoever holds them. */
     int (*asked_back)(void *ctx, const struct ledger_slot *slot, ledger_name_fn told,
                       void *told_ctx);
+    /* Tells the names that are loaded, being loaded or being unloaded. */
+    int (*names)(void *ctx, const struct ledger_slot *slot, ledger_name_fn told, void *told_ctx);
 };
 
 struct ledger_shared {

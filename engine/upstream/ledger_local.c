@@ -361,37 +361,64 @@ static int correct(void *ctx, const struct ledger_slot *s, bool loaded)
     return 0;
 }
 
-static int copy_asked_back(struct ledger_local *l, const struct ledger_slot *s,
-                           char (**ret)[LEDGER_NAME], size_t *ret_n)
+static bool is_asked(const struct endpoint *e, const struct name *n, const struct ledger_slot *s)
+{
+    return is_asked_back(e, n, s, clock_ms());
+}
+
+static bool is_there(const struct endpoint *e, const struct name *n, const struct ledger_slot *s)
+{
+    (void)e;
+    (void)s;
+    return n->state != NAME_absent;
+}
+
+typedef bool (*which_fn)(const struct endpoint *e, const struct name *n,
+                         const struct ledger_slot *s);
+
+static int copy_names(struct ledger_local *l, const struct ledger_slot *s, which_fn which,
+                      char (**ret)[LEDGER_NAME], size_t *ret_n)
 {
     LOCKED(&l->lock);
-    uint64_t now = clock_ms();
+    size_t all = 0;
     struct endpoint *e = endpoint_of(l, s->endpoint);
     if (!e)
         return -ENOMEM;
-    sweep(e, now);
-    size_t held = count_held(e);
-    if (held == 0)
+    sweep(e, clock_ms());
+    for (const struct name *n = e->names; n; n = n->next)
+        all++;
+    if (all == 0)
         return 0;
-    char(*names)[LEDGER_NAME] = calloc(held, sizeof(*names));
+    char(*names)[LEDGER_NAME] = calloc(all, sizeof(*names));
     if (!names)
         return -ENOMEM;
     for (const struct name *n = e->names; n; n = n->next)
-        if (is_asked_back(e, n, s, now))
+        if (which(e, n, s))
             memcpy(names[(*ret_n)++], n->name, LEDGER_NAME);
     *ret = names;
     return 0;
 }
 
-static int asked_back(void *ctx, const struct ledger_slot *s, ledger_name_fn told, void *told_ctx)
+static int tell(struct ledger_local *l, const struct ledger_slot *s, which_fn which,
+                ledger_name_fn told, void *told_ctx)
 {
     char(*names)[LEDGER_NAME] = NULL;
     size_t n = 0;
-    int r = copy_asked_back(ctx, s, &names, &n);
+    int r = copy_names(l, s, which, &names, &n);
     for (size_t i = 0; i < n; i++) /* not under the lock */
         told(told_ctx, names[i]);
     free(names);
     return r;
 }
 
-const struct ledger_ops ledger_local_ops = { hold, settle, drop, correct, asked_back };
+static int asked_back(void *ctx, const struct ledger_slot *s, ledger_name_fn told, void *told_ctx)
+{
+    return tell(ctx, s, is_asked, told, told_ctx);
+}
+
+static int names(void *ctx, const struct ledger_slot *s, ledger_name_fn told, void *told_ctx)
+{
+    return tell(ctx, s, is_there, told, told_ctx);
+}
+
+const struct ledger_ops ledger_local_ops = { hold, settle, drop, correct, asked_back, names };

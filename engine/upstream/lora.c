@@ -187,6 +187,8 @@ int lora_fleet_new(struct lora_fleet **ret, const struct lora_config *config)
     if (r == 0)
         r = thread_cond_init(&f->queued);
     if (r == 0)
+        r = thread_cond_init(&f->over);
+    if (r == 0)
         r = thread_cond_init(&f->calm);
     f->ledger = *config->shared;
     if (r == 0)
@@ -194,6 +196,10 @@ int lora_fleet_new(struct lora_fleet **ret, const struct lora_config *config)
     if (r == 0)
         r = thread_start(&f->loader, THREAD_loader, lora_loader, f);
     f->has_loader = r == 0;
+    if (r == 0 && config->files) {
+        r = thread_start(&f->upkeep, THREAD_loader, lora_upkeep, f);
+        f->has_upkeep = r == 0;
+    }
     if (r == 0)
         r = thread_start(&f->thread, THREAD_loader, lora_thread, f);
     f->has_thread = r == 0;
@@ -212,11 +218,18 @@ static void wait_calm_and_stop(struct lora_fleet *f)
     lora_wake(f);
 }
 
-static void stop_loader(struct lora_fleet *f)
+static void stop_helpers(struct lora_fleet *f)
 {
-    LOCKED(&f->lock);
-    f->loader_stopping = true;
-    (void)pthread_cond_signal(&f->queued);
+    {
+        LOCKED(&f->lock);
+        f->helpers_stopping = true;
+        (void)pthread_cond_signal(&f->queued);
+        (void)pthread_cond_signal(&f->over);
+    }
+    if (f->has_loader)
+        (void)pthread_join(f->loader, NULL);
+    if (f->has_upkeep)
+        (void)pthread_join(f->upkeep, NULL);
 }
 
 struct lora_fleet *lora_fleet_free(struct lora_fleet *f)
@@ -228,10 +241,7 @@ struct lora_fleet *lora_fleet_free(struct lora_fleet *f)
         (void)pthread_join(f->thread, NULL);
         wait_calm_and_stop(f); /* what it has begun meanwhile */
     }
-    if (f->has_loader) {
-        stop_loader(f);
-        (void)pthread_join(f->loader, NULL);
-    }
+    stop_helpers(f);
     lora_give_back(f);
     for (struct lora_entry *e; (e = f->entries); free(e))
         f->entries = e->next;
@@ -243,6 +253,7 @@ struct lora_fleet *lora_fleet_free(struct lora_fleet *f)
     free(f->sites);
     (void)pthread_cond_destroy(&f->wake);
     (void)pthread_cond_destroy(&f->queued);
+    (void)pthread_cond_destroy(&f->over);
     (void)pthread_cond_destroy(&f->calm);
     (void)pthread_mutex_destroy(&f->lock);
     free(f);

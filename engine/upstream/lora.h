@@ -20,16 +20,24 @@ struct lora_fleet;
 
 enum { LORA_PENDING = 2, LORA_NAME = LEDGER_NAME };
 
+/* The files that engines read, in upstream->lora.folder. All may block. */
+struct lora_files {
+    /* Puts a revision's there before it is loaded. 0, negative errno, FAILED. */
+    int (*put)(void *ctx, const struct engine_adapter *adapter, struct fail *reterr);
+    /* Engines have the revision whose digest begins so: it stays. Told of all in a row, a few times
+     * in upstream->lora.folder_keep_ms. 0, negative errno. */
+    int (*keep)(void *ctx, struct str digits);
+    void (*trim)(void *ctx); /* all that must stay were told */
+    void *ctx;
+};
+
 struct lora_config { /* all borrowed for the fleet's life */
     const struct config_upstream *upstream;
     struct credentials *credentials;
     struct transport *transport;
     const struct ledger_shared *shared; /* of all who drive these engines; never NULL */
     unsigned holder;                    /* who we are among the fleets of this process */
-    /* Puts a revision's files into upstream->lora.folder before it is loaded; NULL: they are there.
-     * May block. 0, negative errno, FAILED. */
-    int (*place)(void *ctx, const struct engine_adapter *adapter, struct fail *reterr);
-    void *place_ctx;
+    const struct lora_files *files;     /* NULL: they are where engines read them */
 };
 
 /* 0, negative errno. */

@@ -75,12 +75,13 @@ struct lora_fleet {
     pthread_mutex_t lock;
     pthread_cond_t wake;   /* the fleet's thread has something to do */
     pthread_cond_t queued; /* the loader has */
+    pthread_cond_t over;   /* the upkeep ends */
     pthread_cond_t calm;   /* no call is under way */
     struct lora_entry *entries;
     unsigned calls; /* of engines, and waiters that are being told */
     bool stopping, has_thread, is_woken;
-    bool loader_stopping, has_loader;
-    pthread_t thread, loader;
+    bool helpers_stopping, has_loader, has_upkeep;
+    pthread_t thread, loader, upkeep;
 };
 
 /* ---- lora.c ---- */
@@ -114,6 +115,10 @@ void *lora_loader(void *fleet); /* the thread that does it: files may take long 
 unsigned lora_list_due(struct lora_fleet *f, uint64_t now_ms, uint64_t *next_ms);
 /* Asks that endpoint, or takes in what it has said. On the fleet's thread, without the lock. */
 void lora_list(struct lora_fleet *f, unsigned i);
+
+/* ---- lora_upkeep.c: the files of what is loaded ---- */
+
+void *lora_upkeep(void *fleet); /* a thread; where there are files */
 
 /* ---- lora_thread.c ---- */
 

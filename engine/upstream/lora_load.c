@@ -62,11 +62,17 @@ static void on_unloaded(void *ctx, enum lora_answer answer, struct str text)
     load(ctx);
 }
 
+static int put_files(const struct lora_files *files, const struct engine_adapter *adapter,
+                     struct fail *reterr)
+{
+    return files ? files->put(files->ctx, adapter, reterr) : 0;
+}
+
 static void begin(struct lora_entry *e)
 {
     struct lora_fleet *f = e->fleet;
     struct fail fail = { 0 };
-    int err = f->config.place ? f->config.place(f->config.place_ctx, &e->adapter, &fail) : 0;
+    int err = put_files(f->config.files, &e->adapter, &fail);
     if (err != 0) {
         call_failed(e, err, &fail);
         return;
@@ -111,7 +117,7 @@ void *lora_loader(void *fleet)
         struct lora_entry *e = NULL;
         {
             LOCKED(&f->lock);
-            while (!f->loader_stopping && !(e = next_queued(f)))
+            while (!f->helpers_stopping && !(e = next_queued(f)))
                 (void)pthread_cond_wait(&f->queued, &f->lock);
             if (!e)
                 return NULL;

@@ -18,6 +18,15 @@ void lora_name_there(char ret[static LORA_NAME], const struct engine_adapter *a)
     ret[n + DIGITS] = '\0';
 }
 
+struct str lora_name_digits(const char *name)
+{
+    size_t n = strlen(name);
+    if (n <= DIGITS || name[n - DIGITS - 1] != '.')
+        return STR_NULL;
+    struct str digits = { name + n - DIGITS, DIGITS };
+    return strspn(digits.p, "0123456789abcdef") == DIGITS ? digits : STR_NULL;
+}
+
 void lora_name_path(struct buf *b, struct str pattern, const char *name,
                     const struct sha256 *digest)
 {

@@ -74,6 +74,11 @@ class Fleet:
         return json.loads(data)["choices"][0]["message"]["content"]
 
 
+def placed(cas):
+    """Folders of revisions."""
+    return [p for p in cas.glob("*/*") if len(p.name) == 64]
+
+
 def said(data, stream):
     """The text of an answer."""
     if not stream:
@@ -264,6 +269,17 @@ class Vllm(Cases):
         self.assertEqual(f.text("m:a0"), f.files["a0"][1])
         self.assertEqual(sorted(p.name[0] for p in placed[0].parent.parent.iterdir()), [placed[0].parent.name[0]])
 
+    def test_the_folder_of_files_is_bounded_and_keeps_what_engines_have(self):
+        self.fleet = f = Fleet([StandIn(max_loras=2)], n=12, lora={"max_loras": 2, "folder_keep": "1s", "folder_max": 1})
+        for name in f.files:
+            self.assertEqual(f.text(f"m:{name}"), f.files[name][1])
+        wait_for(lambda: len(placed(f.cas)) <= 2, 20 * PATIENCE, "files of what nobody uses to go")
+        time.sleep(2)  # longer than what is used once is kept
+        kept = sorted(p.name[:12] for p in placed(f.cas))
+        self.assertEqual(kept, sorted(n.rpartition(".")[2] for n in f.engines[0].stats()["names"]))
+        self.assertEqual(self.drive(f, 60, list(f.files), clients=4), {"ok": 60})
+        self.assert_clean(f)
+
     def test_names_of_the_engine_reach_no_client(self):
         self.fleet = f = Fleet([StandIn(max_loras=SLOTS)], n=2)
         f.text("m:a0")
@@ -384,7 +400,8 @@ class Shared(Cases):
             "adapters": {"catalog": {"type": "redis", "url": self.redis.url}, "blobs": {"cache": str(self.folder / "blobs")}},
             "engine": {"models": [{"name": "m", "upstream": {
                 "provider": "vllm", "model": "base", "url": self.engine.url, "health": {"eject_after": 0},
-                "lora": {"folder": str(self.folder / "cas"), "max_loras": SLOTS}}}]}}
+                "lora": {"folder": str(self.folder / "cas"), "max_loras": SLOTS,
+                         "folder_max": 1, "folder_keep": "2s"}}}]}}
         self.servers = [Server(text=json.dumps(config)) for _ in range(2)]
         self.files = {}
         for i in range(10):
@@ -439,6 +456,19 @@ class Shared(Cases):
         self.assertEqual(self.drive(n), {"ok": n})
         self.assert_clean()
         print(f"# {n} requests, {self.engine.stats()['loads']} loads")
+
+    def test_gateways_that_share_a_folder_keep_what_either_has_loaded(self):
+        for i in range(6):
+            self.assertEqual(self.text(self.servers[i % 2], f"m:a{i}"), self.files[f"a{i}"])
+        self.servers[0].process.kill()  # what it has loaded is the other's affair now
+        self.servers[0].process.wait()
+        wait_for(lambda: len(placed(self.folder / "cas")) <= SLOTS, 30 * PATIENCE, "files that nobody uses to go")
+        time.sleep(4)
+        kept = sorted(p.name[:12] for p in placed(self.folder / "cas"))
+        names = sorted(n.rpartition(".")[2] for n in self.engine.stats()["names"])
+        self.assertEqual(kept, names)
+        self.assertEqual(len(names), SLOTS)
+        self.assert_clean()
 
     def test_what_one_loads_the_other_finds_loaded(self):
         self.engine.set(load_ms=300)

@@ -170,6 +170,12 @@ static void the_longest_held_is_asked_back_from_all_gateways(void **state)
     assert_asked_back(a, "y"); /* `z` has only come */
     drop(a, "w");              /* waits no more */
     assert_asked_back(b, "");
+    char all[ID_BYTES] = "";
+    struct shared_slot s = slot(NULL);
+    struct fail fail = { 0 };
+    assert_int_equal(shared_ledger_names(b, &s, add_name, all, &fail), 0);
+    assert_int_equal(strlen(all), 3); /* all that are loaded, held or not */
+    assert_int_equal(strspn(all, "xyz"), 3);
     (void)shared_ledger_free(a);
     (void)shared_ledger_free(b);
 }

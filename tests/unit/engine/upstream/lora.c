@@ -77,7 +77,8 @@ struct fixture {
     struct credentials *credentials;
     struct ledger_local *ledger;
     struct lora_fleet *fleet;
-    unsigned placed;
+    struct lora_files files;
+    unsigned placed, kept, trimmed;
 };
 
 struct asker {
@@ -94,13 +95,31 @@ struct asker {
     struct fail fail;
 };
 
-static int place(void *ctx, const struct engine_adapter *adapter, struct fail *reterr)
+static int put(void *ctx, const struct engine_adapter *adapter, struct fail *reterr)
 {
     struct fixture *f = ctx;
     f->placed++;
     return str_is(adapter->name, "nowhere")
                ? fail_set(reterr, FAIL_upstream_error, "its files are nowhere")
                : 0;
+}
+
+static int keep(void *ctx, struct str digits)
+{
+    struct fixture *f = ctx;
+    LOCKED(&engine.lock);
+    if (str_is(digits, "aaaaaaaaaaaa"))
+        f->kept++;
+    else
+        assert_true(str_is(digits, "bbbbbbbbbbbb"));
+    return 0;
+}
+
+static void trim(void *ctx)
+{
+    struct fixture *f = ctx;
+    LOCKED(&engine.lock);
+    f->trimmed++;
 }
 
 #define BASE_ROW "{\"id\":\"base\",\"parent\":null}"
@@ -131,6 +150,7 @@ static void fixture_init_at(struct fixture *f, const char *provider, const char 
     const struct config_upstream *u = &config_model(f->config, STR("m"))->upstream;
     struct fail fail;
     assert_int_equal(credentials_new(&f->credentials, u, f->transport, &fail), 0);
+    f->files = (struct lora_files){ .put = put, .keep = keep, .trim = trim, .ctx = f };
     f->ledger = ledger_local_new();
     assert_non_null(f->ledger);
     struct ledger_shared shared = { &ledger_local_ops, f->ledger };
@@ -138,8 +158,7 @@ static void fixture_init_at(struct fixture *f, const char *provider, const char 
                              .shared = &shared,
                              .credentials = f->credentials,
                              .transport = f->transport,
-                             .place = place,
-                             .place_ctx = f };
+                             .files = &f->files };
     assert_int_equal(lora_fleet_new(&f->fleet, &c), 0);
 }
 
@@ -554,6 +573,26 @@ static void models_of_one_engine_share_its_places(void **state)
     fixture_done(&f);
 }
 
+static void files_of_what_is_loaded_are_kept_before_others_are_removed(void **state)
+{
+    struct asker a;
+    struct fixture f;
+    fixture_init_at(&f, "vllm", FOLDER ", max_loras: 3, folder_keep: 1s",
+                    ",{\"id\":\"b.bbbbbbbbbbbb\",\"parent\":\"base\"},"
+                    "{\"id\":\"theirs\",\"parent\":\"base\"}");
+    uint64_t until = clock_ms() + PATIENCE_MS;
+    asker_init(&a, &f, "a", 0xaa);
+    assert_true(acquire(&a));
+    release(&a); /* loaded, and no longer in use */
+    for (bool done = false; !done; script_nap(2)) {
+        LOCKED(&engine.lock);
+        done = f.kept >= 2 && f.trimmed >= 2;
+        assert_true(clock_ms() < until);
+    }
+    asker_done(&a);
+    fixture_done(&f);
+}
+
 static void what_an_engine_had_before_is_counted(void **state)
 {
     struct asker a, b;
@@ -677,6 +716,7 @@ int main(void)
         cmocka_unit_test(one_that_was_asked_back_stays_when_nobody_waits_any_more),
         cmocka_unit_test(sets_of_adapters_take_turns),
         cmocka_unit_test(models_of_one_engine_share_its_places),
+        cmocka_unit_test(files_of_what_is_loaded_are_kept_before_others_are_removed),
         cmocka_unit_test(what_an_engine_had_before_is_counted),
         cmocka_unit_test(files_that_cannot_be_put_there_are_no_load),
         cmocka_unit_test(ranks_above_the_engines_are_not_asked_for),
