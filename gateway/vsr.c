@@ -183,7 +183,10 @@ void vsr_headers(struct request *r)
     reply_header(r, "x-vsr-response-path", vsr_path(r));
     bool anthropic = a->dialect->wire == WIRE_anthropic_messages;
     reply_header(r, "x-vsr-client-protocol", anthropic ? STR("anthropic") : STR("openai"));
-    reply_header(r, "x-vsr-upstream-protocol", STR("openai"));
+    const struct core_model *m = a->target.model;
+    anthropic =
+        m && engine_is_upstream(m->engine) && engine_speaks(m->engine, WIRE_anthropic_messages);
+    reply_header(r, "x-vsr-upstream-protocol", anthropic ? STR("anthropic") : STR("openai"));
     if (a->is_canned && r->reply.status < 400)
         reply_header(r, "x-vsr-fast-response", STR("true"));
     add(r, "x-vsr-selected-model", a->model);

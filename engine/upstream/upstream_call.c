@@ -104,7 +104,16 @@ static int write_call(struct waited *c, const struct upstream_ask *a, struct fai
     return err;
 }
 
-static int read_refusal(struct waited *c, struct pool_end *end, struct fail *reterr)
+/* It knows the path no more than the provider would have: a model that it lacks is another thing.
+ */
+static bool lacks_path(const struct waited *c, const struct fail *fail)
+{
+    return (c->status == 404 || c->status == 405 || c->status == 501) &&
+           fail->code == FAIL_upstream_error;
+}
+
+static int read_refusal(struct waited *c, const struct upstream_ask *a, struct pool_end *end,
+                        struct fail *reterr)
 {
     struct provider_refusal r = { .kind = REFUSAL_broken };
     c->provider->refusal(&c->job, &c->head, buf_str(&c->body), &r);
@@ -114,6 +123,9 @@ static int read_refusal(struct waited *c, struct pool_end *end, struct fail *ret
                                              : POOL_neutral;
     c->may_repeat = r.kind == REFUSAL_broken || r.kind == REFUSAL_later;
     end->retry_after_ms = (uint64_t)r.fail.retry_after_s * 1000;
+    if (a->is_relay && lacks_path(c, reterr))
+        (void)fail_param(reterr, FAIL_unsupported_parameter, "model",
+                         "the engine behind does not serve this API");
     c->refused_status = r.kind == REFUSAL_final ? c->status : 0; /* the rest is between us */
     return FAILED;
 }
@@ -128,7 +140,7 @@ static int read_call(struct waited *c, const struct upstream_ask *a, struct pool
         return fail_set(reterr, late ? FAIL_timeout : FAIL_upstream_error, "%s: %s",
                         c->provider->name, c->end.message);
     if (c->status != 200)
-        return read_refusal(c, end, reterr);
+        return read_refusal(c, a, end, reterr);
     int err = buf_err(&c->body);
     if (err == 0)
         err = a->read(a->ctx, c->provider, &c->job, buf_str(&c->body), reterr);

@@ -9,6 +9,7 @@ struct upstream_ask {
     struct str tenant, request_id;
     const struct chat_pair *headers; /* of the client's request */
     size_t n_headers;
+    bool is_relay; /* an engine without that path is told as FAIL_unsupported_parameter */
     /* Writes the call for the job's endpoint. 0, negative errno, FAILED: not served there. */
     int (*write)(void *ctx, const struct provider *p, struct provider_call *call,
                  const struct provider_job *job, struct fail *reterr);

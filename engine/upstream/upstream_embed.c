@@ -136,6 +136,7 @@ int upstream_relay(struct engine *e, const struct engine_relay *what, struct eng
                                 .request_id = what->request_id,
                                 .headers = what->headers,
                                 .n_headers = what->n_headers,
+                                .is_relay = true,
                                 .write = write_relay,
                                 .read = read_relay,
                                 .ctx = &m };

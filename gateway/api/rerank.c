@@ -11,6 +11,7 @@
 #include "gateway/server.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 struct ask {
@@ -81,15 +82,19 @@ static int read_texts(struct ask *a, const json_t *queries, const char *queries_
     return r;
 }
 
-/* Vectors have length 1. */
+/* Of vectors of any length: those of an engine behind are as it makes them. */
 static double cosine(const struct ask *a, size_t query, size_t document)
 {
     const float *x = a->vectors.values + query * a->vectors.width;
     const float *y = a->vectors.values + (a->n_queries + document) * a->vectors.width;
-    double sum = 0;
-    for (size_t i = 0; i < a->vectors.width; i++)
+    double sum = 0, xx = 0, yy = 0;
+    for (size_t i = 0; i < a->vectors.width; i++) {
         sum += (double)x[i] * (double)y[i];
-    return sum;
+        xx += (double)x[i] * (double)x[i];
+        yy += (double)y[i] * (double)y[i];
+    }
+    double c = xx > 0 && yy > 0 ? sum / sqrt(xx * yy) : 0;
+    return c > 1 ? 1 : c < -1 ? -1 : c; /* rounding */
 }
 
 static void add_usage(struct ask *a, struct buf *b)

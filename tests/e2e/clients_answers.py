@@ -212,6 +212,32 @@ class Unguarded(Answers):
             self.chat()
         self.assertIn("the model o is elsewhere, over o", caught.exception.body["message"])
 
+    def test_texts_are_ranked_by_vectors_of_any_length(self):
+        vectors = {"q": [3.0, 0.0], "near": [40.0, 1.0], "far": [0.0, 900.0], "none": [0.0, 0.0]}
+        def reply(path, request):
+            if not path.endswith("/embeddings"):
+                return 404, {}, {"error": {"message": f"Invalid URL (POST {path})", "type": "invalid_request_error"}}
+            data = [{"object": "embedding", "index": i, "embedding": vectors[t]} for i, t in enumerate(request["input"])]
+            return 200, {}, {"object": "list", "model": "there", "data": data,
+                             "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+        self.up.reply = reply
+        body = {"model": "o", "query": "q", "documents": ["far", "near", "q", "none"]}
+        status, _, data = self.server.request("POST", "/v1/rerank", body)
+        self.assertEqual(status, 200, data)
+        ranked = [(r["index"], r["relevance_score"]) for r in json.loads(data)["results"]]
+        self.assertEqual([i for i, _ in ranked], [2, 1, 0, 3])
+        self.assertEqual([s for _, s in ranked if s in (0, 1)], [1, 0, 0])
+        self.assertAlmostEqual(ranked[1][1], 40 / 1601 ** 0.5)
+
+    def test_headers_say_which_api_is_spoken_on_either_side(self):
+        self.up.reply = lambda path, request: (anthropic_whole({"type": "text", "text": "x"}) if "messages" in path
+                                               else openai_whole({"content": "x"}))
+        for model, behind_speaks in (("o", "openai"), ("a", "anthropic")):
+            for client, speaks in ((self.openai.chat.completions, "openai"), (self.anthropic.messages, "anthropic")):
+                answer = client.with_raw_response.create(model=model, messages=MESSAGES, max_tokens=5)
+                self.assertEqual((answer.headers["x-vsr-client-protocol"], answer.headers["x-vsr-upstream-protocol"]),
+                                 (speaks, behind_speaks))
+
     def test_prompts_are_counted_with_their_images(self):
         image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
         def count(content):
