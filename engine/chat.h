@@ -144,7 +144,9 @@ struct chat_request {
     bool continues; /* the answer goes on where the last message, the assistant's, stops */
     const struct chat_tool *tools;
     size_t n_tools;
-    struct str tools_json; /* the array in OpenAI's chat form; empty: none */
+    const struct chat_tool *barred; /* … that tool_choice none takes from the model: only engines */
+    size_t n_barred;                /* behind are told, with that word (prompts stay the same) */
+    struct str tools_json;          /* the array in OpenAI's chat form; empty: none */
     enum tool_choice tool_choice;
     struct str tool_choice_name;
     bool single_tool_call; /* parallel_tool_calls: false */

@@ -389,14 +389,16 @@ static void add_tool_choice(struct writer *w)
 static void add_tools(struct writer *w)
 {
     const struct chat_request *c = w->c;
-    if (c->n_tools == 0 && !w->by_tool) {
+    size_t n = 0;
+    const struct chat_tool *tools = provider_tools(c, &n);
+    if (n == 0 && !w->by_tool) {
         (void)add_past_tools(w);
         return;
     }
     provider_add_key(w->b, "tools");
     buf_addc(w->b, '[');
-    for (size_t i = 0; i < c->n_tools; i++)
-        add_tool(w, &c->tools[i]);
+    for (size_t i = 0; i < n; i++)
+        add_tool(w, &tools[i]);
     if (w->by_tool)
         add_tool(w, &(struct chat_tool){ .name = STR(CLAUDE_ANSWER_TOOL),
                                          .description = STR(CLAUDE_ANSWER_TOOL_IS),

@@ -456,19 +456,21 @@ static void add_tool_choice(struct writer *w)
 static void add_tools(struct writer *w)
 {
     bool is_called = has_calls(w->c);
+    size_t n = 0;
+    const struct chat_tool *tools = provider_tools(w->c, &n); /* it has no word for "none" */
     bool is_told = w->by_tool || (w->c->n_tools && w->c->tool_choice != TOOL_CHOICE_none);
     if (!is_told && !is_called)
         return;
     provider_add_key(w->b, "toolConfig");
     buf_adds(w->b, "{\"tools\":[");
     w->has_blocks = false;
-    for (size_t i = 0; i < w->c->n_tools; i++)
-        add_tool(w, w->c->tools[i].name, &w->c->tools[i]);
+    for (size_t i = 0; i < n; i++)
+        add_tool(w, tools[i].name, &tools[i]);
     if (w->by_tool)
         add_tool(w, STR(CLAUDE_ANSWER_TOOL),
                  &(struct chat_tool){ .description = STR(CLAUDE_ANSWER_TOOL_IS),
                                       .parameters = w->c->format_text });
-    else if (w->c->n_tools == 0)
+    else if (n == 0)
         add_called_tools(w);
     buf_addc(w->b, ']');
     add_tool_choice(w);

@@ -296,12 +296,14 @@ static void add_choice(struct writer *w)
 static void add_tools(struct writer *w)
 {
     char sent[TOOL_NAME_SENT + 1];
-    if (w->c->n_tools == 0)
+    size_t n = 0;
+    const struct chat_tool *tools = provider_tools(w->c, &n);
+    if (n == 0)
         return;
     provider_add_key(w->b, "tools");
     buf_adds(w->b, "[{\"functionDeclarations\":[");
-    for (size_t i = 0; i < w->c->n_tools; i++) {
-        const struct chat_tool *t = &w->c->tools[i];
+    for (size_t i = 0; i < n; i++) {
+        const struct chat_tool *t = &tools[i];
         buf_adds(w->b, i ? ",{\"name\":" : "{\"name\":");
         buf_add_json(w->b, provider_tool_name(t->name, GEMINI_TOOL_NAME, sent));
         if (t->description.n) {

@@ -274,11 +274,13 @@ static void add_tool_list(struct writer *w)
 {
     const struct chat_request *c = w->c;
     const char *before = "[";
-    for (size_t i = 0; i < c->n_tools; i++) {
-        if (is_one_told(w) && !str_eq(c->tools[i].name, c->tool_choice_name))
+    size_t n = 0;
+    const struct chat_tool *tools = provider_tools(c, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (is_one_told(w) && !str_eq(tools[i].name, c->tool_choice_name))
             continue;
         buf_adds(w->b, before);
-        add_tool(w, &c->tools[i]);
+        add_tool(w, &tools[i]);
         before = ",";
     }
     buf_addc(w->b, ']');
@@ -298,7 +300,9 @@ static void add_tools(struct writer *w)
     const struct chat_request *c = w->c;
     char into[TOOL_NAME_SENT + 1];
     const char *word = choice_word(w);
-    if (c->n_tools == 0)
+    /* Ollama does not read the choice: what may not be called is not told. */
+    bool is_read = w->job->endpoint->provider != UPSTREAM_ollama;
+    if (c->n_tools == 0 && (c->n_barred == 0 || !is_read))
         return;
     provider_add_key(w->b, "tools");
     add_tool_list(w);

@@ -47,6 +47,8 @@ enum { TOOL_NAME_SENT = 128 };
 struct str provider_tool_name(struct str name, size_t max, char into[static TOOL_NAME_SENT + 1]);
 /* The request's own name for one that was sent; `sent` itself where none is. */
 struct str provider_tool_original(const struct chat_request *c, struct str sent, size_t max);
+/* The tools that are told, `*ret_n` of them, also where none may be called. */
+const struct chat_tool *provider_tools(const struct chat_request *c, size_t *ret_n);
 /* The text of a tool's arguments as a JSON object: `{}` where they are none. */
 struct str provider_arguments(struct str arguments);
 

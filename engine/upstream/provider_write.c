@@ -37,6 +37,12 @@ struct str provider_tool_name(struct str name, size_t max, char into[static TOOL
     return (struct str){ into, n };
 }
 
+const struct chat_tool *provider_tools(const struct chat_request *c, size_t *ret_n)
+{
+    *ret_n = c->n_tools ? c->n_tools : c->n_barred;
+    return c->n_tools ? c->tools : c->barred;
+}
+
 struct str provider_tool_original(const struct chat_request *c, struct str sent, size_t max)
 {
     char name[TOOL_NAME_SENT + 1];

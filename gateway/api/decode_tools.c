@@ -120,8 +120,10 @@ static const struct chat_tool *find_tool(const struct chat_request *c, struct st
     return NULL;
 }
 
-static void drop_tools(struct chat_request *c)
+static void bar_tools(struct chat_request *c)
 {
+    c->barred = c->tools;
+    c->n_barred = c->n_tools;
     c->tools = NULL;
     c->n_tools = 0;
     c->tools_json = STR_NULL;
@@ -131,7 +133,7 @@ static int choice_word(struct chat_request *c, struct str word, struct fail *ret
 {
     if (json_view_is(word, "none")) {
         c->tool_choice = TOOL_CHOICE_none;
-        drop_tools(c); /* the model must not see them */
+        bar_tools(c); /* the model must not see them */
     } else if (json_view_is(word, "required")) {
         c->tool_choice = TOOL_CHOICE_required;
     } else if (!json_view_is(word, "auto")) {

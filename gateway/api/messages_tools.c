@@ -169,6 +169,8 @@ int messages_decode_tools(struct chat_request *ret, struct str tools, struct str
     if (r == 0 && choice.p)
         r = read_choice(ret, tools, choice, arena, reterr);
     if (r == 0 && ret->tool_choice == TOOL_CHOICE_none) { /* the model must not see them */
+        ret->barred = ret->tools;
+        ret->n_barred = ret->n_tools;
         ret->tools = NULL;
         ret->n_tools = 0;
         ret->tools_json = STR_NULL;
