@@ -99,7 +99,7 @@ void problems_print(const struct problems *p, struct buf *b)
         buf_adds(b, q->file);
         if (q->line)
             buf_addf(b, ":%u:%u", q->line, q->column);
-        buf_addf(b, ": %s: ", kind_words[q->kind]);
+        buf_addf(b, "%s%s: ", q->file[0] ? ": " : "", kind_words[q->kind]);
         if (q->path[0])
             buf_addf(b, "%s: ", q->path);
         buf_addf(b, "%s\n", q->text);
