@@ -506,7 +506,8 @@ static int plan(struct writer *w)
     }
     w->plan = (struct claude_plan){ .max_tokens = most < INT32_MAX ? (uint32_t)most : INT32_MAX,
                                     .has_temperature = c->sampling.temperature != 1,
-                                    .has_top_p = c->sampling.top_p != 1 };
+                                    .has_top_p = c->sampling.top_p != 1,
+                                    .has_top_k = c->sampling.top_k > 0 };
     if (c->sampling.temperature <= 1)
         return 0;
     w->plan.has_temperature = false;
@@ -552,55 +553,96 @@ static struct str effort_of_three(struct str effort)
     return str_is(effort, "xhigh") || str_is(effort, "max") ? STR("high") : effort;
 }
 
-static void add_claude_fields(struct writer *w)
+/* A member of additionalModelRequestFields, which the first of them opens. */
+static void add_field(struct writer *w, struct member *m, const char *key)
+{
+    if (m->is_first) {
+        provider_add_key(w->b, "additionalModelRequestFields");
+        buf_addc(w->b, '{');
+    }
+    add_member(m, key);
+}
+
+enum { CLAUDE_ONE_CALL = 405 }; /* the first that can be told here */
+
+/* Converse has no word for one call at a time. Where it has the choice, that may not be said
+ * twice. */
+static bool is_one_call(const struct writer *w)
+{
+    return w->c->single_tool_call && w->c->n_tools &&
+           claude_of(w->job->model).version >= CLAUDE_ONE_CALL;
+}
+
+static void add_claude_fields(struct writer *w, struct member *m)
 {
     const struct claude_plan *p = &w->plan;
-    struct member m = { w->b, true };
-    if (!p->has_top_k && !p->thinks && !p->is_off && !p->effort.n)
-        return;
-    provider_add_key(w->b, "additionalModelRequestFields");
-    buf_addc(w->b, '{');
     if (p->has_top_k) {
-        add_member(&m, "top_k");
+        add_field(w, m, "top_k");
         buf_addf(w->b, "%u", w->c->sampling.top_k);
     }
     if (p->thinks || p->is_off) {
-        add_member(&m, "thinking");
+        add_field(w, m, "thinking");
         claude_add_thinking(w->b, p, claude_of(w->job->model));
     }
     if (p->effort.n) {
-        add_member(&m, "output_config");
+        add_field(w, m, "output_config");
         buf_adds(w->b, "{\"effort\":");
         buf_add_json(w->b, p->effort);
         buf_addc(w->b, '}');
     }
-    buf_addc(w->b, '}');
+    if (is_one_call(w)) {
+        bool is_chosen = w->by_tool || w->c->tool_choice != TOOL_CHOICE_auto;
+        add_field(w, m, "tool_choice");
+        buf_adds(w->b, is_chosen ? "{" : "{\"type\":\"auto\",");
+        buf_adds(w->b, "\"disable_parallel_tool_use\":true}");
+    }
+}
+
+static void add_nova_fields(struct writer *w, struct member *m, struct str effort)
+{
+    if (w->plan.has_top_k) {
+        add_field(w, m, "inferenceConfig");
+        buf_addf(w->b, "{\"topK\":%u}", w->c->sampling.top_k);
+    }
+    if (effort.n) {
+        add_field(w, m, "reasoningConfig");
+        buf_adds(w->b, "{\"type\":\"enabled\",\"maxReasoningEffort\":");
+        buf_add_json(w->b, effort);
+        buf_addc(w->b, '}');
+    }
 }
 
 /* What only one family of models takes. */
 static int add_additional(struct writer *w)
 {
-    struct str effort = provider_effort(w->c);
-    if (w->family == FAMILY_claude) {
-        add_claude_fields(w);
-        return 0;
+    struct member m = { w->b, true };
+    struct str effort = effort_of_three(provider_effort(w->c));
+    int r = 0;
+    if (str_is(effort, "none"))
+        effort = STR_NULL;
+    switch (w->family) {
+    case FAMILY_claude:
+        add_claude_fields(w, &m);
+        break;
+    case FAMILY_nova:
+        add_nova_fields(w, &m, effort);
+        break;
+    case FAMILY_gpt:
+        if (effort.n) {
+            add_field(w, &m, "reasoning_effort");
+            buf_add_json(w->b, effort);
+        }
+        break;
+    case FAMILY_plain:
+    case FAMILY_other:
+        if (effort.n)
+            r = provider_cannot(w->job, w->reterr, "reasoning_effort",
+                                "the model's family has no word for it");
+        break;
     }
-    if (!effort.n || str_is(effort, "none"))
-        return 0;
-    if (w->family != FAMILY_nova && w->family != FAMILY_gpt)
-        return provider_cannot(w->job, w->reterr, "reasoning_effort",
-                               "the model's family has no word for it");
-    provider_add_key(w->b, "additionalModelRequestFields");
-    if (w->family == FAMILY_nova) {
-        buf_adds(w->b, "{\"reasoningConfig\":{\"type\":\"enabled\",\"maxReasoningEffort\":");
-        buf_add_json(w->b, effort_of_three(effort));
-        buf_adds(w->b, "}}");
-    } else {
-        buf_adds(w->b, "{\"reasoning_effort\":");
-        buf_add_json(w->b, effort_of_three(effort));
+    if (!m.is_first)
         buf_addc(w->b, '}');
-    }
-    return 0;
+    return r;
 }
 
 static void add_format(struct writer *w)
@@ -645,7 +687,8 @@ int bedrock_write_body(struct provider_call *call, const struct provider_job *jo
                         .by_tool = bedrock_answers_by_tool(job),
                         .reterr = reterr };
     unsigned knobs;
-    int r = provider_knobs(job, w.family == FAMILY_claude ? KNOB_top_k : 0, &knobs, reterr);
+    bool has_top_k = w.family == FAMILY_claude || w.family == FAMILY_nova;
+    int r = provider_knobs(job, has_top_k ? KNOB_top_k : 0, &knobs, reterr);
     if (r != 0)
         return r;
     if (w.c->is_completion && w.c->prompt_ids)
