@@ -26,7 +26,9 @@ static struct answer *new_answer(struct request *r, const struct dialect *d)
     a->request = r;
     a->dialect = d;
     a->out = BUF_INIT(LIMIT_REQUEST_ARENA);
-    (void)snprintf(a->id, sizeof(a->id), "%s%.24s", d->id_prefix, r->made + strlen("req_"));
+    struct buf id = BUF_ON(a->id);
+    buf_adds(&id, d->id_prefix);
+    buf_adds(&id, r->made + strlen("req_"));
     return a;
 }
 
@@ -244,10 +246,10 @@ static void head(struct answer *a)
         reply_header(r, "x-rootstock-revision", str_of(hex));
         reply_header(r, "x-rootstock-residency", str_of(residency_word(a->residency)));
         if (a->revision.epoch)
-            reply_headerf(r, "x-catalog-epoch", "%llu", (unsigned long long)a->revision.epoch);
+            reply_header_u64(r, "x-catalog-epoch", a->revision.epoch);
     }
-    reply_headerf(r, "x-rootstock-overhead-us", "%llu", (unsigned long long)a->overhead_us);
-    reply_headerf(r, "x-rootstock-queue-us", "%llu", (unsigned long long)a->queue_us);
+    reply_header_u64(r, "x-rootstock-overhead-us", a->overhead_us);
+    reply_header_u64(r, "x-rootstock-queue-us", a->queue_us);
     metrics_observe_us(METRIC_overhead_seconds, a->overhead_us);
     r->log_tokens = answer_usage(a).completion_tokens;
 }

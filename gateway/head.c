@@ -7,73 +7,102 @@
 #include "gateway/server.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <limits.h>
 #include <microhttpd.h>
 
 enum { HEADERS_MAX = 256 };
 
+/* Headers that are read here, or that are the client's own secrets. */
+enum header {
+    HEADER_other,
+    HEADER_length,
+    HEADER_coding,
+    HEADER_type,
+    HEADER_encoding,
+    HEADER_expect,
+    HEADER_authorization,
+    HEADER_api_key,
+    HEADER_goog_key,
+    HEADER_secret,
+    HEADER_request_id,
+    HEADER_min_epoch,
+    HEADER_anthropic,
+    HEADER_asked_headers,
+    HEADERS
+};
+
 struct seen {
-    unsigned lengths, codings; /* Content-Length and Transfer-Encoding headers */
-    bool bad_name;             /* of a header: "Content-Length " is read in two ways */
-    struct str length, coding, type, encoding, expect, authorization, api_key, request_id,
-        asked_headers, min_epoch, anthropic;
+    unsigned counts[HEADERS];
+    struct str values[HEADERS]; /* the last one's */
+    bool bad_name;              /* of a header: "Content-Length " is read in two ways */
+    bool no_memory;
     struct chat_pair *headers;
     size_t n, max;
     struct arena *arena;
     struct request *request;
 };
 
-static bool is(const char *key, const char *name)
+/* `name` in lower case. */
+static enum header header_of(struct str name)
 {
-    return str_eq_nocase(str_of(key), str_of(name));
-}
-
-static void note(struct seen *s, const char *key, struct str value)
-{
-    if (is(key, "Content-Length")) {
-        s->lengths++;
-        s->length = value;
-    } else if (is(key, "Transfer-Encoding")) {
-        s->codings++;
-        s->coding = value;
-    } else if (is(key, "Content-Type")) {
-        s->type = value;
-    } else if (is(key, "Content-Encoding")) {
-        s->encoding = value;
-    } else if (is(key, "Expect")) {
-        s->expect = value;
-    } else if (is(key, "Authorization")) {
-        s->authorization = value;
-    } else if (is(key, "api-key") || is(key, "x-api-key")) {
-        s->api_key = value;
-    } else if (is(key, "x-request-id")) {
-        s->request_id = value;
-    } else if (is(key, "x-min-epoch")) {
-        s->min_epoch = value;
-    } else if (is(key, "anthropic-version")) {
-        s->anthropic = value;
-    } else if (is(key, "Access-Control-Request-Headers")) {
-        s->asked_headers = value;
+#define ROW(text, what)                                                                            \
+    {                                                                                              \
+        { text, sizeof(text) - 1 }, HEADER_##what                                                  \
     }
+    static const struct {
+        struct str name;
+        enum header what;
+    } rows[] = {
+        ROW("content-length", length),
+        ROW("content-type", type),
+        ROW("authorization", authorization),
+        ROW("x-api-key", api_key),
+        ROW("api-key", api_key),
+        ROW("x-goog-api-key", goog_key),
+        ROW("cookie", secret),
+        ROW("proxy-authorization", secret),
+        ROW("transfer-encoding", coding),
+        ROW("content-encoding", encoding),
+        ROW("expect", expect),
+        ROW("x-request-id", request_id),
+        ROW("x-min-epoch", min_epoch),
+        ROW("anthropic-version", anthropic),
+        ROW("access-control-request-headers", asked_headers),
+    };
+#undef ROW
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].name.n == name.n && memcmp(rows[i].name.p, name.p, name.n) == 0)
+            return rows[i].what;
+    return HEADER_other;
 }
 
-static bool is_token(const char *name)
-{
-    for (const char *c = name; *c; c++)
-        if (!isalnum((unsigned char)*c) && !strchr("!#$%&'*+-.^_`|~", *c))
-            return false;
-    return name[0] != '\0';
-}
+/* Bytes of a token in lower case (RFC 9110, 5.6.2); 0: no name may hold it. */
+static const char token_bytes[UCHAR_MAX + 1] = {
+#define SAME(c) [c] = (c)
+#define LETTER(c) [c] = (c) | 0x20, [(c) | 0x20] = (c) | 0x20
+    SAME('!'),   SAME('#'),   SAME('$'),   SAME('%'),   SAME('&'),   SAME('\''),  SAME('*'),
+    SAME('+'),   SAME('-'),   SAME('.'),   SAME('^'),   SAME('_'),   SAME('`'),   SAME('|'),
+    SAME('~'),   SAME('0'),   SAME('1'),   SAME('2'),   SAME('3'),   SAME('4'),   SAME('5'),
+    SAME('6'),   SAME('7'),   SAME('8'),   SAME('9'),   LETTER('A'), LETTER('B'), LETTER('C'),
+    LETTER('D'), LETTER('E'), LETTER('F'), LETTER('G'), LETTER('H'), LETTER('I'), LETTER('J'),
+    LETTER('K'), LETTER('L'), LETTER('M'), LETTER('N'), LETTER('O'), LETTER('P'), LETTER('Q'),
+    LETTER('R'), LETTER('S'), LETTER('T'), LETTER('U'), LETTER('V'), LETTER('W'), LETTER('X'),
+    LETTER('Y'), LETTER('Z'),
+#undef LETTER
+#undef SAME
+};
 
-/* What an engine behind would take as its own. */
-static bool is_key(const char *key)
+/* In place; false: it is no token. */
+static bool make_lower(struct str name)
 {
-    return is(key, "Authorization") || is(key, "api-key") || is(key, "x-api-key") ||
-           is(key, "x-goog-api-key");
-}
-
-static bool is_credential(const char *key)
-{
-    return is_key(key) || is(key, "Cookie") || is(key, "Proxy-Authorization");
+    bool good = name.n > 0;
+    for (size_t i = 0; i < name.n; i++) {
+        char c = token_bytes[(unsigned char)name.p[i]];
+        good = good && c;
+        ((char *)(uintptr_t)name.p)[i] = c;
+    }
+    return good;
 }
 
 static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *key,
@@ -81,22 +110,24 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
 {
     (void)kind;
     struct seen *s = cls;
-    struct str text = str_trim(str_of(value));
-    note(s, key, text);
-    if (!is_token(key))
+    struct chat_pair pair = { arena_str(s->arena, str_of(key)),
+                              arena_str(s->arena, str_trim(str_of(value))) };
+    if (!pair.key.p || !pair.value.p) {
+        s->no_memory = true;
+        return MHD_NO;
+    }
+    if (!make_lower(pair.key)) {
         s->bad_name = true;
-    if (s->n == s->max || !s->headers)
         return MHD_YES;
-    struct str name = arena_str(s->arena, str_of(key));
-    if (!name.p)
-        return MHD_YES;
-    for (size_t i = 0; i < name.n; i++)
-        ((char *)(uintptr_t)name.p)[i] = (char)tolower((unsigned char)name.p[i]);
-    struct chat_pair pair = { name, arena_str(s->arena, text) };
-    if (!is_credential(key))
-        s->headers[s->n++] = pair;
-    else if (is_key(key) && s->request->n_credentials < REQUEST_CREDENTIALS)
+    }
+    enum header what = header_of(pair.key);
+    s->counts[what]++;
+    s->values[what] = pair.value;
+    bool is_key = what >= HEADER_authorization && what <= HEADER_goog_key; /* for engines behind */
+    if (is_key && s->request->n_credentials < REQUEST_CREDENTIALS)
         s->request->credentials[s->request->n_credentials++] = pair;
+    if (!is_key && what != HEADER_secret && s->n < s->max)
+        s->headers[s->n++] = pair;
     return MHD_YES;
 }
 
@@ -122,26 +153,26 @@ static void take_id(struct request *r, struct str id)
 }
 
 /* Two ways to say where the body ends let two readers disagree: request smuggling. */
-static int check_framing(struct request *r, const struct seen *s, struct framing *f,
-                         struct fail *reterr)
+static int check_framing(const struct seen *s, struct framing *f, struct fail *reterr)
 {
-    f->is_chunked = s->codings > 0;
-    f->expects_100 = str_eq_nocase(s->expect, STR("100-continue"));
+    f->is_chunked = s->counts[HEADER_coding] > 0;
+    f->expects_100 = str_eq_nocase(s->values[HEADER_expect], STR("100-continue"));
     if (s->bad_name)
         return fail_set(reterr, FAIL_invalid_request,
                         "a header's name holds what no name may hold, such as a space");
-    if (s->codings && s->lengths)
+    if (s->counts[HEADER_coding] && s->counts[HEADER_length])
         return fail_set(reterr, FAIL_invalid_request,
                         "both Content-Length and Transfer-Encoding were sent");
-    if (s->codings > 1 || (s->codings && !str_eq_nocase(s->coding, STR("chunked"))))
+    if (s->counts[HEADER_coding] > 1 ||
+        (s->counts[HEADER_coding] && !str_eq_nocase(s->values[HEADER_coding], STR("chunked"))))
         return fail_set(reterr, FAIL_invalid_request,
                         "the only Transfer-Encoding served is 'chunked'");
-    if (s->lengths > 1)
+    if (s->counts[HEADER_length] > 1)
         return fail_set(reterr, FAIL_invalid_request, "Content-Length was sent twice");
-    if (s->lengths && num_parse_u64(&f->length, s->length, 0, UINT64_MAX) < 0)
+    if (s->counts[HEADER_length] &&
+        num_parse_u64(&f->length, s->values[HEADER_length], 0, UINT64_MAX) < 0)
         return fail_set(reterr, FAIL_invalid_request, "Content-Length is not a number");
     f->has_body = f->is_chunked || f->length > 0;
-    (void)r;
     return 0;
 }
 
@@ -180,8 +211,8 @@ static int check_key(struct request *r, const struct seen *s, struct fail *reter
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     bool loopback = info && auth_is_loopback(info->client_addr);
-    int err =
-        auth_check(r->state->auth, s->authorization, s->api_key, loopback, &r->caller, reterr);
+    int err = auth_check(r->state->auth, s->values[HEADER_authorization], s->values[HEADER_api_key],
+                         loopback, &r->caller, reterr);
     if (err == 0 && r->endpoint->operates && r->caller.tenant.p)
         return fail_set(reterr, FAIL_permission_denied,
                         "this is for keys without a tenant: it tells what others do");
@@ -229,7 +260,7 @@ static int check_body(struct request *r, const struct seen *s, const struct fram
                       struct fail *reterr)
 {
     const struct config_gateway *g = &r->state->config->gateway;
-    r->is_form = r->endpoint->uploads && is_form(s->type);
+    r->is_form = r->endpoint->uploads && is_form(s->values[HEADER_type]);
     uint64_t max = r->is_form ? g->upload_bytes : g->body_bytes;
     r->body = BUF_INIT(max);
     if (f->length > max)
@@ -238,14 +269,14 @@ static int check_body(struct request *r, const struct seen *s, const struct fram
                         (unsigned long long)f->length, (unsigned long long)max);
     if (!f->has_body)
         return 0;
-    if (s->encoding.n && !str_eq_nocase(s->encoding, STR("identity")))
+    if (s->values[HEADER_encoding].n && !str_eq_nocase(s->values[HEADER_encoding], STR("identity")))
         return fail_set(reterr, FAIL_unsupported_media_type,
                         "Content-Encoding '" STR_FMT "' is not served; send the body as it is",
-                        STR_ARG(str_head(s->encoding, 32)));
-    if (s->type.n && !r->is_form && !is_json(s->type))
+                        STR_ARG(str_head(s->values[HEADER_encoding], 32)));
+    if (s->values[HEADER_type].n && !r->is_form && !is_json(s->values[HEADER_type]))
         return fail_set(reterr, FAIL_unsupported_media_type,
                         "Content-Type '" STR_FMT "' is not served; send application/json in UTF-8",
-                        STR_ARG(str_head(s->type, 64)));
+                        STR_ARG(str_head(s->values[HEADER_type], 64)));
     return 0;
 }
 
@@ -256,7 +287,7 @@ static void preflight(struct request *r, const struct seen *s)
         return;
     reply_header(r, "Access-Control-Allow-Methods", r->reply.headers[0].value);
     reply_header(r, "Access-Control-Allow-Headers",
-                 s->asked_headers.n ? s->asked_headers : STR("*"));
+                 s->values[HEADER_asked_headers].n ? s->values[HEADER_asked_headers] : STR("*"));
     reply_header(r, "Access-Control-Max-Age", STR("86400"));
 }
 
@@ -265,7 +296,7 @@ static void preflight(struct request *r, const struct seen *s)
 static void set_errors(struct request *r, const struct seen *s, const struct endpoint *e)
 {
     bool is_common = !e || e->common;
-    r->errors = is_common && s->anthropic.p ? &error_anthropic : &error_openai;
+    r->errors = is_common && s->values[HEADER_anthropic].p ? &error_anthropic : &error_openai;
     if (e && e->errors)
         r->errors = e->errors;
 }
@@ -290,7 +321,7 @@ static int check_all(struct request *r, const struct seen *s, const struct frami
     if (err == 0)
         err = check_key(r, s, reterr);
     if (err == 0)
-        err = check_epoch(r, s->min_epoch, reterr);
+        err = check_epoch(r, s->values[HEADER_min_epoch], reterr);
     if (err == 0)
         err = check_body(r, s, f, reterr);
     return err;
@@ -306,14 +337,12 @@ bool head_accept(struct request *r, const char *url, const char *method, struct 
     r->headers = s.headers;
     r->n_headers = s.n;
     r->is_head = strcmp(method, "HEAD") == 0;
-    r->query_trace = head_query(r, "trace");
-    r->query_after = head_query(r, "after");
-    r->query_limit = head_query(r, "limit");
-    take_id(r, s.request_id);
+    take_id(r, s.values[HEADER_request_id]);
     *f = (struct framing){ 0 };
     set_errors(r, &s, /* e= */ NULL);
     struct fail fail = { 0 };
-    int err = check_framing(r, &s, f, &fail);
+    int err =
+        s.no_memory ? fail_errno(&fail, -ENOMEM, "reading the head") : check_framing(&s, f, &fail);
     if (err != 0)
         r->reply.close = true;
     if (err == 0)

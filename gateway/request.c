@@ -130,6 +130,14 @@ void reply_header(struct request *r, const char *name, struct str value)
         r->reply.headers[r->reply.n_headers++] = (struct chat_pair){ str_of(name), copy };
 }
 
+void reply_header_u64(struct request *r, const char *name, uint64_t value)
+{
+    char text[32];
+    struct buf b = BUF_ON(text);
+    buf_add_u64(&b, value);
+    reply_header(r, name, buf_str(&b));
+}
+
 void reply_headerf(struct request *r, const char *name, const char *fmt, ...)
 {
     char text[1024];

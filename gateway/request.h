@@ -69,9 +69,9 @@ struct request {
     struct str params[REQUEST_PARAMS];
     struct path_rest rest;
     struct auth_caller caller;
-    uint64_t min_epoch;    /* of x-min-epoch: the catalog's epoch it must not be answered before */
-    bool is_head, is_form; /* its body is multipart/form-data */
-    struct str query_trace, query_after, query_limit;
+    uint64_t min_epoch;     /* of x-min-epoch: the catalog's epoch it must not be answered before */
+    bool is_head, is_form;  /* its body is multipart/form-data */
+    struct str query_trace; /* for an evaluation that a worker does */
     const struct chat_pair *headers; /* lower-case names, credentials left out */
     size_t n_headers;
     /* What it proves itself with, for an engine behind that is configured to be given it; never
@@ -122,6 +122,7 @@ void request_cancel(struct request *r, enum flow_end why);
 
 /* Value and name are borrowed for the life of the request; an empty value is left out. */
 void reply_header(struct request *r, const char *name, struct str value);
+void reply_header_u64(struct request *r, const char *name, uint64_t value);
 void reply_headerf(struct request *r, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* JSON of status 200 is already in reply.body; checks it. */
 enum next reply_json(struct request *r);

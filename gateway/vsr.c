@@ -15,6 +15,12 @@ struct value {
     bool full;
 };
 
+static void begin(struct value *v) /* its text stays as it is */
+{
+    v->n = 0;
+    v->full = false;
+}
+
 static void put(struct value *v, struct str s)
 {
     static const char digits[] = "0123456789ABCDEF";
@@ -38,7 +44,8 @@ static void put(struct value *v, struct str s)
 
 static void add(struct request *r, const char *name, struct str text)
 {
-    struct value v = { .n = 0 };
+    struct value v;
+    begin(&v);
     put(&v, str_head(text, VALUE_BYTES / 3));
     reply_header(r, name, (struct str){ v.text, v.n });
 }
@@ -54,7 +61,8 @@ bool vsr_debug(const struct request *r)
 static void add_matched(struct request *r, const struct route *route, const char *type,
                         const char *name)
 {
-    struct value v = { .n = 0 };
+    struct value v;
+    begin(&v);
     for (size_t i = 0; i < route->n_signals && !v.full; i++) {
         const struct route_signal *s = &route->signals[i];
         if (s->value != TRUTH_true || !str_is(s->type, type))

@@ -211,10 +211,22 @@ static const char *allowed(const struct path *p, struct arena *arena)
     return text ? arena_printf(arena, "%sOPTIONS", text) : NULL;
 }
 
+/* The row that is spelt as the path is: nothing of it is to be decoded. */
+static const struct endpoint *find_spelt(struct str url, const char *method)
+{
+    for (size_t i = 0; i < ARRAY_LEN(endpoints) && !memchr(url.p, '{', url.n); i++)
+        if (str_is(url, endpoints[i].path) && strcmp(endpoints[i].method, method) == 0)
+            return &endpoints[i];
+    return NULL;
+}
+
 int api_find(struct api_match *ret, struct str url, const char *method, struct arena *arena,
              struct fail *reterr)
 {
     *ret = (struct api_match){ 0 };
+    ret->endpoint = ret->other = find_spelt(url, method);
+    if (ret->endpoint)
+        return 0;
     struct path p;
     int r = split(url, arena, &p);
     if (r == -EINVAL)

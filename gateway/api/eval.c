@@ -3,6 +3,7 @@
 #include "gateway/api/decode.h"
 #include "gateway/caller.h"
 #include "gateway/candidates.h"
+#include "gateway/head.h"
 #include "gateway/server.h"
 #include "gateway/target.h"
 
@@ -105,6 +106,7 @@ static void reply_eval(struct request *r)
 
 enum next api_eval(struct request *r)
 {
+    r->query_trace = head_query(r, "trace");
     if (router_blocks(r->state->router))
         return server_compute(r, reply_eval, reply_made);
     reply_eval(r);
