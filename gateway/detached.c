@@ -299,6 +299,13 @@ int detached_start(struct detached *d, struct request *r, const struct detached_
     return drive(l, r) == NEXT_reply ? FAILED : 0;
 }
 
+bool detached_has_begun(struct detached *d, const char *key)
+{
+    LOCKED(&d->lock);
+    const struct live *l = find(d, key);
+    return l && !l->has_ended && l->log.n > 0;
+}
+
 int detached_cancel(struct detached *d, const char *key)
 {
     struct request *r = NULL;

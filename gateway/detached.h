@@ -40,6 +40,8 @@ int detached_start(struct detached *d, struct request *r,
 
 /* Any thread. -ENOENT: none of that name runs here, nor has ended lately. */
 int detached_cancel(struct detached *d, const char *key);
+/* Any thread: it runs here, and its stream has begun. */
+bool detached_has_begun(struct detached *d, const char *key);
 /* Waits up to `ms` for its end. Workers only. */
 void detached_wait(struct detached *d, const char *key, unsigned ms);
 /*

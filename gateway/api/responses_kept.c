@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "engine/upstream/splice.h"
 #include "gateway/api/api.h"
 #include "gateway/api/conversations.h"
 #include "gateway/api/responses.h"
@@ -286,6 +287,18 @@ static bool is_lost(const struct request *r, struct str record)
            created_s + timeout_ms / 1000 + LOST_S < r->created_s;
 }
 
+/* As it was kept, but for one that has begun here since: readers see how far it is in its stream.
+ */
+static void print_shown(struct request *r, struct str response)
+{
+    struct splice now = { .key = "status", .json = STR("\"in_progress\"") };
+    const char *key = responses_key(r, r->params[0]);
+    bool waits = json_view_is(json_view_get(response, "status"), "queued");
+    if (!waits || !key || !detached_has_begun(server_detached(r->server), key) ||
+        splice_object(&r->reply.body, response, &now, 1) < 0)
+        buf_add(&r->reply.body, response);
+}
+
 static void show(struct request *r)
 {
     static const char lost[] = "{\"code\":\"server_error\",\"message\":"
@@ -296,7 +309,7 @@ static void show(struct request *r)
     if (err == 0 && is_lost(r, record))
         err = end_record(r, &record, "\"failed\"", lost);
     if (err == 0)
-        buf_add(&r->reply.body, json_view_get(record, "response"));
+        print_shown(r, json_view_get(record, "response"));
     else
         answer_fault(r, err, &fail, r->params[0]);
 }

@@ -389,6 +389,8 @@ static void finish_stream(struct answer *a, struct buf *b)
 void responses_print_failure(struct answer *a, const struct fail *fail, struct buf *b)
 {
     struct responses *x = of(a);
+    if (x->sequence == 0) /* readers begin with what they know by its name */
+        begin_stream(a, /* c= */ NULL, b);
     event_begin(x, b, "error");
     buf_adds(b, ",\"code\":");
     buf_add_json(b, str_of(fail_word(fail->code)));

@@ -455,6 +455,22 @@ class Behind(unittest.TestCase):
         self.assertIn({"type": "base64", "media_type": "image/png", "data": "iVBORw0="},
                       [b.get("source") for b in sent])
 
+    def test_one_that_has_begun_in_the_background_is_in_progress(self):
+        begun = self.client.responses.create(model="openai", input="mock[id=begun hold@frame:2]", background=True)
+        wait_for(lambda: self.client.responses.retrieve(begun.id).status == "in_progress", 10, "the begin")
+        openai_schema.check("Response", self.client.responses.retrieve(begun.id))
+        with self.assertRaises(openai.BadRequestError):
+            self.client.responses.create(model="openai", input="x", previous_response_id=begun.id)
+        self.mock.release("begun")
+        wait_for(lambda: self.client.responses.retrieve(begun.id).status == "completed", 10, "the end")
+        self.assertEqual(self.client.responses.retrieve(begun.id).output_text, text_of(4))
+        failing = self.client.responses.create(model="openai", input="mock[id=bad hold@request status=400]",
+                                               background=True)
+        self.mock.release("bad")
+        wait_for(lambda: self.client.responses.retrieve(failing.id).status == "failed", 10, "the failure")
+        told = [e.type for e in self.client.responses.retrieve(failing.id, stream=True)]
+        self.assertEqual(told, ["response.created", "response.in_progress", "error", "response.failed"])
+
     def test_a_broken_engine_is_told(self):
         for model in WIRES:
             with self.subTest(model=model):
