@@ -77,6 +77,7 @@ static void read_usage(struct reader *r, struct str usage)
     take_count(&r->cache_read, json_view_get(usage, "cache_read_input_tokens"));
     take_count(&r->cache_write, json_view_get(usage, "cache_creation_input_tokens"));
     take_count(&u->completion_tokens, json_view_get(usage, "output_tokens"));
+    take_count(&u->reasoning_tokens, json_view_at(usage, "output_tokens_details.thinking_tokens"));
     u->prompt_tokens = r->fresh + r->cache_read + r->cache_write;
     u->cached_tokens = r->cache_read;
     u->cache_write_tokens = r->cache_write;

@@ -242,6 +242,8 @@ static int on_frame(void *ctx, const struct aws_event *event)
         tell_error(r, event->failure, message);
         return 0;
     }
+    if (event->payload.n == 0) /* as the first, which says nothing, may come */
+        return 0;
     if (!is_json(event->payload)) {
         reader_fail(&r->base, FAIL_upstream_error, "an event of the stream is no JSON");
         return 0;

@@ -89,14 +89,19 @@ static int decode_thinking(struct chat_request *ret, struct str v, struct fail *
     uint64_t budget = 0;
     if (!v.p)
         return 0;
-    if (json_view_is(type, "adaptive")) /* the model's own choice, as without the field */
-        return 0;
-    ret->has_thinking = true;
-    if (json_view_is(type, "disabled"))
-        return 0;
-    if (!json_view_is(type, "enabled"))
+    if (json_view_kind(type) != JSON_VIEW_string)
         return fail_param(reterr, FAIL_invalid_request, "thinking",
                           "thinking.type: must be 'enabled', 'disabled' or 'adaptive'");
+    if (json_view_is(type, "adaptive")) /* the model's own choice, as without the field */
+        return 0;
+    bool is_off = json_view_is(type, "disabled");
+    if (!is_off && !json_view_is(type, "enabled")) { /* newer than we are */
+        ret->unserved = "thinking";
+        return 0;
+    }
+    ret->has_thinking = true;
+    if (is_off)
+        return 0;
     if (json_view_u64(body_part(v, "budget_tokens"), &budget) < 0 || budget < BUDGET_MIN ||
         budget > INT32_MAX)
         return fail_param(reterr, FAIL_invalid_request, "thinking",
@@ -116,9 +121,13 @@ static int decode_effort(struct chat_request *ret, struct str v, struct fail *re
         return 0;
     while (i < ARRAY_LEN(words) && !json_view_is(v, words[i]))
         i++;
-    if (i == ARRAY_LEN(words))
+    if (json_view_kind(v) != JSON_VIEW_string)
         return fail_param(reterr, FAIL_invalid_request, "output_config",
                           "output_config.effort: must be one of low, medium, high, xhigh, max");
+    if (i == ARRAY_LEN(words)) { /* newer than we are */
+        ret->unserved = "output_config";
+        return 0;
+    }
     ret->reasoning_effort = str_of(i < ARRAY_LEN(words) - 1 ? words[i] : "xhigh");
     return 0;
 }
