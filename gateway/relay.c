@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-/* In the engine's own words, where they are in the wire of this route. */
+/* In the engine's own words. */
 static int refused(struct request *r, const struct engine_relayed *got, const struct fail *fail)
 {
     (void)reply_fail(r, fail);
@@ -34,6 +34,7 @@ static int relay(struct request *r, struct engine *e, struct str model, struct e
     what->request_id = str_of(r->id);
     what->headers = r->headers;
     what->n_headers = r->n_headers;
+    bool is_its_wire = !what->chat || engine_speaks(e, what->chat->wire);
     uint64_t since = clock_us();
     int err = engine_relay(e, what, &got, reterr);
     uint64_t engine_us = clock_us() - since;
@@ -49,7 +50,7 @@ static int relay(struct request *r, struct engine *e, struct str model, struct e
         note_usage(r, body);
         reply_headerf(r, "x-rootstock-overhead-us", "%llu",
                       (unsigned long long)(clock_us() - r->received_us - engine_us));
-    } else if (err == FAILED && got.status && is_object) {
+    } else if (err == FAILED && got.status && is_object && is_its_wire) {
         err = refused(r, &got, reterr);
     }
     buf_done(&got.body);

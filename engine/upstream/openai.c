@@ -47,6 +47,7 @@ const struct openai_quirks *openai_quirks_of(const struct provider_job *job)
                                         KNOBS_engine | KNOB_typical_p | KNOB_grammar | KNOB_choice,
                                     .no_developer = true,
                                     .slots = true,
+                                    .counts = true,
                                     .choice_words = true,
                                     .reasoning = "reasoning_content",
                                     .repetition = "repeat_penalty",
@@ -304,10 +305,12 @@ int openai_read_embed(const struct provider_job *job, struct str body, size_t n,
 static int openai_write_relay(struct provider_call *ret, const struct provider_job *job,
                               const char *path, bool decoded, struct fail *reterr)
 {
+    static const char v1[] = "/v1";
     (void)decoded;
-    if (strncmp(path, "/v1/", strlen("/v1/")) == 0) /* of another wire */
+    bool counts = strcmp(path, COUNT_TOKENS_PATH) == 0 && openai_quirks_of(job)->counts;
+    if (strncmp(path, "/v1/", strlen("/v1/")) == 0 && !counts) /* of another wire */
         return provider_no_relay(job, reterr);
-    int r = openai_url(ret, job, path);
+    int r = openai_url(ret, job, counts ? path + strlen(v1) : path);
     if (r == 0)
         r = openai_headers(ret, job);
     return r != 0 ? r : provider_written(ret, reterr);

@@ -14,6 +14,7 @@ struct openai_quirks {
     bool no_effort;            /* reasoning_effort is unknown */
     bool one_choice;           /* n is passed over */
     bool slots;                /* llama-server: cache_prompt, lora */
+    bool counts;               /* Anthropic's count_tokens stands beside the other paths */
     bool choice_words;         /* a tool_choice that is no word is taken for "auto" */
     const char *reasoning;     /* member of assistant messages; NULL: it takes none */
     const char *repetition;    /* its name of repetition_penalty */

@@ -30,7 +30,7 @@ static size_t estimate(struct engine *e, const struct chat_request *c)
     return n;
 }
 
-/* Behind: asked there (Anthropic, Gemini, Vertex AI, Bedrock), else estimated. */
+/* Behind: asked there (Anthropic, Gemini, Vertex AI, Bedrock, llama-server), else estimated. */
 static int count_behind(struct request *r, struct engine *e, const struct chat_request *c,
                         struct fail *reterr)
 {

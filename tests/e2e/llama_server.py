@@ -314,6 +314,18 @@ class Behind(unittest.TestCase):
                 text = (answer.get("content") or answer["output"][0]["content"])[0]["text"]
                 self.assertEqual(list(json.loads(text)), ["ok"])
 
+    def test_tokens_are_counted_there(self):
+        talk = {"model": "demo", "messages": [{"role": "user", "content": "Hello there"}]}
+        for fields in (talk, {**talk, "system": "Answer in upper case."}):
+            counted, usage = (json.loads(self.front.request("POST", path, body)[2]) for path, body in (
+                ("/v1/messages/count_tokens", fields), ("/v1/messages", {**fields, "max_tokens": 1})))
+            self.assertEqual(counted["input_tokens"], usage["usage"]["input_tokens"]
+                             + usage["usage"]["cache_read_input_tokens"])
+        picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+        status, _, data = self.front.request("POST", "/v1/messages/count_tokens", {
+            **talk, "messages": [{"role": "user", "content": [picture]}]})
+        self.assertEqual((status, json.loads(data)["type"]), (502, "error"))  # in the words of the route
+
     def test_refusals_are_the_same(self):
         long = "word " * 4000
         for path, fields in (("/v1/chat/completions", body(long)),
@@ -394,6 +406,20 @@ class Tools(unittest.TestCase):
         self.assertEqual(lasting(list(ours)), lasting(list(theirs)))
         calls = [c for e in ours[0] for choice in e["choices"] for c in choice["delta"].get("tool_calls", [])]
         self.assert_call("get_weather", "".join(c["function"].get("arguments", "") for c in calls))
+
+    def test_an_error_before_anything_was_said_is_a_status(self):
+        """An error in a stream before anything was said is a status: there it is an event of an answer of 200"""
+        message = {"role": "user", "content": "What is the weather?"}  # its answer is no call, though it begins as one
+        ask = body(message["content"], tools=[TOOL], max_tokens=30, stream=True)
+        status, _, data = self.llama.request("POST", "/v1/chat/completions", {**ask, "model": "there"})
+        (*_, last), ended = events_of(data)
+        self.assertEqual((status, ended, last["error"]["code"]), (200, False, 500))
+        for path, fields in (("/v1/chat/completions", ask),
+                             ("/v1/messages", {"model": "demo", "temperature": 0, "max_tokens": 30, "stream": True,
+                                               "tools": MESSAGES_TOOLS[:1], "messages": [message]})):
+            status, _, data = self.front.request("POST", path, fields)
+            self.assertEqual(status, 502, data)
+            self.assertIn(last["error"]["message"], json.loads(data)["error"]["message"])
 
     def assert_call(self, name, arguments, names=("get_weather",)):
         """A call that the tool's schema allows."""

@@ -229,6 +229,38 @@ static void counts_in_the_words_of_each(void **state)
             provider_of(UPSTREAM_gemini)->read_relay(&job, str_of(none[i]), &answer, &f), FAILED);
 }
 
+static void asks_for_what_stands_beside_the_other_paths(void **state)
+{
+    static const struct {
+        enum upstream_provider provider;
+        const char *path, *url; /* NULL: it does not serve it */
+    } rows[] = {
+        { UPSTREAM_llama_server, "/v1/messages/count_tokens", "http://h/messages/count_tokens" },
+        { UPSTREAM_llama_server, "/v1/messages", NULL },
+        { UPSTREAM_llama_server, "/rerank", "http://h/rerank" },
+        { UPSTREAM_openai, "/v1/messages/count_tokens", NULL },
+        { UPSTREAM_openai, "/moderations", "http://h/moderations" },
+        { UPSTREAM_vllm, "/v1/messages/count_tokens", NULL },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct config_endpoint e = endpoint_of(rows[i].provider, "m");
+        struct provider_job job = job_of(&e);
+        struct provider_call call = { .url = BUF_INIT(KIB),
+                                      .body = BUF_INIT(KIB),
+                                      .arena = arena_new(MIB) };
+        struct fail f = { 0 };
+        buf_adds(&call.body, "{\"model\":\"m\"}");
+        int r = provider_of(rows[i].provider)->write_relay(&call, &job, rows[i].path, true, &f);
+        assert_int_equal(r, rows[i].url ? 0 : FAILED);
+        if (rows[i].url)
+            assert_string_equal(call.url.p, rows[i].url);
+        else
+            assert_int_equal(f.code, FAIL_unsupported_parameter);
+        assert_string_equal(call.body.p, "{\"model\":\"m\"}");
+        provider_call_done(&call);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -237,6 +269,7 @@ int main(void)
         cmocka_unit_test(reads_the_vectors_of_each),
         cmocka_unit_test(believes_no_other_answer),
         cmocka_unit_test(counts_in_the_words_of_each),
+        cmocka_unit_test(asks_for_what_stands_beside_the_other_paths),
     };
     return TEST_RUN(tests);
 }
