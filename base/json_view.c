@@ -169,6 +169,24 @@ struct str json_view_get(struct str object, const char *key)
     return member(object, str_of(key));
 }
 
+void json_view_get_all(struct str object, const char *const *names, size_t n, struct str *ret)
+{
+    struct str key, value;
+    size_t left = n;
+    for (size_t i = 0; i < n; i++)
+        ret[i] = STR_NULL;
+    for (struct json_view_walk w = json_view_walk(object);
+         w.is_object && left && json_view_next(&w, &key, &value);) {
+        size_t i = 0; /* with its quotes the key is a string */
+        while (i < n && !json_view_is((struct str){ key.p - 1, key.n + 2 }, names[i]))
+            i++;
+        if (i == n || ret[i].p)
+            continue;
+        ret[i] = value;
+        left--;
+    }
+}
+
 static struct str item(struct str array, uint64_t i)
 {
     struct json_view_walk w = json_view_walk(array);
@@ -200,6 +218,15 @@ size_t json_view_count(struct str container)
     for (struct str value; json_view_next(&w, NULL, &value);)
         n++;
     return n;
+}
+
+bool json_view_has_any(struct str container)
+{
+    struct json_view_walk w = json_view_walk(container);
+    if (!w.rest.p)
+        return false;
+    const char *end = w.rest.p + w.rest.n, *p = json_past_blanks(w.rest.p, end);
+    return p < end && *p != '}' && *p != ']';
 }
 
 /* ---- strings ---- */

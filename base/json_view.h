@@ -64,10 +64,13 @@ bool json_view_next(struct json_view_walk *w, struct str *ret_key, struct str *r
 /* The first member of that name, also where its key is spelt with escapes; p NULL: none, or
  * `object` is no object. */
 struct str json_view_get(struct str object, const char *key);
+/* json_view_get of several names in one pass, in their order. */
+void json_view_get_all(struct str object, const char *const *names, size_t n, struct str *ret);
 /* json_view_get of a member of a member: path "usage.prompt_tokens"; a number is an item:
  * "choices.0.delta". Names with dots cannot be reached this way. */
 struct str json_view_at(struct str value, const char *path);
 size_t json_view_count(struct str container); /* members or items */
+bool json_view_has_any(struct str container); /* at least one, without counting them */
 
 /* The text of a string. true: it has no escapes, and *ret is a view of it. */
 bool json_view_plain(struct str string, struct str *ret);

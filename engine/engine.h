@@ -64,11 +64,23 @@ struct engine_call {
     struct str arguments; /* JSON text, to be appended */
 };
 
+/* Bytes of an event's text; n 0: none. */
+struct engine_span {
+    size_t at, n;
+};
+
+/* What a verbatim event of OpenAI's wire has, as its reader found it: values of members. */
+struct engine_found {
+    struct engine_span model, choices, usage;
+    size_t usage_key; /* where the key of `usage` begins, with its quote */
+};
+
 struct engine_event {
     enum engine_event_kind kind;
     struct str text;                   /* borrowed during the call */
     struct str name;                   /* of verbatim: likewise; may be empty */
     bool has_content;                  /* of verbatim: text, reasoning or a call is in it */
+    struct engine_found found;         /* of verbatim */
     struct str signature;              /* of reasoning: to be given back with it; or empty */
     struct str redacted;               /* of reasoning: itself, unreadable to us; or empty */
     const struct engine_token *tokens; /* those behind the text, when logprobs were asked for; else

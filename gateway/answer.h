@@ -85,7 +85,8 @@ struct answer {
     const struct dialect *dialect;
     void *own; /* what the dialect remembers, in the arena; may be NULL */
     char id[48];
-    struct str model; /* as the response names it */
+    struct str model;      /* as the response names it */
+    struct str model_json; /* the same as JSON, once a dialect has needed it */
 
     struct chat_request *chats; /* one a prompt; all share everything but the prompt */
     size_t n_chats;

@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/num.h"
+#include "engine/upstream/openai_chunk.h"
 
 #include <errno.h>
 

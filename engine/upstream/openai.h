@@ -40,9 +40,6 @@ int openai_read(struct provider_reader *base, struct str bytes);
 void openai_end(struct provider_reader *base);
 void openai_reader_free(struct provider_reader *base);
 
-/* Of a "usage" object, in any of its dialects; numbers that are missing stay. */
-void openai_usage(struct engine_usage *u, struct str usage);
-
 /* Of one answer: zero at first, its arena is the owner's to free. */
 struct openai_logprobs {
     struct arena *arena; /* of the last event's tokens */

@@ -5,6 +5,7 @@
 #include "engine/upstream/openai.h"
 
 #include "base/limits.h"
+#include "engine/upstream/openai_chunk.h"
 
 #include <errno.h>
 
@@ -38,6 +39,7 @@ struct reader {
     struct buf shape; /* the last chunk that said a piece of text and nothing else … */
     size_t shape_begin, shape_text;  /* … its bytes before that piece, and of it, … */
     size_t shape_middle, shape_tail; /* … behind it, and behind padding (0: it has none) */
+    struct engine_found shape_found;
     int err;
 };
 
@@ -72,86 +74,7 @@ void openai_reader_free(struct provider_reader *base)
     free(r);
 }
 
-/* ---- usage ---- */
-
-static void take_count(uint32_t *n, struct str value)
-{
-    uint64_t v = 0;
-    if (value.p && json_view_u64(value, &v) == 0)
-        *n = v < UINT32_MAX ? (uint32_t)v : UINT32_MAX;
-}
-
-void openai_usage(struct engine_usage *u, struct str usage)
-{
-    if (json_view_kind(usage) != JSON_VIEW_object)
-        return;
-    struct json_view_walk w = json_view_walk(usage);
-    for (struct str key, value; json_view_next(&w, &key, &value);) {
-        if (str_is(key, "prompt_tokens"))
-            take_count(&u->prompt_tokens, value);
-        else if (str_is(key, "completion_tokens"))
-            take_count(&u->completion_tokens, value);
-        else if (str_is(key, "prompt_tokens_details"))
-            take_count(&u->cached_tokens, json_view_get(value, "cached_tokens"));
-        else if (str_is(key, "prompt_cache_hit_tokens") || str_is(key, "cached_tokens"))
-            take_count(&u->cached_tokens, value); /* DeepSeek, Moonshot */
-        else if (str_is(key, "completion_tokens_details"))
-            take_count(&u->reasoning_tokens, json_view_get(value, "reasoning_tokens"));
-        else if (str_is(key, "reasoning_tokens")) /* SGLang */
-            take_count(&u->reasoning_tokens, value);
-    }
-}
-
 /* ---- choices ---- */
-
-/* What one walk over a chunk, or a whole answer, finds. */
-struct chunk {
-    struct str choices, usage, error, object, extra_usage;
-    bool has_choices;
-};
-
-static void look(struct chunk *ret, struct str json)
-{
-    *ret = (struct chunk){ 0 };
-    struct json_view_walk w = json_view_walk(json);
-    for (struct str key, value; json_view_next(&w, &key, &value);) {
-        if (str_is(key, "choices")) {
-            ret->choices = value;
-            ret->has_choices = json_view_kind(value) == JSON_VIEW_array;
-        } else if (str_is(key, "usage")) {
-            ret->usage = value;
-        } else if (str_is(key, "error")) {
-            ret->error = value;
-        } else if (str_is(key, "object")) {
-            ret->object = value;
-        } else if (str_is(key, "x_groq")) {
-            ret->extra_usage = json_view_get(value, "usage");
-        }
-    }
-}
-
-/* Whether a member stands for something: not null, false, "", {} or 0. */
-static bool is_truthy(struct str value)
-{
-    switch (json_view_kind(value)) {
-    case JSON_VIEW_none:
-    case JSON_VIEW_null:
-    case JSON_VIEW_false:
-        return false;
-    case JSON_VIEW_string:
-        return value.n > 2;
-    case JSON_VIEW_object:
-    case JSON_VIEW_array:
-        return json_view_count(value) > 0;
-    default:
-        return !str_is(value, "0");
-    }
-}
-
-static bool is_error(const struct chunk *c)
-{
-    return is_truthy(c->error) || (!c->has_choices && json_view_is(c->object, "error"));
-}
 
 static void tell_error(struct reader *r, struct str json)
 {
@@ -160,37 +83,6 @@ static void tell_error(struct reader *r, struct str json)
     if (arena)
         provider_error_read(&e, json, arena);
     reader_error(&r->base, e.type, e.code, e.message);
-}
-
-/* A choice's own members. */
-struct piece {
-    uint32_t index;
-    struct str delta; /* or message */
-    struct str text;  /* of a completion */
-    struct str finish, stop, logprobs, usage;
-};
-
-static void look_at_choice(struct piece *ret, struct str choice)
-{
-    uint64_t index = 0;
-    *ret = (struct piece){ 0 };
-    struct json_view_walk w = json_view_walk(choice);
-    for (struct str key, value; json_view_next(&w, &key, &value);) {
-        if (str_is(key, "delta") || str_is(key, "message"))
-            ret->delta = value;
-        else if (str_is(key, "text"))
-            ret->text = value;
-        else if (str_is(key, "finish_reason"))
-            ret->finish = value;
-        else if (str_is(key, "stop_reason")) /* vLLM: the stop string, or a token */
-            ret->stop = value;
-        else if (str_is(key, "logprobs"))
-            ret->logprobs = value;
-        else if (str_is(key, "usage"))
-            ret->usage = value;
-        else if (str_is(key, "index") && json_view_u64(value, &index) == 0)
-            ret->index = (uint32_t)(index < LIMIT_CHOICES ? index : LIMIT_CHOICES - 1);
-    }
 }
 
 static void mark(uint64_t *bits, uint32_t i)
@@ -205,7 +97,7 @@ static bool is_marked(const uint64_t *bits, uint32_t i)
 
 /* Notes that the choice is there, and its end where this is it. false: it broke off, and that was
  * told. */
-static bool note_choice(struct reader *r, const struct piece *p)
+static bool note_choice(struct reader *r, const struct openai_piece *p)
 {
     enum finish_reason finish;
     r->has_choice = true;
@@ -238,24 +130,6 @@ static bool is_finished(const struct reader *r)
 }
 
 /* ---- verbatim ---- */
-
-static bool says_something(const struct piece *p)
-{
-    static const char *const quiet[] = { "role", "name", "id", "index", "type" };
-    if (p->text.n > 2)
-        return true;
-    struct json_view_walk w = json_view_walk(p->delta);
-    for (struct str key, value; json_view_next(&w, &key, &value);) {
-        if (value.n < 3 || value.p[0] == 'n') /* "", {}, [], null: by far the most */
-            continue;
-        bool is_quiet = false;
-        for (size_t i = 0; i < ARRAY_LEN(quiet) && !is_quiet; i++)
-            is_quiet = str_is(key, quiet[i]);
-        if (!is_quiet && is_truthy(value))
-            return true;
-    }
-    return false;
-}
 
 /* A finish reason that no client knows → the one it stands for. */
 static bool is_standard(struct str word)
@@ -291,9 +165,9 @@ static bool over_choices(struct reader *r, struct str *json, struct str choices,
     size_t n = 0;
     struct json_view_walk w = json_view_walk(choices);
     for (struct str choice; json_view_next(&w, NULL, &choice); n++) {
-        struct piece p;
-        look_at_choice(&p, choice);
-        *ret_content = *ret_content || says_something(&p);
+        struct openai_piece p;
+        openai_look_at_choice(&p, choice);
+        *ret_content = *ret_content || openai_says_something(&p);
         *ret_news = *ret_news || !is_marked(r->finished, p.index);
         if (!note_choice(r, &p))
             return false;
@@ -316,15 +190,28 @@ static bool over_choices(struct reader *r, struct str *json, struct str choices,
     return true;
 }
 
-static void pass_chunk(struct reader *r, struct str name, struct str json, const struct chunk *c)
+/* `json` may have been rewritten since `c` was found in the chunk. */
+static void tell_verbatim(struct reader *r, struct str name, struct str json,
+                          const struct openai_chunk *c, bool has_content)
+{
+    struct openai_chunk now = *c;
+    struct engine_event e = {
+        .kind = ENGINE_EVENT_verbatim, .text = json, .name = name, .has_content = has_content
+    };
+    if (r->rewritten.p && json.p == r->rewritten.p)
+        openai_look(&now, json);
+    e.found = openai_found(json, &now);
+    reader_event(&r->base, &e);
+}
+
+static void pass_chunk(struct reader *r, struct str name, struct str json,
+                       const struct openai_chunk *c)
 {
     bool has_content = false, has_news = false;
-    struct str choices = c->choices;
-    if (c->has_choices && !over_choices(r, &json, choices, &has_content, &has_news))
+    if (c->has_choices && !over_choices(r, &json, c->choices, &has_content, &has_news))
         return;
     bool has_usage = json_view_kind(c->usage) == JSON_VIEW_object;
-    struct json_view_walk first = json_view_walk(choices);
-    bool is_empty = c->has_choices && !json_view_next(&first, NULL, &choices);
+    bool is_empty = c->has_choices && !json_view_has_any(c->choices);
     if (!c->has_choices) {
         if (!has_usage)
             return; /* no chunk of an answer: clients would stumble over it */
@@ -335,7 +222,7 @@ static void pass_chunk(struct reader *r, struct str name, struct str json, const
     } else if (!has_content && !has_news && !has_usage && !is_empty) {
         return; /* the end once more */
     }
-    reader_verbatim(&r->base, name, json, has_content);
+    tell_verbatim(r, name, json, c, has_content);
 }
 
 /* ---- translated: tool calls ---- */
@@ -526,8 +413,8 @@ static void read_calls(struct reader *r, struct str delta)
 /* One job is one choice: the first is read, others are not asked for. */
 static void read_choice(struct reader *r, struct str choice)
 {
-    struct piece p;
-    look_at_choice(&p, choice);
+    struct openai_piece p;
+    openai_look_at_choice(&p, choice);
     if (p.index != 0)
         return;
     bool is_over = is_marked(r->finished, 0); /* a second end, and what hangs on it */
@@ -551,22 +438,22 @@ static void read_choice(struct reader *r, struct str choice)
 /* Most chunks differ from the one before in a piece of text only: its bytes say the same then. */
 
 /* Keeps a chunk whose one choice says text and nothing else; forgets the last one. */
-static void keep_shape(struct reader *r, struct str json, const struct chunk *c)
+static void keep_shape(struct reader *r, struct str json, const struct openai_chunk *c)
 {
     struct str choice, other;
-    struct piece p;
+    struct openai_piece p;
     struct json_view_walk w = json_view_walk(c->choices);
     buf_clear(&r->shape);
     if (json.n > SHAPE_MAX || !json_view_next(&w, NULL, &choice) ||
         json_view_next(&w, NULL, &other) || json_view_kind(c->usage) == JSON_VIEW_object)
         return;
-    look_at_choice(&p, choice);
+    openai_look_at_choice(&p, choice);
     struct str text = STR_NULL;
     w = json_view_walk(p.delta);
     for (struct str key, value; json_view_next(&w, &key, &value);) {
         if (str_is(key, "content"))
             text = value;
-        else if (is_truthy(value) && !str_is(key, "role"))
+        else if (openai_is_truthy(value) && !str_is(key, "role"))
             return;
     }
     if (json_view_kind(text) != JSON_VIEW_string || text.n <= 2 || p.text.p ||
@@ -576,6 +463,7 @@ static void keep_shape(struct reader *r, struct str json, const struct chunk *c)
     if (!r->base.job->verbatim && p.index != 0)
         return;
     buf_add(&r->shape, json);
+    r->shape_found = openai_found(json, c);
     r->shape_begin = (size_t)(text.p - json.p);
     r->shape_text = text.n;
     r->shape_middle = json.n - r->shape_begin - text.n;
@@ -624,12 +512,39 @@ static bool has_shape(const struct reader *r, struct str json, struct str *ret)
            json.n == r->shape_tail && pass_same(&json, end - json.n, json.n);
 }
 
+/* Where in a chunk like it stands what is `at` there. */
+static size_t moved(const struct reader *r, size_t at, size_t n, size_t piece)
+{
+    if (at <= r->shape_begin)
+        return at;
+    bool is_tail = r->shape_tail && at >= r->shape.n - r->shape_tail;
+    return is_tail ? n - (r->shape.n - at) : at - r->shape_text + piece;
+}
+
+static struct engine_span moved_span(const struct reader *r, struct engine_span s, size_t n,
+                                     size_t piece)
+{
+    size_t at = moved(r, s.at, n, piece);
+    return (struct engine_span){ at, moved(r, s.at + s.n, n, piece) - at };
+}
+
 static void tell_piece(struct reader *r, struct str name, struct str json, struct str piece)
 {
-    if (r->base.job->verbatim)
-        reader_verbatim(&r->base, name, json, piece.n > 2);
-    else
+    if (!r->base.job->verbatim) {
         reader_text(&r->base, reader_string(piece, &r->text));
+        return;
+    }
+    const struct engine_found *f = &r->shape_found;
+    struct engine_event e = {
+        .kind = ENGINE_EVENT_verbatim, .text = json, .name = name, .has_content = piece.n > 2
+    };
+    e.found = (struct engine_found){
+        .model = moved_span(r, f->model, json.n, piece.n),
+        .choices = moved_span(r, f->choices, json.n, piece.n),
+        .usage = moved_span(r, f->usage, json.n, piece.n),
+        .usage_key = moved(r, f->usage_key, json.n, piece.n),
+    };
+    reader_event(&r->base, &e);
 }
 
 /* ---- the end ---- */
@@ -658,9 +573,9 @@ static void tell_done(struct reader *r)
 
 static int on_chunk(struct reader *r, struct str name, struct str json)
 {
-    struct chunk c;
-    look(&c, json);
-    if (is_error(&c) || str_is(name, "error")) {
+    struct openai_chunk c;
+    openai_look(&c, json);
+    if (openai_is_error(&c) || str_is(name, "error")) {
         tell_error(r, json);
         return 0;
     }
@@ -724,28 +639,26 @@ int openai_read(struct provider_reader *base, struct str bytes)
 
 /* ---- a whole answer ---- */
 
-static void read_whole(struct reader *r, struct str json)
+static void read_whole(struct reader *r, struct str json, const struct openai_chunk *c)
 {
-    struct chunk c;
-    look(&c, json);
-    if (is_error(&c)) {
+    if (openai_is_error(c)) {
         tell_error(r, json);
         return;
     }
-    openai_usage(&r->base.usage, c.usage);
+    openai_usage(&r->base.usage, c->usage);
     bool has_content = false, has_news = false;
-    if (json_view_count(c.choices) == 0) {
-        if (!c.has_choices && (json_view_get(json, "message").p || json_view_get(json, "detail").p))
+    if (!json_view_has_any(c->choices)) {
+        if (!c->has_choices && c->has_detail)
             tell_error(r, json); /* an error that is not called one */
         reader_fail(&r->base, FAIL_upstream_error, "the answer holds no choices");
         return;
     }
     if (r->base.job->verbatim) {
-        if (!over_choices(r, &json, c.choices, &has_content, &has_news))
+        if (!over_choices(r, &json, c->choices, &has_content, &has_news))
             return;
-        reader_verbatim(&r->base, STR_NULL, json, has_content);
+        tell_verbatim(r, STR_NULL, json, c, has_content);
     } else {
-        struct json_view_walk w = json_view_walk(c.choices);
+        struct json_view_walk w = json_view_walk(c->choices);
         for (struct str choice; json_view_next(&w, NULL, &choice);)
             read_choice(r, choice);
     }
@@ -753,27 +666,40 @@ static void read_whole(struct reader *r, struct str json)
         tell_done(r);
 }
 
-static void end_whole(struct reader *r)
+/* Checks the whole answer and looks at its members in one pass. false: it is no JSON. */
+static bool check_whole(struct reader *r, struct str *ret, struct openai_chunk *ret_chunk)
 {
     size_t at = 0;
-    struct str text = reader_body_whole(&r->body);
-    enum json_view_fault fault = json_view_check(text, LIMIT_JSON_DEPTH * 2, &at);
-    struct str json = json_view_value(text);
-    bool is_broken = fault == JSON_VIEW_syntax || fault == JSON_VIEW_depth ||
-                     json_view_kind(json) == JSON_VIEW_none;
+    struct str text = buf_str(&r->body.whole);
+    *ret_chunk = (struct openai_chunk){ 0 };
+    enum json_view_fault fault =
+        json_view_check_members(text, LIMIT_JSON_DEPTH * 2, &at, openai_look_at_member, ret_chunk);
+    *ret = str_trim(text);
+    if (fault) { /* it may be one to pass over; what is no UTF-8 is replaced */
+        text = reader_body_whole(&r->body);
+        fault = json_view_check(text, LIMIT_JSON_DEPTH * 2, &at);
+        *ret = json_view_value(text);
+        openai_look(ret_chunk, *ret);
+    }
+    return fault != JSON_VIEW_syntax && fault != JSON_VIEW_depth &&
+           json_view_kind(*ret) != JSON_VIEW_none;
+}
+
+static void end_whole(struct reader *r)
+{
+    struct str json;
+    struct openai_chunk c;
+    bool is_broken = !check_whole(r, &json, &c);
     bool is_error_list = json_view_kind(json) == JSON_VIEW_array; /* Gemini's door of this wire */
-    struct chunk c = { 0 };
-    if (!is_broken)
-        look(&c, json);
     if (is_broken) {
         reader_fail(&r->base, FAIL_upstream_error, "the answer is no JSON, or breaks off");
     } else if (is_error_list) {
         tell_error(r, json);
-    } else if (r->base.job->verbatim && r->base.job->request->stream && !is_error(&c)) {
+    } else if (r->base.job->verbatim && r->base.job->request->stream && !openai_is_error(&c)) {
         reader_fail(&r->base, FAIL_upstream_error,
                     "the answer came as a whole where a stream was asked for");
     } else {
-        read_whole(r, json);
+        read_whole(r, json, &c);
     }
 }
 

@@ -210,17 +210,9 @@ struct str body_part(struct str object, const char *name)
 
 void body_parts(struct str object, const char *const *names, size_t n, struct str *ret)
 {
-    struct str key, value;
+    json_view_get_all(object, names, n, ret);
     for (size_t i = 0; i < n; i++)
-        ret[i] = STR_NULL;
-    for (struct json_view_walk w = json_view_walk(object);
-         w.is_object && json_view_next(&w, &key, &value);) {
-        size_t i = 0; /* with its quotes the key is a string */
-        while (i < n && !json_view_is((struct str){ key.p - 1, key.n + 2 }, names[i]))
-            i++;
-        if (i < n)
-            ret[i] = unless_null(value);
-    }
+        ret[i] = unless_null(ret[i]);
 }
 
 const char *body_kind(struct str value)

@@ -119,95 +119,109 @@ static void join_lines(struct buf *b, size_t from)
         *at = ' ';
 }
 
+/* ---- verbatim ---- */
+
+static struct str found(const struct engine_event *e, struct engine_span span)
+{
+    return span.n ? str_head(str_sub(e->text, span.at), span.n) : STR_NULL;
+}
+
+/* A whole answer on its way into the reply, with our name of the model. */
+struct copy {
+    struct buf *b;
+    const char *done;
+    struct str model, name; /* p NULL: there is none, or it is copied already */
+};
+
+static void copy_to(struct copy *c, const char *to)
+{
+    if (c->model.p && c->model.p >= c->done && c->model.p < to) {
+        buf_add(c->b, (struct str){ c->done, (size_t)(c->model.p - c->done) });
+        buf_add_json(c->b, c->name);
+        c->done = c->model.p + c->model.n;
+    }
+    buf_add(c->b, (struct str){ c->done, (size_t)(to - c->done) });
+    c->done = to;
+}
+
+/* Puts a member at the beginning of an object. */
+static void copy_new(struct copy *c, struct str object, const char *member)
+{
+    copy_to(c, object.p + 1);
+    buf_adds(c->b, member);
+    buf_adds(c->b, json_view_has_any(object) ? "," : "");
+}
+
 /* What OpenAI always prints, where an engine left it out. */
-static const struct splice always_message[] = {
-    { .key = "content", .json = { "null", 4 }, .keep = true },
-    { .key = "refusal", .json = { "null", 4 }, .keep = true },
-};
-static const struct splice always_choice[] = {
-    { .key = "logprobs", .json = { "null", 4 }, .keep = true },
-};
-
-static bool has_all(struct str object, const struct splice *always, size_t n)
+static void copy_choice(struct copy *c, struct str choice)
 {
-    for (size_t i = 0; i < n; i++)
-        if (!json_view_get(object, always[i].key).p)
-            return false;
-    return true;
-}
-
-static bool is_whole_choice(struct str choice)
-{
-    struct str message = json_view_get(choice, "message");
-    return has_all(choice, always_choice, ARRAY_LEN(always_choice)) &&
-           (!message.p || has_all(message, always_message, ARRAY_LEN(always_message)));
-}
-
-static void add_whole_choice(struct buf *b, struct str choice)
-{
-    CLEANUP(buf_done) struct buf message = BUF_INIT(LIMIT_REQUEST_ARENA);
-    struct str given = json_view_get(choice, "message");
-    struct splice all[] = { always_choice[0], { .key = "message", .only_there = true } };
-    if (json_view_kind(given) == JSON_VIEW_object) {
-        (void)splice_object(&message, given, always_message, ARRAY_LEN(always_message));
-        all[1].json = buf_str(&message);
-    }
-    bool is_ours = all[1].json.p && buf_err(&message) == 0;
-    if (splice_object(b, choice, all, is_ours ? 2 : 1) == -EINVAL)
-        buf_add(b, choice);
-}
-
-/* The choices with all that they must have; nothing is added where they have it. */
-static void add_whole_choices(struct buf *b, struct str choices)
-{
-    struct str choice;
-    bool lacks = false;
-    for (struct json_view_walk w = json_view_walk(choices); json_view_next(&w, NULL, &choice);)
-        lacks = lacks || !is_whole_choice(choice);
-    if (!lacks)
+    enum { MESSAGE, LOGPROBS, CONTENT = 0, REFUSAL };
+    static const char *const of_choice[] = { "message", "logprobs" };
+    static const char *const of_message[] = { "content", "refusal" };
+    struct str given[2];
+    json_view_get_all(choice, of_choice, ARRAY_LEN(of_choice), given);
+    if (json_view_kind(choice) == JSON_VIEW_object && !given[LOGPROBS].p)
+        copy_new(c, choice, "\"logprobs\":null");
+    struct str message = given[MESSAGE];
+    if (json_view_kind(message) != JSON_VIEW_object)
         return;
-    const char *between = "[";
-    for (struct json_view_walk w = json_view_walk(choices); json_view_next(&w, NULL, &choice);) {
-        buf_adds(b, between);
-        add_whole_choice(b, choice);
-        between = ",";
-    }
-    buf_addc(b, ']');
+    json_view_get_all(message, of_message, ARRAY_LEN(of_message), given);
+    bool lacks_content = !given[CONTENT].p, lacks_refusal = !given[REFUSAL].p;
+    if (lacks_content || lacks_refusal)
+        copy_new(c, message,
+                 !lacks_refusal  ? "\"content\":null"
+                 : lacks_content ? "\"content\":null,\"refusal\":null"
+                                 : "\"refusal\":null");
 }
 
-static void render_verbatim_whole(struct answer *a, struct str text, struct buf *b)
+static void render_verbatim_whole(struct answer *a, const struct engine_event *e, struct buf *b)
 {
-    CLEANUP(buf_done) struct buf model = BUF_INIT(LIMIT_SSE_EVENT);
-    CLEANUP(buf_done) struct buf choices = BUF_INIT(LIMIT_REQUEST_ARENA);
-    buf_add_json(&model, a->model);
-    add_whole_choices(&choices, json_view_get(text, "choices"));
-    struct splice splices[] = {
-        { .key = "model", .json = buf_str(&model), .only_there = true },
-        { .key = "choices", .json = buf_str(&choices), .only_there = true },
-    };
-    bool is_ours = choices.n && buf_err(&choices) == 0;
-    (void)splice_object(b, text, splices, is_ours ? 2 : 1); /* the reader has seen an object */
+    struct copy c = { b, e->text.p, found(e, e->found.model), a->model };
+    struct json_view_walk w = json_view_walk(found(e, e->found.choices));
+    for (struct str choice; json_view_next(&w, NULL, &choice);)
+        copy_choice(&c, choice);
+    copy_to(&c, e->text.p + e->text.n);
+}
+
+/* Whether a chunk says the usage and nothing else. */
+static bool is_usage(const struct engine_event *e)
+{
+    return !e->has_content && !json_view_has_any(found(e, e->found.choices)) &&
+           json_view_kind(found(e, e->found.usage)) == JSON_VIEW_object;
 }
 
 void render_verbatim(struct answer *a, const struct engine_event *e, struct buf *b)
 {
     if (!a->chats[0].stream) {
-        render_verbatim_whole(a, e->text, b);
+        render_verbatim_whole(a, e, b);
         return;
     }
     bool hides = !a->chats[0].include_usage;
-    if (hides && !e->has_content && json_view_count(json_view_get(e->text, "choices")) == 0 &&
-        json_view_kind(json_view_get(e->text, "usage")) == JSON_VIEW_object)
+    if (hides && is_usage(e))
         return;
-    CLEANUP(buf_done) struct buf model = BUF_INIT(LIMIT_SSE_EVENT);
-    buf_add_json(&model, a->model);
-    const struct splice splices[] = {
-        { .key = "model", .json = buf_str(&model), .only_there = true },
-        { .key = "usage", .only_there = true },
-    };
+    struct splice_place places[2];
+    size_t n = 0;
+    struct str model = found(e, e->found.model), usage = found(e, e->found.usage);
+    if (model.p && !a->model_json.p) {
+        CLEANUP(buf_done) struct buf json = BUF_INIT(LIMIT_SSE_EVENT);
+        buf_add_json(&json, a->model);
+        a->model_json = arena_str(a->request->arena, buf_str(&json));
+    }
+    if (model.p && a->model_json.p)
+        places[n++] = (struct splice_place){ model, model, a->model_json };
+    if (hides && usage.p) {
+        const char *key = e->text.p + e->found.usage_key;
+        places[n++] =
+            (struct splice_place){ { key, (size_t)(usage.p + usage.n - key) }, usage, STR_NULL };
+    }
+    if (n == 2 && places[1].value.p < places[0].value.p) {
+        struct splice_place first = places[1];
+        places[1] = places[0];
+        places[0] = first;
+    }
     buf_adds(b, "data: ");
     size_t from = b->n;
-    (void)splice_object(b, e->text, splices, hides ? 2 : 1); /* the reader has seen an object */
+    splice_places(b, e->text, places, n); /* the reader has seen an object */
     if (!b->p)
         return;
     join_lines(b, from);

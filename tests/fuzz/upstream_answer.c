@@ -5,6 +5,7 @@
  */
 #include "tests/fuzz/fuzz.h"
 
+#include "base/json_view.h"
 #include "base/limits.h"
 #include "engine/upstream/provider.h"
 
@@ -13,6 +14,7 @@
 struct heard {
     struct buf words;
     unsigned ends;
+    bool is_openai;
 };
 
 static void hear_text(struct heard *h, struct str text)
@@ -23,11 +25,41 @@ static void hear_text(struct heard *h, struct str text)
     buf_addc(&h->words, '|');
 }
 
+static void hear_span(const struct engine_event *e, struct engine_span span, struct str value)
+{
+    if (span.n != value.n || (value.p && e->text.p + span.at != value.p))
+        abort();
+}
+
+/* What its reader found of it is what a walk over it finds. */
+static void hear_found(const struct engine_event *e)
+{
+    struct str key, value, model = STR_NULL, choices = STR_NULL, usage = STR_NULL;
+    const char *usage_key = e->text.p;
+    for (struct json_view_walk w = json_view_walk(e->text); json_view_next(&w, &key, &value);) {
+        if (str_is(key, "model"))
+            model = value;
+        if (str_is(key, "choices"))
+            choices = value;
+        if (str_is(key, "usage")) {
+            usage = value;
+            usage_key = key.p - 1;
+        }
+    }
+    hear_span(e, e->found.model, model);
+    hear_span(e, e->found.choices, choices);
+    hear_span(e, e->found.usage, usage);
+    if (e->text.p + e->found.usage_key != usage_key)
+        abort();
+}
+
 static void hear(void *owner, const struct engine_event *e)
 {
     struct heard *h = owner;
     if (h->ends)
         abort();
+    if (h->is_openai && e->kind == ENGINE_EVENT_verbatim)
+        hear_found(e);
     buf_addf(&h->words, "\n%d ", (int)e->kind);
     hear_text(h, e->text);
     hear_text(h, e->name);
@@ -46,6 +78,7 @@ static void read_in_steps(const struct provider *p, const struct provider_job *j
 {
     struct call_head head = { .status = 200 };
     h->words = BUF_INIT(64 * MIB);
+    h->is_openai = provider_speaks(job->endpoint, WIRE_openai_completions);
     struct provider_reader *r = p->reader_new(job, &head, (struct reader_out){ hear, h });
     if (!r)
         return;
