@@ -15,7 +15,7 @@ libvectorscan5 libyaml-0-2 zlib1g'
 build='gcc meson ninja-build pkg-config python3 libc6-dev
 libcurl4-openssl-dev libexpat1-dev libhiredis-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libssl-dev
 libutf8proc-dev libvectorscan-dev libyaml-dev zlib1g-dev'
-test='g++ libcld2-dev libcmocka-dev openssl python3-jsonschema python3-yaml redis-server'
+test='g++ libcld2-dev libcmocka-dev nginx-light openssl python3-jsonschema python3-yaml redis-server'
 dev='clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev universal-ctags'
 llama='cmake g++ ninja-build python3-venv'
 

@@ -247,13 +247,22 @@ class Faults(unittest.TestCase):
         shim, other = Shim(), Mock(address="127.0.0.2", port=self.mock.port)
         self.addCleanup(shim.close)
         self.addCleanup(other.stop)
-        moving = upstream(self.mock, url=f"http://changing.test:{self.mock.port}/v1")
+        moving = upstream(self.mock, url=f"http://changing.test:{self.mock.port}/v1", timeouts=NEVER)
         server = self.serve(env=shim.env, models={"moving": moving}, engine={"upstream": {"max_age": "1s"}})
         self.assertEqual(ask(server, chat("", "moving")).status, 502)  # no such name yet
         shim.set("address", b"127.0.0.1")
         wait_for(lambda: ask(server, chat("", "moving")).status == 200, 10, "the name to be found")
+        stream = Client(server, chat("id=moves hold@frame:2", "moving"))
+        stream.read_until(b"t1 ")
         shim.set("address", b"127.0.0.2")
         wait_for(lambda: ask(server, chat("", "moving")).status == 200 and other.counts()["requests"], 30, "its new address")
+        time.sleep(1.5)  # longer than a pooled connection lives here
+        for _ in range(5):
+            self.assertEqual(ask(server, chat("id=moved", "moving")).text, text_of(4))
+        self.assertEqual((len(self.mock.tries("moved")), len(other.tries("moved"))), (0, 5))
+        self.mock.release("moves")
+        self.assertIn(b"data: [DONE]", stream.rest())  # where it began
+        stream.leave()
 
     @without_sanitizer
     def test_38_refused_memory_fails_requests_and_nothing_else(self):
