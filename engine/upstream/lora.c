@@ -57,15 +57,24 @@ bool lora_refused(struct lora_fleet *f, const struct engine_adapter *a, struct f
     return true;
 }
 
+/* Under the lock. Whether that llama-server was started with it; until it has said how many it was
+ * started with, what the configuration says is believed. */
+static bool has_fixed(const struct lora_fleet *f, unsigned i, const struct engine_adapter *a)
+{
+    const struct lora_site *s = &f->sites[i];
+    ptrdiff_t id = lora_fixed_id(f->lora, a);
+    return id >= 0 && (!s->is_counted || (size_t)id < s->n_there);
+}
+
 uint64_t lora_servable(struct lora_fleet *f, const struct engine_adapter *a)
 {
     uint64_t bits = 0;
     if (f->lora->max_rank && a->rank > f->lora->max_rank)
         return 0;
-    for (unsigned i = 0; i < f->n_sites; i++)
-        if (!lora_is_fixed(f, i) || lora_fixed_id(f->lora, a) >= 0)
-            bits |= 1ull << i;
     LOCKED(&f->lock);
+    for (unsigned i = 0; i < f->n_sites; i++)
+        if (!lora_is_fixed(f, i) || has_fixed(f, i, a))
+            bits |= 1ull << i;
     for (const struct lora_entry *e = f->entries; e; e = e->next)
         if (e->state == LORA_STATE_unservable && sha256_eq(&e->adapter.digest, &a->digest))
             bits &= ~(1ull << e->endpoint);
@@ -165,7 +174,6 @@ static int make_sites(struct lora_fleet *f)
         return -ENOMEM;
     for (unsigned i = 0; i < f->n_sites; i++) {
         f->sites[i].url = str_dup(lora_endpoint(f, i)->url);
-        f->sites[i].is_listed = lora_is_fixed(f, i);
         int r = f->sites[i].url ? 0 : -ENOMEM;
         if (r == 0 && lora_is_fixed(f, i))
             r = lora_fixed_bodies(f->lora, &f->sites[i].bodies);

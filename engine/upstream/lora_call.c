@@ -98,18 +98,20 @@ static void run_begin(struct transport_task *task)
     }
 }
 
-/* vLLM's stand beside its other paths, SGLang's at the root of its server. */
+/* vLLM's stand beside its other paths, SGLang's and llama-server's at the root of its server. */
 static void write_url(struct lora_call *c)
 {
     static const char *const paths[] = { [LORA_load] = "/load_lora_adapter",
                                          [LORA_unload] = "/unload_lora_adapter",
                                          [LORA_list] = "/models" };
     struct str url = c->endpoint->url;
-    bool at_root = c->endpoint->provider == UPSTREAM_sglang && c->spec.verb != LORA_list;
+    bool is_fixed = c->endpoint->provider == UPSTREAM_llama_server;
+    bool at_root =
+        is_fixed || (c->endpoint->provider == UPSTREAM_sglang && c->spec.verb != LORA_list);
     if (at_root && str_ends(url, STR("/v1")))
         url = str_head(url, url.n - STR("/v1").n);
     buf_add(&c->call.url, url);
-    buf_adds(&c->call.url, paths[c->spec.verb]);
+    buf_adds(&c->call.url, is_fixed ? "/lora-adapters" : paths[c->spec.verb]);
 }
 
 static void write_body(struct lora_call *c)

@@ -64,6 +64,8 @@ struct lora_site { /* an endpoint */
     uint64_t list_at_ms;
     uint64_t back_at_ms; /* when the ledger is asked next what it wants back */
     struct buf *bodies;  /* of llama-server: for each of its adapters, and the last for the base */
+    bool is_counted;     /* of llama-server: it has said how many it was started with, … */
+    size_t n_there;      /* … which is this */
 };
 
 struct lora_fleet {

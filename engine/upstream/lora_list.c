@@ -30,8 +30,26 @@ static void on_listed(void *ctx, enum lora_answer answer, struct str text)
     free(l);
 }
 
+/* llama-server: an id passes over those that it does not have, and the base would answer. */
+static void count_listed(struct lora_fleet *f, struct lora_site *s)
+{
+    struct str all = json_view_value(str_of(s->listed));
+    if (json_view_kind(all) != JSON_VIEW_array)
+        return;
+    size_t n = json_view_count(all);
+    if (n != f->lora->fixed.n)
+        log_line(
+            LOG_warn, "upstream_adapter",
+            "endpoint=%s why=\"it was started with %zu adapters, and upstream.lora.fixed names "
+            "%zu\"",
+            s->url, n, (size_t)f->lora->fixed.n);
+    LOCKED(&f->lock);
+    s->n_there = n;
+    s->is_counted = true;
+}
+
 /* vLLM names the base of each adapter in `parent`. */
-static void read_listed(struct lora_fleet *f, struct lora_site *s)
+static void add_listed(struct lora_fleet *f, const struct lora_site *s)
 {
     struct str item, name;
     struct json_view_walk w = json_view_walk(json_view_get(str_of(s->listed), "data"));
@@ -46,6 +64,15 @@ static void read_listed(struct lora_fleet *f, struct lora_site *s)
         if (f->ledger.ops->correct(f->ledger.ctx, &slot, /* loaded= */ true) != 0)
             log_line(LOG_warn, "upstream_adapter", "name=%s why=\"the ledger was not told\"", copy);
     }
+}
+
+static void read_listed(struct lora_fleet *f, unsigned i)
+{
+    struct lora_site *s = &f->sites[i];
+    if (lora_is_fixed(f, i))
+        count_listed(f, s);
+    else
+        add_listed(f, s);
     LOCKED(&f->lock);
     free(s->listed);
     s->listed = NULL;
@@ -93,7 +120,7 @@ unsigned lora_list_due(struct lora_fleet *f, uint64_t now_ms, uint64_t *next_ms)
 void lora_list(struct lora_fleet *f, unsigned i)
 {
     if (f->sites[i].listed)
-        read_listed(f, &f->sites[i]);
+        read_listed(f, i);
     else
         ask(f, i);
 }

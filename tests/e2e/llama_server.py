@@ -619,6 +619,21 @@ class Others(unittest.TestCase):
         status, _, data = front.request("POST", "/v1/chat/completions", body(PROMPTS["triage"], model="demo:triage@prod"))
         self.assertEqual(status, 200, data)
 
+    def test_an_adapter_that_it_was_not_started_with_is_refused(self):
+        """An adapter that it was not started with is refused, though the configuration names it"""
+        llama = Llama("--lora", str(ADAPTERS["french"]))
+        try:
+            front = in_front(llama, adapters=ADAPTERS)
+            try:
+                wait_for(lambda: "upstream.lora.fixed names 2" in front.log_text(), 30, "the word of it")
+                for name, status in (("french", 200), ("triage", 422)):
+                    answer = front.request("POST", "/v1/chat/completions", body(PROMPTS[name], model=f"demo:{name}"))
+                    self.assertEqual(answer[0], status, answer[2])
+            finally:
+                front.stop()
+        finally:
+            llama.stop()
+
     def test_a_revision_by_its_digest_is_that_one(self):
         """A revision by its digest is that one, whatever the name means by now"""
         llama = Llama("--lora", str(ROOT / "models/adapters/triage/1/adapter.gguf"))

@@ -21,6 +21,7 @@ static struct {
     char log[LOG_MAX]; /* "+name" loaded, "-name" unloaded */
     char models[LOG_MAX];
     const char *refusal;
+    const char *fixed; /* llama-server's adapters; NULL: it does not tell them */
     unsigned nap_ms;
 } engine = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -62,11 +63,16 @@ static void run_models(struct script_peer *peer)
     answer(peer, 200, engine.models);
 }
 
-static const struct script scripts[] = { { "/v1/load_lora_adapter", run_load },
-                                         { "/load_lora_adapter", run_load },
-                                         { "/v1/unload_lora_adapter", run_unload },
-                                         { "/unload_lora_adapter", run_unload },
-                                         { NULL, run_models } };
+static void run_fixed(struct script_peer *peer)
+{
+    answer(peer, engine.fixed ? 200 : 404, engine.fixed ? engine.fixed : "not here");
+}
+
+static const struct script scripts[] = {
+    { "/v1/load_lora_adapter", run_load },     { "/load_lora_adapter", run_load },
+    { "/v1/unload_lora_adapter", run_unload }, { "/unload_lora_adapter", run_unload },
+    { "/lora-adapters", run_fixed },           { NULL, run_models }
+};
 
 /* ---- the fleet and who asks it ---- */
 
@@ -703,6 +709,37 @@ static void a_plain_name_there_is_not_every_revision(void **state)
     }
 }
 
+static void ids_that_a_llama_server_does_not_have_are_not_asked_for(void **state)
+{
+    static const struct {
+        const char *told; /* NULL: nothing */
+        bool has_b;
+    } rows[] = {
+        { "[{\"id\":0,\"path\":\"a.gguf\",\"scale\":1.0}]", false },
+        { "[]", false },
+        { "[{\"id\":0},{\"id\":1},{\"id\":2}]", true },
+        { "{\"error\":\"no list\"}", true },
+        { NULL, true },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct asker a;
+        struct fixture f;
+        struct fail fail;
+        engine.fixed = rows[i].told;
+        fixture_init(&f, "llama-server", "fixed: [a, b]");
+        asker_init(&a, &f, "b", 0xbb);
+        for (unsigned ms = 0; ms < PATIENCE_MS && !rows[i].has_b; ms++, script_nap(1))
+            if (!lora_servable(f.fleet, &a.adapter))
+                break;
+        script_nap(rows[i].has_b ? SOON_MS : 0);
+        assert_int_equal(lora_servable(f.fleet, &a.adapter), rows[i].has_b);
+        assert_int_equal(lora_refused(f.fleet, &a.adapter, &fail), !rows[i].has_b);
+        asker_done(&a);
+        fixture_done(&f);
+    }
+    engine.fixed = NULL;
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -723,6 +760,7 @@ int main(void)
         cmocka_unit_test(sglang_is_asked_for_base_and_adapter),
         cmocka_unit_test(llama_server_is_told_all_scales),
         cmocka_unit_test(a_plain_name_there_is_not_every_revision),
+        cmocka_unit_test(ids_that_a_llama_server_does_not_have_are_not_asked_for),
     };
     return TEST_RUN(tests);
 }
