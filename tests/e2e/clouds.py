@@ -267,6 +267,33 @@ class Clouds(unittest.TestCase):
         self.assertEqual([b["text"] for b in answer["content"] if b["type"] == "text"], ["Hello"])
         self.assertEqual(answer["stop_reason"], "end_turn")
 
+    def test_every_wire_before_every_cloud(self):
+        said = [{"role": "user", "content": "x"}]
+        fronts = {
+            "/v1/chat/completions": ({"messages": said}, lambda a: a["choices"][0]["message"]["content"],
+                                     lambda e: "".join(c["delta"].get("content") or "" for c in e.get("choices", []))),
+            "/v1/completions": ({"prompt": "x"}, lambda a: a["choices"][0]["text"],
+                                lambda e: "".join(c["text"] for c in e.get("choices", []))),
+            "/v1/responses": ({"input": "x"},
+                              lambda a: "".join(p["text"] for o in a["output"] if o["type"] == "message"
+                                                for p in o["content"]),
+                              lambda e: e["delta"] if e["type"] == "response.output_text.delta" else ""),
+            "/v1/messages": ({"messages": said, "max_tokens": 50},
+                             lambda a: "".join(b["text"] for b in a["content"] if b["type"] == "text"),
+                             lambda e: e.get("delta", {}).get("text", "")),
+        }
+        texts = {"gem": "Hello", "vert": "Hello", "vclaude": "Salut", "nova": "Hello", "bclaude": None}
+        for path, (body, whole, piece) in fronts.items():
+            for model, text in texts.items():
+                with self.subTest(path=path, model=model):
+                    if text:
+                        self.assertEqual(whole(self.ask(path, model=model, **body)), text)
+                    if model == "vclaude":
+                        continue
+                    events = [e for e in self.stream(path, model=model, **body) if e != "[DONE]"]
+                    said_text = "".join(map(piece, events))
+                    self.assertEqual(said_text, text or ("Hi" if path == "/v1/messages" else "Hello"))
+
     def test_gemini_embeds(self):
         answer = self.ask("/v1/embeddings", model="gem", input=["a", "b"])
         self.assertEqual([len(d["embedding"]) for d in answer["data"]], [3, 3])
