@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void buf_done(struct buf *b)
 {
@@ -171,6 +172,19 @@ void buf_add_json(struct buf *b, struct str s)
     buf_addc(b, '"');
     buf_add_json_chars(b, s);
     buf_addc(b, '"');
+}
+
+void buf_add_escaped(struct buf *b, struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                        (c >= '0' && c <= '9') || (c && strchr("-._~", c));
+        if (is_plain)
+            buf_addc(b, (char)c);
+        else
+            buf_addf(b, "%%%02X", c);
+    }
 }
 
 void buf_add_base64(struct buf *b, struct str s)

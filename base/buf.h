@@ -36,7 +36,9 @@ void buf_vaddf(struct buf *b, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
 void buf_add_json(struct buf *b, struct str s); /* quoted JSON string; malformed UTF-8 → U+FFFD */
 void buf_add_json_chars(struct buf *b, struct str s); /* the same without the quotes */
 void buf_add_base64(struct buf *b, struct str s);     /* RFC 4648, padded */
-void buf_cut(struct buf *b, size_t n);                /* drops the first n bytes */
+/* Percent-encoded (RFC 3986): all but letters, digits and "-._~". */
+void buf_add_escaped(struct buf *b, struct str s);
+void buf_cut(struct buf *b, size_t n); /* drops the first n bytes */
 char *buf_space(struct buf *b,
                 size_t n); /* room for n more bytes, NULL on error; then add to b->n */
 int buf_err(const struct buf *b) MUST_USE; /* 0, -ENOMEM or -EMSGSIZE */

@@ -56,15 +56,7 @@ static struct str parameter(const char *challenge, const char *key)
 static void add_query(struct buf *url, const char *key, struct str value)
 {
     buf_addf(url, "%s%s=", memchr(url->p, '?', url->n) ? "&" : "?", key);
-    for (size_t i = 0; i < value.n; i++) {
-        unsigned char c = (unsigned char)value.p[i];
-        bool safe = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') ||
-                    (c && strchr("-._~", c));
-        if (safe)
-            buf_addc(url, (char)c);
-        else
-            buf_addf(url, "%%%02X", c);
-    }
+    buf_add_escaped(url, value);
 }
 
 static int add_answer(void *ctx, struct str part)

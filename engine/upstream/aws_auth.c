@@ -19,7 +19,8 @@ enum {
 };
 
 struct machine {
-    char *url;               /* of a container's credentials; of an instance's server */
+    char *url;               /* of STS; of a container's credentials; of an instance's server */
+    char *form;              /* what STS is asked, but for the token */
     struct secret_file file; /* path NULL: none */
     char *authorization;     /* or NULL */
     struct buf session;      /* of an instance: what further calls must carry */
@@ -32,6 +33,7 @@ static void machine_free(void *ctx)
     (void)secret_free(m->authorization, m->authorization ? strlen(m->authorization) : 0);
     secret_file_done(&m->file);
     secret_buf_done(&m->session);
+    free(m->form);
     free(m->url);
     free(m);
 }
@@ -77,6 +79,105 @@ static int read_keys(struct str body, struct buf *ret, uint64_t *ret_lifetime_s)
     if (json_view_plain(json_view_get(object, "Expiration"), &when))
         *ret_lifetime_s = seconds_until(when);
     return buf_err(ret);
+}
+
+/* ---- a token of the cluster's, for keys ---- */
+
+static int ask_sts(void *ctx, unsigned step, struct token_ask *ask)
+{
+    (void)step;
+    struct machine *m = ctx;
+    int r = 0;
+    struct str token = str_trim(secret_file_get(&m->file, &r)); /* it is renewed in its file */
+    if (r != 0)
+        return r;
+    ask->method = "POST";
+    buf_adds(&ask->url, m->url);
+    buf_adds(&ask->body, m->form);
+    buf_add_escaped(&ask->body, token);
+    ask->headers[ask->n_headers++] =
+        (struct chat_pair){ STR("content-type"), STR("application/x-www-form-urlencoded") };
+    return 0;
+}
+
+/* The text of the first element of that name: keys and times hold nothing that XML escapes. */
+static struct str element(struct str xml, const char *name)
+{
+    char open[ROLE_BYTES], close[ROLE_BYTES];
+    (void)snprintf(open, sizeof(open), "<%s>", name);
+    (void)snprintf(close, sizeof(close), "</%s>", name);
+    ptrdiff_t at = str_find(xml, str_of(open));
+    struct str text = at < 0 ? STR_NULL : str_sub(xml, (size_t)at + strlen(open));
+    ptrdiff_t end = at < 0 ? -1 : str_find(text, str_of(close));
+    return end < 0 ? STR_NULL : str_trim(str_head(text, (size_t)end));
+}
+
+static int read_sts(void *ctx, unsigned step, struct str body, struct buf *ret,
+                    uint64_t *ret_lifetime_s)
+{
+    static const char *const names[] = { "AccessKeyId", "SecretAccessKey", "SessionToken" };
+    (void)ctx;
+    (void)step;
+    struct str given = element(body, "Credentials"), end = element(given, "Expiration");
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct str value = element(given, names[i]);
+        if (value.n == 0)
+            return -EBADMSG;
+        if (i)
+            buf_addc(ret, ':');
+        buf_add(ret, value);
+    }
+    *ret_lifetime_s = end.n ? seconds_until(end) : STATIC_S;
+    return buf_err(ret);
+}
+
+static char *sts_form(const char *role, const char *session)
+{
+    struct buf b = BUF_INIT(MAX_TOKEN);
+    size_t n;
+    buf_adds(&b, "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=");
+    buf_add_escaped(&b, str_of(role));
+    buf_adds(&b, "&RoleSessionName=");
+    buf_add_escaped(&b, str_of(session && session[0] ? session : "rootstock"));
+    buf_adds(&b, "&WebIdentityToken=");
+    char *s = buf_take(&b, &n);
+    buf_done(&b);
+    return s;
+}
+
+static char *sts_url(struct str region)
+{
+    const char *own = getenv("AWS_ENDPOINT_URL_STS");
+    struct buf b = BUF_INIT(MAX_TOKEN);
+    size_t n;
+    if (own && own[0])
+        return str_dup(str_of(own));
+    buf_adds(&b, "https://sts.");
+    buf_add(&b, region);
+    buf_adds(&b, str_starts(region, STR("cn-")) ? ".amazonaws.com.cn/" : ".amazonaws.com/");
+    char *s = buf_take(&b, &n);
+    buf_done(&b);
+    return s;
+}
+
+int aws_web_identity_source(struct token_source *ret, struct str region)
+{
+    static const struct token_source_ops ops = { ask_sts, read_sts, machine_free };
+    const char *file = getenv("AWS_WEB_IDENTITY_TOKEN_FILE"), *role = getenv("AWS_ROLE_ARN");
+    if (!file || !file[0] || !role || !role[0])
+        return -ENOENT;
+    struct machine *m = calloc(1, sizeof(*m));
+    if (!m)
+        return -ENOMEM;
+    m->file = (struct secret_file){ .path = str_dup(str_of(file)), .max = MAX_TOKEN };
+    m->form = sts_form(role, getenv("AWS_ROLE_SESSION_NAME"));
+    m->url = sts_url(region.n ? region : STR("us-east-1"));
+    if (!m->file.path || !m->form || !m->url) {
+        machine_free(m);
+        return -ENOMEM;
+    }
+    *ret = (struct token_source){ &ops, m };
+    return 0;
 }
 
 /* ---- a container ---- */

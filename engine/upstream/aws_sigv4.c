@@ -25,18 +25,6 @@ static int by_name(const void *a, const void *b)
     return str_cmp(x->key, y->key);
 }
 
-static void add_encoded(struct buf *b, struct str text)
-{
-    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
-    for (size_t i = 0; i < text.n; i++) {
-        char c = text.p[i];
-        if (c && strchr(safe, c))
-            buf_addc(b, c);
-        else
-            buf_addf(b, "%%%02X", (unsigned char)c);
-    }
-}
-
 /* A path without ".", ".." and empty segments (RFC 3986, 5.2.4), each segment encoded. */
 static void add_path(struct buf *b, struct str path)
 {
@@ -53,7 +41,7 @@ static void add_path(struct buf *b, struct str path)
                 continue;
         } else if (!ends_open) {
             buf_addc(b, '/');
-            add_encoded(b, segment);
+            buf_add_escaped(b, segment);
         }
     }
     if (ends_open)

@@ -38,7 +38,7 @@ static void add_url(struct provider_call *call, const struct provider_job *job, 
 {
     buf_add(&call->url, job->endpoint->url);
     buf_adds(&call->url, "/model/");
-    provider_add_escaped(&call->url, job->model);
+    buf_add_escaped(&call->url, job->model);
     buf_adds(&call->url, method);
 }
 

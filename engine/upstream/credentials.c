@@ -138,7 +138,7 @@ static bool is_readable(struct source *s)
     return secret_file_get(&s->file, NULL).p != NULL;
 }
 
-/* ---- Amazon: environment, profile file, container, instance ---- */
+/* ---- Amazon: environment, profile file, web identity, container, instance ---- */
 
 static struct aws_keys profile_keys(struct source *s)
 {
@@ -162,7 +162,9 @@ static int use_aws_keys(struct source *s, struct aws_keys k)
 static int use_aws_machine(struct credentials *c, struct source *s, const struct config_endpoint *e)
 {
     struct token_source from = { 0 };
-    int r = aws_container_source(&from);
+    int r = aws_web_identity_source(&from, e->region);
+    if (r == -ENOENT)
+        r = aws_container_source(&from);
     if (r == -ENOENT && is_at(e, STR(".amazonaws.com")))
         r = aws_instance_source(&from);
     if (r == -ENOENT)

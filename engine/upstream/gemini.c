@@ -19,7 +19,7 @@ static void add_model(struct buf *b, struct str model)
         buf_adds(b, "models/");
     for (bool more = true; more;) {
         more = str_cut(model, '/', &part, &model);
-        provider_add_escaped(b, more ? part : model);
+        buf_add_escaped(b, more ? part : model);
         if (more)
             buf_addc(b, '/');
     }

@@ -162,15 +162,7 @@ static void add_form(struct buf *b, const char *name, struct str value)
     if (b->n)
         buf_addc(b, '&');
     buf_addf(b, "%s=", name);
-    for (size_t i = 0; i < value.n; i++) {
-        unsigned char c = (unsigned char)value.p[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                     c == '-' || c == '_' || c == '.';
-        if (plain)
-            buf_addc(b, (char)c);
-        else
-            buf_addf(b, "%%%02X", c);
-    }
+    buf_add_escaped(b, value);
 }
 
 static int add_assertion(struct buf *body, const struct fields *f)

@@ -91,12 +91,12 @@ static void azure_url(struct buf *url, const struct provider_job *job, const cha
     buf_add(url, e->url);
     if (!is_plain && str_find(e->url, STR("/openai/deployments/")) < 0) {
         buf_adds(url, str_ends(e->url, STR("/openai")) ? "/deployments/" : "/openai/deployments/");
-        provider_add_escaped(url, job->model);
+        buf_add_escaped(url, job->model);
     }
     buf_adds(url, service);
     if (!is_plain || e->api_version.n) {
         buf_adds(url, "?api-version=");
-        provider_add_escaped(url, e->api_version.n ? e->api_version : STR(AZURE_VERSION));
+        buf_add_escaped(url, e->api_version.n ? e->api_version : STR(AZURE_VERSION));
     }
 }
 

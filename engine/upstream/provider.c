@@ -107,19 +107,6 @@ int provider_written(const struct provider_call *call, struct fail *reterr)
     return r != 0 ? r : buf_err(&call->url);
 }
 
-void provider_add_escaped(struct buf *url, struct str text)
-{
-    for (size_t i = 0; i < text.n; i++) {
-        unsigned char c = (unsigned char)text.p[i];
-        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                        (c >= '0' && c <= '9') || (c && strchr("-._~", c));
-        if (is_plain)
-            buf_addc(url, (char)c);
-        else
-            buf_addf(url, "%%%02X", c);
-    }
-}
-
 /* ---- headers ---- */
 
 static struct str find_header(const struct chat_pair *headers, size_t n, const char *name)

@@ -35,8 +35,6 @@ int provider_headers(struct provider_call *call, const struct provider_job *job,
 struct str provider_secret(const struct provider_job *job);
 /* 0, -ENOMEM, or FAILED (request_too_large): the buffers' errors, once at the end. */
 int provider_written(const struct provider_call *call, struct fail *reterr) MUST_USE;
-/* Percent-encodes all but letters, digits and "-._~". */
-void provider_add_escaped(struct buf *url, struct str text);
 
 /*
  * Tool names, for providers that take only letters, digits, '_' and '-', and at most `max` bytes

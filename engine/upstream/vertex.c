@@ -45,15 +45,15 @@ static void add_url_of(struct provider_call *call, const struct provider_job *jo
     buf_addc(&call->url, '/');
     buf_add(&call->url, e->api_version.n ? e->api_version : STR("v1"));
     buf_adds(&call->url, "/projects/");
-    provider_add_escaped(&call->url, e->project);
+    buf_add_escaped(&call->url, e->project);
     buf_adds(&call->url, "/locations/");
-    provider_add_escaped(&call->url, e->region);
+    buf_add_escaped(&call->url, e->region);
     buf_adds(&call->url, is_claude(job->model) && !is_claude(model)
                              ? "/publishers/anthropic/models/"
                              : publisher_of(model));
     for (bool more = true; more;) {
         more = str_cut(model, '/', &part, &model);
-        provider_add_escaped(&call->url, more ? part : model);
+        buf_add_escaped(&call->url, more ? part : model);
         if (more)
             buf_addc(&call->url, '/');
     }

@@ -118,6 +118,15 @@ static void json_strings_are_escaped(void **state)
     }
 }
 
+static void what_may_not_stand_in_an_address_is_escaped(void **state)
+{
+    (void)state;
+    CLEANUP(buf_done) struct buf b = BUF_INIT(1024);
+    /* Python's urllib.parse.quote(…, safe="") */
+    buf_add_escaped(&b, (struct str){ "aZ09-._~ /:+\0\xc3\xbc%", 16 });
+    assert_string_equal(b.p, "aZ09-._~%20%2F%3A%2B%00%C3%BC%25");
+}
+
 static void bytes_become_base64(void **state)
 {
     static const struct {
@@ -156,6 +165,7 @@ int main(void)
         cmocka_unit_test(an_array_of_the_caller_is_filled_and_no_more),
         cmocka_unit_test(json_strings_are_escaped),
         cmocka_unit_test(bytes_become_base64),
+        cmocka_unit_test(what_may_not_stand_in_an_address_is_escaped),
     };
     return TEST_RUN(tests);
 }

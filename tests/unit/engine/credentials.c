@@ -141,6 +141,10 @@ static int reset(void **state)
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_ROLE_ARN",
+        "AWS_ROLE_SESSION_NAME",
+        "AWS_ENDPOINT_URL_STS",
         "AWS_EC2_METADATA_DISABLED",
         "AWS_EC2_METADATA_SERVICE_ENDPOINT",
         "GOOGLE_APPLICATION_CREDENTIALS",
@@ -330,6 +334,66 @@ static void amazons_keys_are_found_where_they_usually_are(void **state)
 }
 
 /* ---- what is fetched ---- */
+
+static void a_token_of_the_cluster_is_exchanged_for_keys(void **state)
+{
+    (void)state;
+    struct config_endpoint e = { .provider = UPSTREAM_bedrock,
+                                 .url = STR("https://bedrock-runtime.eu-west-1.amazonaws.com"),
+                                 .region = STR("eu-west-1") };
+    struct fail f = { 0 };
+    const char *file = write_file("web", "eyJh.b+c\n");
+    assert_int_equal(setenv("AWS_WEB_IDENTITY_TOKEN_FILE", file, 1), 0);
+    assert_int_equal(setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/r", 1), 0);
+    assert_int_equal(setenv("AWS_ROLE_SESSION_NAME", "me@host", 1), 0);
+    struct credentials *c = make(&e, &f);
+    turn();
+    assert_string_equal(last_call()->method, "POST");
+    assert_string_equal(last_call()->url, "https://sts.eu-west-1.amazonaws.com/");
+    assert_string_equal(last_call()->body,
+                        "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=arn%3Aaws%3A"
+                        "iam%3A%3A1%3Arole%2Fr&RoleSessionName=me%40host&WebIdentityToken="
+                        "eyJh.b%2Bc");
+    assert_non_null(
+        strstr(last_call()->headers, "content-type: application/x-www-form-urlencoded\n"));
+    answer(200, "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/"
+                "2011-06-15/\"><AssumeRoleWithWebIdentityResult><Credentials><SessionToken>C+/="
+                "</SessionToken><SecretAccessKey>B</SecretAccessKey>\n<Expiration>2099-01-01T00:"
+                "00:00Z</Expiration><AccessKeyId>A</AccessKeyId></Credentials>"
+                "</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>");
+    assert_string_equal(get(c, ""), "A:B:C+/=");
+    (void)credentials_free(c);
+    turn();
+}
+
+static void what_is_no_answer_of_sts_gives_no_keys(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = {
+        "",
+        "{\"Error\":{}}",
+        "<Credentials>",
+        "<Credentials></Credentials>",
+        "<Credentials><AccessKeyId>A</AccessKeyId><SecretAccessKey>B</SecretAccessKey>"
+        "</Credentials>",
+        "<AccessKeyId>A</AccessKeyId><SecretAccessKey>B</SecretAccessKey><SessionToken>C"
+        "</SessionToken>",
+    };
+    struct config_endpoint e = { .provider = UPSTREAM_bedrock, .url = STR("http://localhost:1") };
+    struct fail f = { 0 };
+    assert_int_equal(setenv("AWS_WEB_IDENTITY_TOKEN_FILE", write_file("web", "t"), 1), 0);
+    assert_int_equal(setenv("AWS_ROLE_ARN", "r", 1), 0);
+    assert_int_equal(setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9/sts", 1), 0);
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        struct credentials *c = make(&e, &f);
+        turn();
+        assert_string_equal(last_call()->url, "http://127.0.0.1:9/sts");
+        answer(200, bodies[i]);
+        assert_string_equal(get(c, ""), "!upstream_error 1");
+        (void)credentials_free(c);
+        turn();
+    }
+}
 
 static void a_container_gives_keys(void **state)
 {
@@ -617,6 +681,8 @@ int main(void)
         cmocka_unit_test_setup(tenants_go_before_everybody, reset),
         cmocka_unit_test_setup(a_changed_file_counts_and_a_lost_one_does_not, reset),
         cmocka_unit_test_setup(amazons_keys_are_found_where_they_usually_are, reset),
+        cmocka_unit_test_setup(a_token_of_the_cluster_is_exchanged_for_keys, reset),
+        cmocka_unit_test_setup(what_is_no_answer_of_sts_gives_no_keys, reset),
         cmocka_unit_test_setup(a_container_gives_keys, reset),
         cmocka_unit_test_setup(an_instance_gives_keys_in_three_steps, reset),
         cmocka_unit_test_setup(fetches_once_at_a_time_and_renews_before_the_end, reset),
