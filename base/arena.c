@@ -19,7 +19,12 @@
 #define ARENA_ALONE 0
 #endif
 
-enum { CHUNK_FIRST = 1024, CHUNK_BYTES = 8192 }; /* they grow: most arenas stay small */
+enum {
+    CHUNK_FIRST = 1024, /* they grow: most arenas stay small */
+    CHUNK_BYTES = 8192,
+    FIRST_BYTES =
+        960, /* beside the arena: with it no more than what malloc keeps for each thread */
+};
 
 struct chunk {
     struct chunk *next;
@@ -30,14 +35,23 @@ struct chunk {
 struct arena {
     struct chunk *chunks; /* newest first */
     size_t used, max;
+    struct chunk first; /* its bytes are behind it */
 };
+
+struct arena *arena_new_for(size_t max_bytes, size_t first)
+{
+    size_t bytes = ARENA_ALONE ? 0 : first;
+    struct arena *a = malloc(sizeof(*a) + bytes);
+    if (!a)
+        return NULL;
+    *a = (struct arena){ .max = max_bytes, .first = { .size = bytes } };
+    a->chunks = &a->first;
+    return a;
+}
 
 struct arena *arena_new(size_t max_bytes)
 {
-    struct arena *a = calloc(1, sizeof(*a));
-    if (a)
-        a->max = max_bytes;
-    return a;
+    return arena_new_for(max_bytes, FIRST_BYTES);
 }
 
 struct arena *arena_free(struct arena *a)
@@ -46,7 +60,8 @@ struct arena *arena_free(struct arena *a)
         return NULL;
     for (struct chunk *c = a->chunks, *next; c; c = next) {
         next = c->next;
-        free(c);
+        if (c != &a->first)
+            free(c);
     }
     free(a);
     return NULL;

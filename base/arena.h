@@ -13,6 +13,8 @@ struct arena;
 
 struct arena *
 arena_new(size_t max_bytes); /* NULL: no memory. max_bytes bounds the sum of allocations */
+/* The same, with room for that many bytes at once. */
+struct arena *arena_new_for(size_t max_bytes, size_t first);
 struct arena *arena_free(struct arena *a); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct arena *, arena_free);
 

@@ -44,7 +44,8 @@ char *buf_space(struct buf *b, size_t n)
 
 void buf_add(struct buf *b, struct str s)
 {
-    char *to = buf_space(b, s.n);
+    bool fits = !b->err && b->p && s.n < b->cap - b->n && s.n <= b->max - b->n;
+    char *to = fits ? b->p + b->n : buf_space(b, s.n);
     if (!to)
         return;
     if (s.n)

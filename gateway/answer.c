@@ -435,12 +435,12 @@ static int submit_choice(struct choice *c, const struct lease *lease, struct fai
 }
 
 /* From here silence is broken by comments, where the answer is a stream. */
-static void beats_begin(struct answer *a)
+static void beats_begin(struct answer *a, uint64_t now_ms)
 {
     struct flow *f = &a->request->flow;
     LOCKED(&f->lock);
     f->eager = is_stream(a);
-    f->wrote_ms = clock_ms();
+    f->wrote_ms = now_ms;
 }
 
 static enum next submit(struct answer *a)
@@ -453,9 +453,9 @@ static enum next submit(struct answer *a)
         (void)fail_errno(&fail, err, "reading the prompt");
         return refuse(a, &fail);
     }
-    beats_begin(a);
-    behind_choose_verbatim(a);
     a->submitted_us = clock_us();
+    beats_begin(a, a->submitted_us / 1000);
+    behind_choose_verbatim(a);
     a->overhead_us = a->submitted_us - r->received_us - r->waited_us;
     flow_job_add(&r->flow);
     (void)request_ref(r); /* of all jobs together */
@@ -597,7 +597,7 @@ static enum next acquire(struct answer *a)
     a->target.adapter.no_wait = a->cold.what != ON_COLD_wait;
     a->lease_since_us = clock_us();
     a->is_leasing = true;
-    beats_begin(a);
+    beats_begin(a, a->lease_since_us / 1000);
     r->step = step_lease;
     (void)request_ref(r); /* of the wait; dropped where `on_lease` will not come */
     int err = adapters_acquire(r->state->core->adapters, &a->target.adapter,

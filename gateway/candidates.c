@@ -104,7 +104,7 @@ void candidates_tell(void *ctx, const struct candidate_query *q, struct candidat
     }
     if (q->wants & KNOWN_weights)
         tell_weights(c, q, ret);
-    if (c->core->learning && (q->wants & (KNOWN_ttft | KNOWN_tpot | KNOWN_prefix | KNOWN_weights)))
+    if (c->core->learning && (q->wants & CANDIDATES_OBSERVED))
         tell_observed(c, q, ret);
     if (c->core->learning &&
         (q->wants & (KNOWN_outcomes | KNOWN_user_outcomes | KNOWN_rating | KNOWN_verification)))

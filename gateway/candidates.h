@@ -5,6 +5,10 @@
 
 #include "gateway/state.h"
 
+/* What is told of what earlier answers taught (learning/observed.h): where a policy asks for none
+ * of it, none is kept. */
+enum { CANDIDATES_OBSERVED = KNOWN_ttft | KNOWN_tpot | KNOWN_prefix | KNOWN_weights };
+
 struct candidates {
     const struct core *core;
     struct prefix *prefix; /* of the prompt; made when it is first asked for; NULL: no memory */

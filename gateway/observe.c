@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "gateway/canary.h"
+#include "gateway/candidates.h"
 #include "gateway/learning/learning.h"
 #include "gateway/server.h"
 #include "gateway/shadow.h"
@@ -183,10 +184,11 @@ void observe_end(struct answer *a, const struct fail *fail)
     struct prefix prefix;
     if (fail && is_its_fault(fail))
         blame(a, l);
-    if (fail || !a->submitted_us)
+    unsigned wants = router_wants(a->request->state->router);
+    if (fail || !a->submitted_us || !(wants & CANDIDATES_OBSERVED))
         return;
     times_of(a, &x);
-    if (router_wants(a->request->state->router) & KNOWN_prefix) {
+    if (wants & KNOWN_prefix) {
         prefix_of(&prefix, &a->chats[0]);
         x.prefix = &prefix;
     }

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+enum { USUAL_BYTES = 6 * 1024 }; /* of a request that generates: itself, its answer, its headers */
+
 /* "req_" and 24 characters: 120 random bits. */
 static void make_id(char ret[static 32])
 {
@@ -18,15 +20,16 @@ static void make_id(char ret[static 32])
     static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
     static _Thread_local unsigned char random[CHARACTERS * AHEAD];
     static _Thread_local size_t left;
-    uint64_t now = clock_us();
     if (left == 0) {
         left = AHEAD;
         if (getrandom(random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
             left = 0;
     }
-    if (left == 0)
+    if (left == 0) {
+        uint64_t now = clock_us();
         for (size_t i = 0; i < CHARACTERS; i++) /* early boot: unique here is enough */
             random[i] = (unsigned char)(now >> (i % 8 * 5));
+    }
     const unsigned char *mine = random + (left ? --left : 0) * CHARACTERS;
     memcpy(ret, "req_", 4);
     for (size_t i = 0; i < CHARACTERS; i++)
@@ -36,15 +39,11 @@ static void make_id(char ret[static 32])
 
 struct request *request_new(struct server *server, struct state *state)
 {
-    struct request *r = calloc(1, sizeof(*r));
-    if (!r)
+    CLEANUP(arena_freep) struct arena *arena = arena_new_for(LIMIT_REQUEST_ARENA, USUAL_BYTES);
+    struct request *r = arena ? arena_alloc(arena, sizeof(*r)) : NULL;
+    if (!r || flow_init(&r->flow, /* connection= */ NULL) < 0)
         return NULL;
-    r->arena = arena_new(LIMIT_REQUEST_ARENA);
-    if (!r->arena || flow_init(&r->flow, /* connection= */ NULL) < 0) {
-        (void)arena_free(r->arena);
-        free(r);
-        return NULL;
-    }
+    r->arena = TAKE(arena);
     r->refs = 1;
     r->server = server;
     r->state = state;
@@ -91,8 +90,7 @@ void request_unref(struct request *r)
     buf_done(&r->body);
     buf_done(&r->reply.body);
     (void)state_unref(r->state);
-    (void)arena_free(r->arena);
-    free(r);
+    (void)arena_free(r->arena); /* it is in there itself */
     server_forget(server);
 }
 

@@ -55,7 +55,7 @@ struct request {
     _Atomic unsigned refs;
     struct server *server; /* borrowed; outlives every request */
     struct state *state;   /* owned reference: the snapshot it began with */
-    struct arena *arena;
+    struct arena *arena;   /* the request itself is in it */
     struct MHD_Connection *connection;
     char id[80];                       /* the client's own, else `made` */
     char made[32];                     /* ours, never the same twice */

@@ -393,7 +393,7 @@ static enum MHD_Result received(struct request *r)
     uint64_t timeout_ms = r->state->config->gateway.request_timeout_ms;
     r->received_us = clock_us();
     if (timeout_ms)
-        r->deadline_ms = clock_ms() + timeout_ms;
+        r->deadline_ms = r->received_us / 1000 + timeout_ms;
     r->step = r->endpoint->run;
     return run(r);
 }

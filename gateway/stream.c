@@ -9,7 +9,7 @@
 
 int flow_init(struct flow *f, struct MHD_Connection *connection)
 {
-    *f = (struct flow){ .connection = connection, .wrote_ms = clock_ms() };
+    *f = (struct flow){ .connection = connection };
     f->last = &f->first;
     int r = pthread_mutex_init(&f->lock, /* attr= */ NULL);
     return -r;

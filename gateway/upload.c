@@ -15,9 +15,8 @@ enum {
 
 void upload_begin(struct request *r)
 {
-    uint64_t now = clock_ms();
     LOCKED(&r->flow.lock);
-    r->upload = (struct upload){ .is_coming = true, .moved_ms = now };
+    r->upload = (struct upload){ .is_coming = true, .moved_ms = r->accepted_us / 1000 };
 }
 
 void upload_move(struct request *r)
