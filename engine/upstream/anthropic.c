@@ -49,11 +49,10 @@ static int anthropic_write(struct provider_call *ret, const struct provider_job 
                            struct fail *reterr)
 {
     static const struct anthropic_place own = { 0 };
-    const struct config_endpoint *e = job->endpoint;
-    buf_add(&ret->url, e->url);
-    if (e->path.n && e->path.p[0] != '/')
-        buf_addc(&ret->url, '/');
-    buf_add(&ret->url, e->path.n ? e->path : STR("/v1/messages"));
+    if (!provider_own_path(ret, job->endpoint)) {
+        buf_add(&ret->url, job->endpoint->url);
+        buf_adds(&ret->url, "/v1/messages");
+    }
     int r = anthropic_headers(ret, job);
     if (r == 0)
         r = anthropic_write_body(ret, job, &own, reterr);

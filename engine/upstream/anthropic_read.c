@@ -228,15 +228,6 @@ static void end_block(struct reader *r, struct block *b)
 
 /* ---- a stream ---- */
 
-static void tell_error(struct reader *r, struct str json)
-{
-    CLEANUP(arena_freep) struct arena *arena = arena_new(LIMIT_UPSTREAM_EVENT);
-    struct provider_error e = { 0 };
-    if (arena)
-        provider_error_read(&e, json, arena);
-    reader_error(&r->base, e.type, e.code, e.message);
-}
-
 /* What of an event concerns every answer, also one that is passed on. */
 static void note(struct reader *r, struct str type, struct str json)
 {
@@ -247,7 +238,7 @@ static void note(struct reader *r, struct str type, struct str json)
         read_usage(r, json_view_get(json, "usage"));
         read_stop(r, json_view_get(json, "delta"));
     } else if (json_view_is(type, "error")) {
-        tell_error(r, json);
+        reader_error_in(&r->base, json);
     }
 }
 
@@ -290,7 +281,7 @@ int anthropic_read_event(struct provider_reader *base, struct str name, struct s
     }
     if (json_view_kind(type) != JSON_VIEW_string) {
         if (json_view_get(json, "error").p || str_is(name, "error"))
-            tell_error(r, json);
+            reader_error_in(&r->base, json);
         return 0;
     }
     note(r, type, json);
@@ -325,14 +316,7 @@ static int on_event(void *ctx, const struct sse_event *event)
 int anthropic_read(struct provider_reader *base, struct str bytes)
 {
     struct reader *r = (struct reader *)base;
-    if (base->ended)
-        return 0;
-    int err = reader_body_push(&r->body, bytes, on_event, r);
-    if (err == -EMSGSIZE) {
-        reader_fail(base, FAIL_upstream_error, "the answer, or an event of it, is too large");
-        err = 0;
-    }
-    return err;
+    return reader_body_push(&r->body, base, bytes, on_event);
 }
 
 void anthropic_end_stream(struct provider_reader *base)
@@ -367,7 +351,7 @@ static void read_whole(struct reader *r, struct str json)
     if (!json_view_is(json_view_get(json, "type"), "message")) {
         bool is_error = json_view_get(json, "error").p;
         if (is_error)
-            tell_error(r, json);
+            reader_error_in(&r->base, json);
         else
             reader_fail(&r->base, FAIL_upstream_error, "the answer is no message");
         return;

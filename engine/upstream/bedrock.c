@@ -12,26 +12,10 @@
 
 #define SERVICE "bedrock"
 
-static bool is_claude(struct str model)
-{
-    return str_find(model, STR("claude")) >= 0;
-}
-
-static bool bedrock_speaks(enum wire wire)
-{
-    (void)wire; /* not of every model */
-    return false;
-}
-
-static bool bedrock_speaks_at(const struct config_endpoint *e, enum wire wire)
-{
-    return wire == WIRE_anthropic_messages && is_claude(e->model);
-}
-
 bool bedrock_invokes(const struct provider_job *job)
 {
     return job->request->wire == WIRE_anthropic_messages && job->request->source.n &&
-           is_claude(job->model);
+           claude_is(job->model);
 }
 
 static void add_url(struct provider_call *call, const struct provider_job *job, const char *method)
@@ -120,14 +104,8 @@ static const char *method_of(const struct provider_job *job)
 static int bedrock_write(struct provider_call *ret, const struct provider_job *job,
                          struct fail *reterr)
 {
-    const struct config_endpoint *e = job->endpoint;
-    if (e->path.n) {
-        buf_add(&ret->url, e->url);
-        buf_adds(&ret->url, e->path.p[0] == '/' ? "" : "/");
-        buf_add(&ret->url, e->path);
-    } else {
+    if (!provider_own_path(ret, job->endpoint))
         add_url(ret, job, method_of(job));
-    }
     static const struct anthropic_place place = {
         .version = "bedrock-2023-05-31", .no_model = true, .no_stream = true, .betas_in_body = true
     };
@@ -261,8 +239,8 @@ static int bedrock_read_embed(const struct provider_job *job, struct str body, s
 
 const struct provider bedrock_provider = {
     .name = "bedrock",
-    .speaks = bedrock_speaks,
-    .speaks_at = bedrock_speaks_at,
+    .speaks = provider_speaks_none,
+    .speaks_at = claude_speaks_at,
     .write = bedrock_write,
     .reader_new = bedrock_reader_new,
     .read = bedrock_read,

@@ -25,9 +25,7 @@ struct writer {
     enum family family;
     struct claude_plan plan; /* of every family: what of the sampling is told */
     bool by_tool;            /* the answer is the input of a tool */
-    struct str role;         /* of the open message; empty: none is open */
-    bool has_blocks;         /* in it */
-    bool has_messages;
+    struct turn_list turns;
 };
 
 /* Those whose answers cannot be held to a schema. */
@@ -58,33 +56,6 @@ bool bedrock_answers_by_tool(const struct provider_job *job)
 
 /* ---- messages ---- */
 
-static void close_message(struct writer *w)
-{
-    if (w->role.n)
-        buf_adds(w->b, "]}");
-    w->role = STR_NULL;
-}
-
-static void open_message(struct writer *w, struct str role)
-{
-    if (str_eq(w->role, role))
-        return;
-    close_message(w);
-    buf_adds(w->b, w->has_messages ? ",{\"role\":\"" : "{\"role\":\"");
-    buf_add(w->b, role);
-    buf_adds(w->b, "\",\"content\":[");
-    w->role = role;
-    w->has_blocks = false;
-    w->has_messages = true;
-}
-
-static void begin_block(struct writer *w)
-{
-    if (w->has_blocks)
-        buf_addc(w->b, ',');
-    w->has_blocks = true;
-}
-
 /* {"type":"ephemeral","ttl":"1h"} → a point up to which is cached, where the model caches: others
  * refuse it. */
 static void add_cache_point(struct writer *w, struct str control)
@@ -93,7 +64,7 @@ static void add_cache_point(struct writer *w, struct str control)
     bool caches = w->family == FAMILY_claude || w->family == FAMILY_nova;
     if (control.n == 0 || !caches)
         return;
-    begin_block(w);
+    provider_begin_item(&w->turns);
     buf_adds(w->b, "{\"cachePoint\":{\"type\":\"default\"");
     if (json_view_is(ttl, "1h"))
         buf_adds(w->b, ",\"ttl\":\"1h\"");
@@ -102,7 +73,7 @@ static void add_cache_point(struct writer *w, struct str control)
 
 static void add_text(struct writer *w, struct str text)
 {
-    begin_block(w);
+    provider_begin_item(&w->turns);
     buf_adds(w->b, "{\"text\":");
     buf_add_json(w->b, text);
     buf_addc(w->b, '}');
@@ -193,7 +164,7 @@ static int add_source(struct writer *w, const struct chat_part *p)
 
 static int add_media(struct writer *w, const struct chat_part *p)
 {
-    begin_block(w);
+    provider_begin_item(&w->turns);
     if (p->kind == CHAT_PART_image) {
         struct str format = image_format(p);
         if (!format.p)
@@ -264,12 +235,12 @@ static void add_reasoning(struct writer *w, const struct chat_message *m)
     struct thought_walk walk = provider_thoughts(m);
     for (struct chat_thought t; provider_next_thought(&walk, &t);) {
         if (t.redacted.n) {
-            begin_block(w);
+            provider_begin_item(&w->turns);
             buf_adds(w->b, "{\"reasoningContent\":{\"redactedContent\":");
             buf_add_json(w->b, t.redacted);
             buf_adds(w->b, "}}");
         } else if (t.signature.n) {
-            begin_block(w);
+            provider_begin_item(&w->turns);
             buf_adds(w->b, "{\"reasoningContent\":{\"reasoningText\":{\"text\":");
             buf_add_json(w->b, t.text);
             buf_adds(w->b, ",\"signature\":");
@@ -284,13 +255,13 @@ static int add_assistant(struct writer *w, const struct chat_message *m)
     char sent[TOOL_NAME_SENT + 1];
     if (str_trim(m->content).n == 0 && m->n_tool_calls == 0 && !provider_has_media(m))
         return 0;
-    open_message(w, STR("assistant"));
+    provider_open_turn(&w->turns, STR("assistant"));
     if (w->family == FAMILY_claude)
         add_reasoning(w, m);
     int r = add_parts(w, m, /* ret_cache= */ NULL);
     for (size_t i = 0; r == 0 && i < m->n_tool_calls; i++) {
         const struct chat_tool_call *call = &m->tool_calls[i];
-        begin_block(w);
+        provider_begin_item(&w->turns);
         buf_adds(w->b, "{\"toolUse\":{\"toolUseId\":");
         add_call_id(w, call->id);
         buf_adds(w->b, ",\"name\":");
@@ -304,16 +275,16 @@ static int add_assistant(struct writer *w, const struct chat_message *m)
 
 static int add_result(struct writer *w, const struct chat_message *m)
 {
-    open_message(w, STR("user"));
-    begin_block(w);
+    provider_open_turn(&w->turns, STR("user"));
+    provider_begin_item(&w->turns);
     buf_adds(w->b, "{\"toolResult\":{\"toolUseId\":");
     add_call_id(w, m->tool_call_id);
     buf_adds(w->b, ",\"content\":[");
-    w->has_blocks = false;
+    w->turns.has_items = false;
     struct str cache_control = STR_NULL;
     int r = add_parts(w, m, &cache_control);
     buf_adds(w->b, m->is_error ? "],\"status\":\"error\"}}" : "]}}");
-    w->has_blocks = true;
+    w->turns.has_items = true;
     add_cache_point(w, cache_control);
     return r;
 }
@@ -322,7 +293,7 @@ static int add_user(struct writer *w, const struct chat_message *m)
 {
     if (str_trim(m->content).n == 0 && !provider_has_media(m))
         return 0;
-    open_message(w, STR("user"));
+    provider_open_turn(&w->turns, STR("user"));
     return add_parts(w, m, /* ret_cache= */ NULL);
 }
 
@@ -348,7 +319,7 @@ static int add_messages(struct writer *w)
     int r = 0;
     buf_adds(w->b, "{\"messages\":[");
     if (w->c->is_completion) {
-        open_message(w, STR("user"));
+        provider_open_turn(&w->turns, STR("user"));
         add_text(w, w->c->prompt);
     }
     for (size_t i = 0; r == 0 && !w->c->is_completion && i < w->c->n_messages; i++) {
@@ -361,10 +332,10 @@ static int add_messages(struct writer *w)
             r = add_user(w, m);
     }
     if (!provider_has_turns(w->c)) { /* the system's words are the user's then */
-        open_message(w, STR("user"));
+        provider_open_turn(&w->turns, STR("user"));
         add_system_texts(w);
     }
-    close_message(w);
+    provider_close_turn(&w->turns);
     buf_addc(w->b, ']');
     return r;
 }
@@ -374,12 +345,12 @@ static void add_system(struct writer *w)
     size_t before = w->b->n;
     provider_add_key(w->b, "system");
     buf_addc(w->b, '[');
-    w->has_blocks = false;
+    w->turns.has_items = false;
     if (!w->c->is_completion && provider_has_turns(w->c))
         add_system_texts(w);
     if (w->c->format == CHAT_FORMAT_json_object) /* it has no field for that */
         add_text(w, STR(CLAUDE_JSON_PROMPT));
-    if (w->has_blocks)
+    if (w->turns.has_items)
         buf_addc(w->b, ']');
     else
         w->b->n = before;
@@ -390,7 +361,7 @@ static void add_system(struct writer *w)
 static void add_tool(struct writer *w, struct str name, const struct chat_tool *t)
 {
     char sent[TOOL_NAME_SENT + 1];
-    begin_block(w);
+    provider_begin_item(&w->turns);
     buf_adds(w->b, "{\"toolSpec\":{\"name\":");
     buf_add_json(w->b, provider_tool_name(name, BEDROCK_TOOL_NAME, sent));
     if (t && t->description.n) {
@@ -432,7 +403,7 @@ static void add_called_tools(struct writer *w)
         for (size_t k = 0; k < w->c->messages[i].n_tool_calls; k++)
             if (!is_known_call(w->c, i, k))
                 add_tool(w, w->c->messages[i].tool_calls[k].name, NULL);
-    if (!w->has_blocks)
+    if (!w->turns.has_items)
         add_tool(w, nameless, NULL);
 }
 
@@ -463,7 +434,7 @@ static void add_tools(struct writer *w)
         return;
     provider_add_key(w->b, "toolConfig");
     buf_adds(w->b, "{\"tools\":[");
-    w->has_blocks = false;
+    w->turns.has_items = false;
     for (size_t i = 0; i < n; i++)
         add_tool(w, tools[i].name, &tools[i]);
     if (w->by_tool)
@@ -664,6 +635,7 @@ int bedrock_write_prompt(struct provider_call *call, const struct provider_job *
                          struct fail *reterr)
 {
     struct writer w = { .b = &call->body,
+                        .turns = { .b = &call->body, .items = "content" },
                         .job = job,
                         .c = job->request,
                         .family = family_of(job->model),
@@ -681,6 +653,7 @@ int bedrock_write_body(struct provider_call *call, const struct provider_job *jo
                        struct fail *reterr)
 {
     struct writer w = { .b = &call->body,
+                        .turns = { .b = &call->body, .items = "content" },
                         .job = job,
                         .c = job->request,
                         .family = family_of(job->model),

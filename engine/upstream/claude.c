@@ -35,6 +35,16 @@ struct claude claude_of(struct str model)
     return ret;
 }
 
+bool claude_is(struct str model)
+{
+    return str_find(model, STR("claude")) >= 0;
+}
+
+bool claude_speaks_at(const struct config_endpoint *e, enum wire wire)
+{
+    return wire == WIRE_anthropic_messages && claude_is(e->model);
+}
+
 enum {
     CLAUDE_THINKS = 307,      /* takes a budget of thinking */
     CLAUDE_OPUS_FORMAT = 401, /* structured answers, and temperature or top_p, not both … */

@@ -11,6 +11,9 @@ struct claude {
     bool is_opus;
 };
 struct claude claude_of(struct str model);
+bool claude_is(struct str model);
+/* provider.speaks_at of who serves Claude among others. */
+bool claude_speaks_at(const struct config_endpoint *e, enum wire wire);
 
 /* Where a model has no structured answers: a tool of this name that it must call, whose input is
  * the answer. */

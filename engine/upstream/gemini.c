@@ -5,12 +5,6 @@
 
 #define API_VERSION "v1beta"
 
-static bool gemini_speaks(enum wire wire)
-{
-    (void)wire;
-    return false;
-}
-
 /* "models/x" where the model's name does not say what it is ("tunedModels/x"). */
 static void add_model(struct buf *b, struct str model)
 {
@@ -48,15 +42,9 @@ static int add_headers(struct provider_call *call, const struct provider_job *jo
 static int gemini_write(struct provider_call *ret, const struct provider_job *job,
                         struct fail *reterr)
 {
-    const struct config_endpoint *e = job->endpoint;
-    if (e->path.n) {
-        buf_add(&ret->url, e->url);
-        buf_adds(&ret->url, e->path.p[0] == '/' ? "" : "/");
-        buf_add(&ret->url, e->path);
-    } else {
+    if (!provider_own_path(ret, job->endpoint))
         add_url(ret, job,
                 job->request->stream ? ":streamGenerateContent?alt=sse" : ":generateContent");
-    }
     int r = add_headers(ret, job);
     if (r == 0)
         r = gemini_write_body(ret, job, reterr);
@@ -129,7 +117,7 @@ static int gemini_read_embed(const struct provider_job *job, struct str body, si
 
 const struct provider gemini_provider = {
     .name = "gemini",
-    .speaks = gemini_speaks,
+    .speaks = provider_speaks_none,
     .write = gemini_write,
     .reader_new = gemini_reader_new,
     .read = gemini_read,

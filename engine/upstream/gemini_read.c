@@ -78,15 +78,6 @@ static void take_usage(struct reader *r, struct str usage)
     u->completion_tokens = r->candidates + u->reasoning_tokens;
 }
 
-static void tell_error(struct reader *r, struct str json)
-{
-    CLEANUP(arena_freep) struct arena *arena = arena_new(LIMIT_UPSTREAM_EVENT);
-    struct provider_error e = { 0 };
-    if (arena)
-        provider_error_read(&e, json, arena);
-    reader_error(&r->base, e.type, e.code, e.message);
-}
-
 static enum finish_reason finish_of(struct str word)
 {
     static const char *const filtered[] = {
@@ -260,7 +251,7 @@ static void read_chunk(struct reader *r, struct str json)
     struct str usage = json_view_get(json, "usageMetadata");
     struct str reason = json_view_at(json, "promptFeedback.blockReason");
     if (json_view_kind(json_view_get(json, "error")) == JSON_VIEW_object) {
-        tell_error(r, json);
+        reader_error_in(&r->base, json);
         return;
     }
     take_usage(r, usage);
@@ -306,14 +297,7 @@ static int on_event(void *ctx, const struct sse_event *event)
 int gemini_read(struct provider_reader *base, struct str bytes)
 {
     struct reader *r = (struct reader *)base;
-    if (base->ended)
-        return 0;
-    int err = reader_body_push(&r->body, bytes, on_event, r);
-    if (err == -EMSGSIZE) {
-        reader_fail(base, FAIL_upstream_error, "the answer is larger than is ever read");
-        return 0;
-    }
-    return err;
+    return reader_body_push(&r->body, base, bytes, on_event);
 }
 
 void gemini_end(struct provider_reader *base)

@@ -26,9 +26,7 @@ struct writer {
     const struct chat_request *c;
     unsigned knobs, version;
     struct fail *reterr;
-    struct str role; /* of the open content; empty: none is open */
-    bool has_parts;  /* in it */
-    bool has_contents;
+    struct turn_list turns;
 };
 
 unsigned gemini_version(struct str model)
@@ -45,33 +43,10 @@ unsigned gemini_version(struct str model)
 
 /* ---- contents ---- */
 
-static void close_content(struct writer *w)
-{
-    if (w->role.n)
-        buf_adds(w->b, "]}");
-    w->role = STR_NULL;
-}
-
-/* Neighbours of one role are one content. */
-static void open_content(struct writer *w, struct str role)
-{
-    if (str_eq(w->role, role))
-        return;
-    close_content(w);
-    buf_adds(w->b, w->has_contents ? ",{\"role\":\"" : "{\"role\":\"");
-    buf_add(w->b, role);
-    buf_adds(w->b, "\",\"parts\":[");
-    w->role = role;
-    w->has_parts = false;
-    w->has_contents = true;
-}
-
 static void begin_part(struct writer *w, const char *member)
 {
-    buf_adds(w->b, w->has_parts ? ",{\"" : "{\"");
-    buf_adds(w->b, member);
-    buf_adds(w->b, "\":");
-    w->has_parts = true;
+    provider_begin_item(&w->turns);
+    buf_addf(w->b, "{\"%s\":", member);
 }
 
 /* What a file is, by how its address ends; `otherwise` where that says nothing. */
@@ -137,8 +112,8 @@ static void add_parts(struct writer *w, const struct chat_message *m, bool media
 static void add_user(struct writer *w, const struct chat_message *m)
 {
     bool is_empty = m->content.n == 0 && !provider_has_media(m);
-    open_content(w, STR("user"));
-    if (is_empty && !w->has_parts)
+    provider_open_turn(&w->turns, STR("user"));
+    if (is_empty && !w->turns.has_items)
         add_text(w, STR(""));
     else
         add_parts(w, m, false);
@@ -169,7 +144,7 @@ static void add_assistant(struct writer *w, const struct chat_message *m)
     char sent[TOOL_NAME_SENT + 1];
     if (m->content.n == 0 && m->n_tool_calls == 0 && !provider_has_media(m))
         return;
-    open_content(w, STR("model"));
+    provider_open_turn(&w->turns, STR("model"));
     add_parts(w, m, false);
     for (size_t i = 0; i < m->n_tool_calls; i++) {
         const struct chat_tool_call *call = &m->tool_calls[i];
@@ -200,7 +175,7 @@ static void add_result(struct writer *w, size_t at)
 {
     const struct chat_message *m = &w->c->messages[at];
     char sent[TOOL_NAME_SENT + 1];
-    open_content(w, STR("user"));
+    provider_open_turn(&w->turns, STR("user"));
     begin_part(w, "functionResponse");
     buf_adds(w->b, "{\"name\":");
     buf_add_json(w->b, provider_tool_name(function_of(w->c, at), GEMINI_TOOL_NAME, sent));
@@ -235,7 +210,7 @@ static void add_system(struct writer *w, bool is_all)
             if (p.kind != CHAT_PART_text)
                 continue;
             if (is_all)
-                open_content(w, STR("user"));
+                provider_open_turn(&w->turns, STR("user"));
             add_text(w, p.text);
         }
     }
@@ -253,21 +228,21 @@ static void add_contents(struct writer *w)
 {
     buf_adds(w->b, "{\"contents\":[");
     if (w->c->is_completion) {
-        open_content(w, STR("user"));
+        provider_open_turn(&w->turns, STR("user"));
         add_text(w, w->c->prompt);
     } else {
         add_messages(w);
     }
-    bool is_all = !w->has_contents;
+    bool is_all = !w->turns.has_turns;
     if (is_all)
         add_system(w, true);
-    close_content(w);
+    provider_close_turn(&w->turns);
     buf_addc(w->b, ']');
     if (is_all || !has_system_text(w->c))
         return;
     provider_add_key(w->b, "systemInstruction");
     buf_adds(w->b, "{\"parts\":[");
-    w->has_parts = false;
+    w->turns.has_items = false;
     add_system(w, false);
     buf_adds(w->b, "]}");
 }
@@ -493,6 +468,7 @@ int gemini_write_body(struct provider_call *call, const struct provider_job *job
                       struct fail *reterr)
 {
     struct writer w = { .b = &call->body,
+                        .turns = { .b = &call->body, .items = "parts" },
                         .job = job,
                         .c = job->request,
                         .version = gemini_version(job->model),

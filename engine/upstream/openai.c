@@ -104,11 +104,9 @@ int openai_url(struct provider_call *call, const struct provider_job *job, const
 {
     const struct config_endpoint *e = job->endpoint;
     bool is_chat = strcmp(service, "/chat/completions") == 0;
-    if (is_chat && e->path.n) {
-        buf_add(&call->url, e->url);
-        buf_addf(&call->url, "%s", e->path.p[0] == '/' ? "" : "/");
-        buf_add(&call->url, e->path);
-    } else if (e->provider == UPSTREAM_azure) {
+    if (is_chat && provider_own_path(call, e))
+        return buf_err(&call->url);
+    if (e->provider == UPSTREAM_azure) {
         azure_url(&call->url, job, service);
     } else {
         buf_add(&call->url, e->url);

@@ -76,15 +76,6 @@ void openai_reader_free(struct provider_reader *base)
 
 /* ---- choices ---- */
 
-static void tell_error(struct reader *r, struct str json)
-{
-    CLEANUP(arena_freep) struct arena *arena = arena_new(LIMIT_UPSTREAM_EVENT);
-    struct provider_error e = { 0 };
-    if (arena)
-        provider_error_read(&e, json, arena);
-    reader_error(&r->base, e.type, e.code, e.message);
-}
-
 static void mark(uint64_t *bits, uint32_t i)
 {
     bits[i / 64] |= (uint64_t)1 << (i % 64);
@@ -576,7 +567,7 @@ static int on_chunk(struct reader *r, struct str name, struct str json)
     struct openai_chunk c;
     openai_look(&c, json);
     if (openai_is_error(&c) || str_is(name, "error")) {
-        tell_error(r, json);
+        reader_error_in(&r->base, json);
         return 0;
     }
     openai_usage(&r->base.usage, c.usage.p && c.usage.p[0] == '{' ? c.usage : c.extra_usage);
@@ -627,14 +618,7 @@ static int on_event(void *ctx, const struct sse_event *event)
 int openai_read(struct provider_reader *base, struct str bytes)
 {
     struct reader *r = (struct reader *)base;
-    if (base->ended)
-        return 0;
-    int err = reader_body_push(&r->body, bytes, on_event, r);
-    if (err == -EMSGSIZE) {
-        reader_fail(base, FAIL_upstream_error, "the answer, or an event of it, is too large");
-        err = 0;
-    }
-    return err;
+    return reader_body_push(&r->body, base, bytes, on_event);
 }
 
 /* ---- a whole answer ---- */
@@ -642,14 +626,14 @@ int openai_read(struct provider_reader *base, struct str bytes)
 static void read_whole(struct reader *r, struct str json, const struct openai_chunk *c)
 {
     if (openai_is_error(c)) {
-        tell_error(r, json);
+        reader_error_in(&r->base, json);
         return;
     }
     openai_usage(&r->base.usage, c->usage);
     bool has_content = false, has_news = false;
     if (!json_view_has_any(c->choices)) {
         if (!c->has_choices && c->has_detail)
-            tell_error(r, json); /* an error that is not called one */
+            reader_error_in(&r->base, json); /* an error that is not called one */
         reader_fail(&r->base, FAIL_upstream_error, "the answer holds no choices");
         return;
     }
@@ -694,7 +678,7 @@ static void end_whole(struct reader *r)
     if (is_broken) {
         reader_fail(&r->base, FAIL_upstream_error, "the answer is no JSON, or breaks off");
     } else if (is_error_list) {
-        tell_error(r, json);
+        reader_error_in(&r->base, json);
     } else if (r->base.job->verbatim && r->base.job->request->stream && !openai_is_error(&c)) {
         reader_fail(&r->base, FAIL_upstream_error,
                     "the answer came as a whole where a stream was asked for");

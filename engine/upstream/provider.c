@@ -107,6 +107,22 @@ int provider_written(const struct provider_call *call, struct fail *reterr)
     return r != 0 ? r : buf_err(&call->url);
 }
 
+bool provider_own_path(struct provider_call *call, const struct config_endpoint *e)
+{
+    if (!e->path.n)
+        return false;
+    buf_add(&call->url, e->url);
+    buf_adds(&call->url, e->path.p[0] == '/' ? "" : "/");
+    buf_add(&call->url, e->path);
+    return true;
+}
+
+bool provider_speaks_none(enum wire wire)
+{
+    (void)wire;
+    return false;
+}
+
 /* ---- headers ---- */
 
 static struct str find_header(const struct chat_pair *headers, size_t n, const char *name)
@@ -289,6 +305,15 @@ void reader_error(struct provider_reader *r, struct str type, struct str code, s
     reader_event(r, &e);
 }
 
+void reader_error_in(struct provider_reader *r, struct str json)
+{
+    CLEANUP(arena_freep) struct arena *arena = arena_new(LIMIT_UPSTREAM_EVENT);
+    struct provider_error e = { 0 };
+    if (arena)
+        provider_error_read(&e, json, arena);
+    reader_error(r, e.type, e.code, e.message);
+}
+
 void reader_call_id(const struct provider_reader *r, uint32_t index,
                     char into[static READER_CALL_ID])
 {
@@ -400,7 +425,7 @@ bool reader_finish(struct str word, enum finish_reason *ret)
     return true;
 }
 
-int reader_body_push(struct reader_body *b, struct str bytes, sse_fn event, void *ctx)
+static int push(struct reader_body *b, struct str bytes, sse_fn event, void *ctx)
 {
     if (!b->is_known) {
         struct str begun = str_trim(bytes); /* blanks behind what begins are the answer's */
@@ -417,4 +442,16 @@ int reader_body_push(struct reader_body *b, struct str bytes, sse_fn event, void
         return sse_push(&b->sse, bytes, event, ctx);
     buf_add(&b->whole, bytes);
     return buf_err(&b->whole);
+}
+
+int reader_body_push(struct reader_body *b, struct provider_reader *r, struct str bytes,
+                     sse_fn event)
+{
+    if (r->ended)
+        return 0;
+    int err = push(b, bytes, event, r);
+    if (err != -EMSGSIZE)
+        return err;
+    reader_fail(r, FAIL_upstream_error, "the answer, or an event of it, is too large");
+    return 0;
 }

@@ -73,6 +73,22 @@ bool provider_next_thought(struct thought_walk *w, struct chat_thought *ret);
 bool provider_has_turns(const struct chat_request *c);
 bool provider_is_system(const struct chat_message *m); /* or developer */
 
+/* Turns of a conversation: {"role":…,ITEMS:[…]}, neighbours of one role in one. */
+struct turn_list {
+    struct buf *b;
+    const char *items;
+    struct str role; /* of the open one; empty: none is */
+    bool has_items;  /* in it */
+    bool has_turns;
+};
+void provider_open_turn(struct turn_list *t, struct str role);
+void provider_close_turn(struct turn_list *t);
+void provider_begin_item(struct turn_list *t); /* a comma where one is needed */
+
+/* The address that the endpoint has instead of the wire's own. false: none. */
+bool provider_own_path(struct provider_call *call, const struct config_endpoint *e);
+bool provider_speaks_none(enum wire wire); /* provider.speaks, where that depends on the model */
+
 /* The shortest decimal that reads back as the same float. */
 void provider_add_float(struct buf *b, float value);
 /* `,"key":` — bodies begin with the model, so that every other member has a comma before it. */
@@ -116,6 +132,7 @@ void reader_call_id(const struct provider_reader *r, uint32_t index,
 void reader_verbatim(struct provider_reader *r, struct str name, struct str json, bool has_content);
 /* Fails as an error object in the midst of an answer says. */
 void reader_error(struct provider_reader *r, struct str type, struct str code, struct str message);
+void reader_error_in(struct provider_reader *r, struct str json); /* … which stands in that */
 
 /*
  * A body that is one JSON document or a stream of events, whichever comes: told apart by its first
@@ -137,8 +154,10 @@ struct str reader_string(struct str value, struct buf *scratch);
 /* A finish reason of any engine as ours; false: it means that the answer broke off. Unknown ones
  * are a stop. */
 bool reader_finish(struct str word, enum finish_reason *ret);
-/* 0, -ENOMEM, -EMSGSIZE, or what `event` returned. */
-int reader_body_push(struct reader_body *b, struct str bytes, sse_fn event, void *ctx) MUST_USE;
+/* What provider.read is for them: `event` gets the reader. 0, -ENOMEM, or what `event` returned;
+ * too large an answer is told. */
+int reader_body_push(struct reader_body *b, struct provider_reader *r, struct str bytes,
+                     sse_fn event) MUST_USE;
 
 /* ---- refusals ---- */
 

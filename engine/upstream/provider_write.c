@@ -128,6 +128,35 @@ bool provider_has_turns(const struct chat_request *c)
     return c->is_completion;
 }
 
+/* ---- turns ---- */
+
+void provider_close_turn(struct turn_list *t)
+{
+    if (t->role.n)
+        buf_adds(t->b, "]}");
+    t->role = STR_NULL;
+}
+
+void provider_open_turn(struct turn_list *t, struct str role)
+{
+    if (str_eq(t->role, role))
+        return;
+    provider_close_turn(t);
+    buf_adds(t->b, t->has_turns ? ",{\"role\":\"" : "{\"role\":\"");
+    buf_add(t->b, role);
+    buf_addf(t->b, "\",\"%s\":[", t->items);
+    t->role = role;
+    t->has_items = false;
+    t->has_turns = true;
+}
+
+void provider_begin_item(struct turn_list *t)
+{
+    if (t->has_items)
+        buf_addc(t->b, ',');
+    t->has_items = true;
+}
+
 /* ---- numbers and members ---- */
 
 void provider_add_float(struct buf *b, float value)

@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "engine/upstream/inside.h"
 #include "engine/upstream/secret.h"
 
 enum {
@@ -78,7 +79,7 @@ static void unref(struct token *t)
 
 static void fire(struct transport_timer *timer)
 {
-    start((struct token *)(void *)((char *)timer - offsetof(struct token, timer)), 0);
+    start(OF_MEMBER(struct token, timer, timer), 0);
 }
 
 /* Where there is no memory for it, the next one who asks begins it. */
@@ -218,7 +219,7 @@ static void start(struct token *t, unsigned step)
 
 static void run_kick(struct transport_task *task)
 {
-    struct token *t = (struct token *)(void *)((char *)task - offsetof(struct token, kick));
+    struct token *t = OF_MEMBER(struct token, kick, task);
     (void)pthread_mutex_lock(&t->lock);
     t->is_kicked = false;
     (void)pthread_mutex_unlock(&t->lock);
@@ -229,7 +230,7 @@ static void run_kick(struct transport_task *task)
 
 static void run_close(struct transport_task *task)
 {
-    struct token *t = (struct token *)(void *)((char *)task - offsetof(struct token, close));
+    struct token *t = OF_MEMBER(struct token, close, task);
     transport_timer_clear(t->loop, &t->timer);
     t->is_closed = true;
     if (t->call)

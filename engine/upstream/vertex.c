@@ -12,27 +12,11 @@
 
 static const struct anthropic_place place = { .version = CLAUDE_VERSION, .no_model = true };
 
-static bool is_claude(struct str model)
-{
-    return str_find(model, STR("claude")) >= 0;
-}
-
-static bool vertex_speaks(enum wire wire)
-{
-    (void)wire; /* not of every model */
-    return false;
-}
-
-static bool vertex_speaks_at(const struct config_endpoint *e, enum wire wire)
-{
-    return wire == WIRE_anthropic_messages && is_claude(e->model);
-}
-
 static const char *publisher_of(struct str model)
 {
     if (memchr(model.p, '/', model.n)) /* "publishers/x/models/y" says it */
         return "/";
-    return is_claude(model) ? "/publishers/anthropic/models/" : "/publishers/google/models/";
+    return claude_is(model) ? "/publishers/anthropic/models/" : "/publishers/google/models/";
 }
 
 /* `model`: "claude-x", or a path of its publisher's. */
@@ -48,7 +32,7 @@ static void add_url_of(struct provider_call *call, const struct provider_job *jo
     buf_add_escaped(&call->url, e->project);
     buf_adds(&call->url, "/locations/");
     buf_add_escaped(&call->url, e->region);
-    buf_adds(&call->url, is_claude(job->model) && !is_claude(model)
+    buf_adds(&call->url, claude_is(job->model) && !claude_is(model)
                              ? "/publishers/anthropic/models/"
                              : publisher_of(model));
     for (bool more = true; more;) {
@@ -68,7 +52,7 @@ static void add_url(struct provider_call *call, const struct provider_job *job, 
 static const char *method_of(const struct provider_job *job)
 {
     bool is_stream = job->request->stream;
-    if (is_claude(job->model))
+    if (claude_is(job->model))
         return is_stream ? ":streamRawPredict" : ":rawPredict";
     return is_stream ? ":streamGenerateContent?alt=sse" : ":generateContent";
 }
@@ -76,17 +60,11 @@ static const char *method_of(const struct provider_job *job)
 static int vertex_write(struct provider_call *ret, const struct provider_job *job,
                         struct fail *reterr)
 {
-    const struct config_endpoint *e = job->endpoint;
-    if (e->path.n) {
-        buf_add(&ret->url, e->url);
-        buf_adds(&ret->url, e->path.p[0] == '/' ? "" : "/");
-        buf_add(&ret->url, e->path);
-    } else {
+    if (!provider_own_path(ret, job->endpoint))
         add_url(ret, job, method_of(job));
-    }
     int r = provider_headers(ret, job, "authorization", "Bearer");
     if (r == 0)
-        r = is_claude(job->model) ? anthropic_write_body(ret, job, &place, reterr)
+        r = claude_is(job->model) ? anthropic_write_body(ret, job, &place, reterr)
                                   : gemini_write_body(ret, job, reterr);
     return r != 0 ? r : provider_written(ret, reterr);
 }
@@ -105,10 +83,10 @@ static int add_version(struct buf *body)
 static int vertex_write_relay(struct provider_call *ret, const struct provider_job *job,
                               const char *path, bool decoded, struct fail *reterr)
 {
-    if (strcmp(path, COUNT_TOKENS_PATH) != 0 || (!decoded && !is_claude(job->model)))
+    if (strcmp(path, COUNT_TOKENS_PATH) != 0 || (!decoded && !claude_is(job->model)))
         return provider_no_relay(job, reterr);
     int r = provider_headers(ret, job, "authorization", "Bearer");
-    if (is_claude(job->model)) { /* the body says of which */
+    if (claude_is(job->model)) { /* the body says of which */
         add_url_of(ret, job, STR("count-tokens"), ":rawPredict");
         if (r == 0)
             r = add_version(&ret->body);
@@ -124,7 +102,7 @@ static int vertex_write_relay(struct provider_call *ret, const struct provider_j
 static int vertex_read_relay(const struct provider_job *job, struct str body, struct buf *ret,
                              struct fail *reterr)
 {
-    if (!is_claude(job->model))
+    if (!claude_is(job->model))
         return provider_read_count(job, body, "totalTokens", ret, reterr);
     buf_add(ret, body);
     return buf_err(ret);
@@ -136,18 +114,18 @@ static struct provider_reader *vertex_reader_new(const struct provider_job *job,
                                                  const struct call_head *head,
                                                  struct reader_out out)
 {
-    return is_claude(job->model) ? anthropic_reader_new(job, head, out)
+    return claude_is(job->model) ? anthropic_reader_new(job, head, out)
                                  : gemini_reader_new(job, head, out);
 }
 
 static int vertex_read(struct provider_reader *r, struct str bytes)
 {
-    return is_claude(r->job->model) ? anthropic_read(r, bytes) : gemini_read(r, bytes);
+    return claude_is(r->job->model) ? anthropic_read(r, bytes) : gemini_read(r, bytes);
 }
 
 static void vertex_end(struct provider_reader *r)
 {
-    if (is_claude(r->job->model))
+    if (claude_is(r->job->model))
         anthropic_end(r);
     else
         gemini_end(r);
@@ -155,7 +133,7 @@ static void vertex_end(struct provider_reader *r)
 
 static void vertex_reader_free(struct provider_reader *r)
 {
-    if (r && is_claude(r->job->model))
+    if (r && claude_is(r->job->model))
         anthropic_reader_free(r);
     else
         gemini_reader_free(r);
@@ -164,7 +142,7 @@ static void vertex_reader_free(struct provider_reader *r)
 static void vertex_refusal(const struct provider_job *job, const struct call_head *head,
                            struct str body, struct provider_refusal *ret)
 {
-    if (is_claude(job->model))
+    if (claude_is(job->model))
         refusal_usual(job, head, body, WIRE_anthropic_messages, ret);
     else
         gemini_refusal(job, head, body, ret);
@@ -213,8 +191,8 @@ static int vertex_read_embed(const struct provider_job *job, struct str body, si
 
 const struct provider vertex_provider = {
     .name = "vertex",
-    .speaks = vertex_speaks,
-    .speaks_at = vertex_speaks_at,
+    .speaks = provider_speaks_none,
+    .speaks_at = claude_speaks_at,
     .write = vertex_write,
     .reader_new = vertex_reader_new,
     .read = vertex_read,
