@@ -108,7 +108,7 @@ struct shared_ledger {
     "end\n"
 
 /* ARGV 3 name, 4 max_loaded, 5 max_held, 6 how long it was waited for, 7 patience, 8 how long a
- * wait lives. Reply: word, victim. */
+ * wait lives, 9 "1": loaded it is not. Reply: word, victim. */
 static const struct redis_script script_hold = {
     PRELUDE
     "local name, max, patience = ARGV[3], tonumber(ARGV[5]), tonumber(ARGV[7])\n"
@@ -145,7 +145,7 @@ static const struct redis_script script_hold = {
     "  end\n"
     "  if n_held + first >= max then return wait() end\n"
     "end\n"
-    "if is == 'l:' then\n"
+    "if is == 'l:' and ARGV[9] ~= '1' then\n"
     "  loaded(name, held[name] and since(at[name]) or now)\n"
     "  return got('ready', '')\n"
     "end\n"
@@ -196,14 +196,9 @@ static const struct redis_script script_drop = {
     N_KEYS
 };
 
-/* ARGV 3 name, 4 "1": it was found there, else it was found not to be there. What somebody loads
- * now is not touched. */
-static const struct redis_script script_correct = {
-    PRELUDE "local v = redis.call('HGET', KEYS[1], ARGV[3])\n"
-            "if ARGV[4] == '1' and not v then loaded(ARGV[3], now)\n"
-            "elseif ARGV[4] ~= '1' and v and string.sub(v, 1, 2) == 'l:' then\n"
-            "  redis.call('HDEL', KEYS[1], ARGV[3])\n"
-            "end\n"
+/* ARGV 3 name. */
+static const struct redis_script script_found = {
+    PRELUDE "if redis.call('HEXISTS', KEYS[1], ARGV[3]) == 0 then loaded(ARGV[3], now) end\n"
             "return 1\n",
     N_KEYS
 };
@@ -370,7 +365,8 @@ int shared_ledger_hold(struct shared_ledger *l, const struct shared_slot *slot,
                                 print(held, slot->max_held),
                                 print(waited, slot->waited_ms),
                                 print(patience, slot->patience_ms),
-                                STR(WAIT_TTL_MS) };
+                                STR(WAIT_TTL_MS),
+                                slot->is_missing ? STR("1") : STR("0") };
     CLEANUP(redis_reply_free) redisReply *reply = NULL;
     int r = run(l, &script_hold, argv, ARRAY_LEN(argv), &reply, reterr);
     if (r == 0)
@@ -396,10 +392,10 @@ int shared_ledger_drop(struct shared_ledger *l, const struct shared_slot *slot, 
     return say(l, &script_drop, slot, "", reterr);
 }
 
-int shared_ledger_correct(struct shared_ledger *l, const struct shared_slot *slot, bool loaded,
-                          struct fail *reterr)
+int shared_ledger_found(struct shared_ledger *l, const struct shared_slot *slot,
+                        struct fail *reterr)
 {
-    return say(l, &script_correct, slot, loaded ? "1" : "0", reterr);
+    return say(l, &script_found, slot, "", reterr);
 }
 
 static int tell_names(const redisReply *reply, void (*told)(void *ctx, const char *name), void *ctx,

@@ -31,6 +31,7 @@ struct shared_slot { /* borrowed */
     const char *endpoint, *name;
     uint64_t max_loaded, max_held;
     unsigned holder;      /* who of this process */
+    bool is_missing;      /* of hold: loaded it is not, whatever is written here */
     uint64_t waited_ms;   /* of hold: so long the name is waited for already */
     uint64_t patience_ms; /* at least 1 */
 };
@@ -49,8 +50,9 @@ int shared_ledger_settle(struct shared_ledger *l, const struct shared_slot *slot
                          struct fail *reterr) MUST_USE;
 int shared_ledger_drop(struct shared_ledger *l, const struct shared_slot *slot,
                        struct fail *reterr) MUST_USE;
-int shared_ledger_correct(struct shared_ledger *l, const struct shared_slot *slot, bool loaded,
-                          struct fail *reterr) MUST_USE;
+/* It was found there. What is loaded or unloaded just now is not touched. */
+int shared_ledger_found(struct shared_ledger *l, const struct shared_slot *slot,
+                        struct fail *reterr) MUST_USE;
 /* Tells the names that are asked back, whoever holds them; `name` of the slot is not read. */
 int shared_ledger_asked_back(struct shared_ledger *l, const struct shared_slot *slot,
                              void (*told)(void *ctx, const char *name), void *ctx,

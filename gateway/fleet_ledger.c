@@ -11,6 +11,7 @@ static struct shared_slot slot_of(const struct ledger_slot *s)
                                  .max_loaded = s->max_loaded,
                                  .max_held = s->max_held,
                                  .holder = s->holder,
+                                 .is_missing = s->is_missing,
                                  .waited_ms = s->waited_ms,
                                  .patience_ms = s->patience_ms };
 }
@@ -43,11 +44,11 @@ static int drop(void *ctx, const struct ledger_slot *s)
     return shared_ledger_drop(ctx, &slot, &why);
 }
 
-static int correct(void *ctx, const struct ledger_slot *s, bool loaded)
+static int found(void *ctx, const struct ledger_slot *s)
 {
     struct shared_slot slot = slot_of(s);
     struct fail why;
-    return shared_ledger_correct(ctx, &slot, loaded, &why);
+    return shared_ledger_found(ctx, &slot, &why);
 }
 
 static int asked_back(void *ctx, const struct ledger_slot *s, ledger_name_fn told, void *told_ctx)
@@ -65,4 +66,4 @@ static int names(void *ctx, const struct ledger_slot *s, ledger_name_fn told, vo
 }
 
 /* What is held is renewed by the ledger's own thread. */
-const struct ledger_ops fleet_ledger_ops = { hold, settle, drop, correct, asked_back, names };
+const struct ledger_ops fleet_ledger_ops = { hold, settle, drop, found, asked_back, names };

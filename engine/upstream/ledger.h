@@ -29,6 +29,7 @@ struct ledger_slot {
     const char *name;     /* of the adapter there; NULL where all names of it are meant */
     uint64_t max_loaded, max_held;
     unsigned holder;      /* who of this process: several models may drive one engine */
+    bool is_missing;      /* of hold: loaded it is not, whatever the ledger says */
     uint64_t waited_ms;   /* of hold: so long the name is waited for already */
     uint64_t patience_ms; /* at least 1 */
 };
@@ -51,11 +52,12 @@ typedef void (*ledger_name_fn)(void *ctx, const char *name);
 struct ledger_ops {
     int (*hold)(void *ctx, const struct ledger_slot *slot, struct ledger_answer *ret,
                 struct fail *reterr);
-    /* The load that LEDGER_load asked for has ended; not loaded: it is held no more. */
+    /* The load that LEDGER_load asked for has ended; not loaded: it is held no more. One of which
+     * it is not known whether it is there is loaded, so that it counts. */
     int (*settle)(void *ctx, const struct ledger_slot *slot, bool loaded);
     int (*drop)(void *ctx, const struct ledger_slot *slot); /* held no more, nor waited for */
-    /* It was found there, though the ledger did not know; or it was found not to be there. */
-    int (*correct)(void *ctx, const struct ledger_slot *slot, bool loaded);
+    /* It was found there. What is loaded or unloaded just now is not touched. */
+    int (*found)(void *ctx, const struct ledger_slot *slot);
     /* Tells the names that are asked back, whoever holds them. */
     int (*asked_back)(void *ctx, const struct ledger_slot *slot, ledger_name_fn told,
                       void *told_ctx);

@@ -254,9 +254,10 @@ static bool may_hold(const struct endpoint *e, const struct name *n, const struc
 static int take(struct endpoint *e, struct name *n, struct party *me, const struct ledger_slot *s,
                 struct ledger_answer *ret)
 {
-    bool is_there = n->state == NAME_loaded;
-    struct name *victim = !is_there && count_loaded(e) >= s->max_loaded ? oldest(e) : NULL;
-    if (!is_there && !victim && count_loaded(e) >= s->max_loaded)
+    bool is_there = n->state == NAME_loaded && !s->is_missing;
+    bool is_full = n->state == NAME_absent && count_loaded(e) >= s->max_loaded;
+    struct name *victim = is_full ? oldest(e) : NULL;
+    if (is_full && !victim)
         return 0;
     if (victim) {
         memcpy(ret->victim, victim->name, sizeof(ret->victim));
@@ -341,7 +342,7 @@ static int drop(void *ctx, const struct ledger_slot *s)
     return 0;
 }
 
-static int correct(void *ctx, const struct ledger_slot *s, bool loaded)
+static int found(void *ctx, const struct ledger_slot *s)
 {
     struct ledger_local *l = ctx;
     if (strlen(s->endpoint) >= ENDPOINT_MAX || strlen(s->name) >= LEDGER_NAME)
@@ -351,13 +352,10 @@ static int correct(void *ctx, const struct ledger_slot *s, bool loaded)
     struct name *n = e ? name_of(e, s->name) : NULL;
     if (!n)
         return -ENOMEM;
-    if (loaded && n->state == NAME_absent) {
+    if (n->state == NAME_absent) {
         n->state = NAME_loaded;
         n->used_us = clock_us();
-    } else if (!loaded && n->state == NAME_loaded) {
-        n->state = NAME_absent;
     }
-    sweep(e, clock_ms());
     return 0;
 }
 
@@ -421,4 +419,4 @@ static int names(void *ctx, const struct ledger_slot *s, ledger_name_fn told, vo
     return tell(ctx, s, is_there, told, told_ctx);
 }
 
-const struct ledger_ops ledger_local_ops = { hold, settle, drop, correct, asked_back, names };
+const struct ledger_ops ledger_local_ops = { hold, settle, drop, found, asked_back, names };

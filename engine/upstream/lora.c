@@ -155,8 +155,8 @@ void lora_is_missing(struct lora_use *use)
     if (!e)
         return;
     LOCKED(&use->fleet->lock);
-    if (e->state != LORA_STATE_held || e->is_missing)
-        return;
+    if (e->state != LORA_STATE_held || e->is_missing || e->times_held != use->times_held)
+        return; /* or was loaded again since */
     e->is_leaving = false;
     e->is_missing = true; /* whoever comes now waits until it was loaded again */
     e->state = LORA_STATE_asking;
@@ -256,6 +256,7 @@ struct lora_fleet *lora_fleet_free(struct lora_fleet *f)
     for (unsigned i = 0; f->sites && i < f->n_sites; i++) {
         lora_fixed_free(f->lora, f->sites[i].bodies);
         free(f->sites[i].listed);
+        buf_done(&f->sites[i].known);
         free(f->sites[i].url);
     }
     free(f->sites);

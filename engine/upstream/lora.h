@@ -61,6 +61,7 @@ struct lora_use {
     struct lora_fleet *fleet; /* not NULL: held, or waited for */
     struct lora_entry *entry; /* internal, as is the next */
     struct lora_waiter *waiter;
+    unsigned times_held;
     /* Set by the caller: told once on its loop, where acquiring gave LORA_PENDING. fail NULL: held.
      */
     void (*ready)(struct lora_use *use, const struct fail *fail);

@@ -38,9 +38,16 @@ static bool is_there_already(struct str text)
            str_find(text, STR("already loaded")) >= 0 || str_find(text, STR("already exists")) >= 0;
 }
 
+static bool was_not_asked(enum call_outcome o)
+{
+    return o == CALL_unreachable || o == CALL_untrusted || o == CALL_timeout_connect;
+}
+
 static enum lora_answer judge(const struct lora_call *c, const struct call_end *end)
 {
-    if (end->outcome != CALL_complete || c->status == 429 || c->status == 503)
+    if (end->outcome != CALL_complete)
+        return was_not_asked(end->outcome) ? LORA_unanswered : LORA_doubtful;
+    if (c->status == 429 || c->status == 503)
         return LORA_unanswered;
     if (c->status == 200)
         return LORA_loaded;

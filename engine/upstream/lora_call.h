@@ -11,7 +11,8 @@ struct lora_config;
 enum lora_answer {
     LORA_loaded,     /* it is there now, or was already */
     LORA_unservable, /* the engine will not have it: not to be asked again soon */
-    LORA_unanswered, /* nothing is known: unreachable, broken, too late */
+    LORA_unanswered, /* it did not: unreachable, or too busy */
+    LORA_doubtful,   /* nothing is known: broken off, or too late */
 };
 
 struct lora_call;

@@ -44,13 +44,15 @@ struct lora_entry { /* an adapter at an endpoint, while anybody here wants it */
     char name[LORA_NAME];
     char victim[LORA_NAME];
     enum lora_state state;
-    bool is_queued;  /* of placing: the loader has not begun */
-    bool is_loaded;  /* of settled */
-    bool is_missing; /* the engine says that it does not have it */
-    bool is_known;   /* to the ledger, as held or waited for */
-    bool is_leaving; /* of held: asked back. Its uses go on; who comes waits until it came again */
-    bool is_named;   /* while the ledger is asked what it wants back: it wants this */
+    bool is_queued;   /* of placing: the loader has not begun */
+    bool is_loaded;   /* of settled */
+    bool is_doubtful; /* of settled and not loaded: perhaps it is, after all */
+    bool is_missing;  /* the engine says that it does not have it */
+    bool is_known;    /* to the ledger, as held or waited for */
+    bool is_leaving;  /* of held: asked back. Its uses go on; who comes waits until it came again */
+    bool is_named;    /* while the ledger is asked what it wants back: it wants this */
     unsigned uses;
+    unsigned times_held; /* tells uses of one load from those of the next */
     uint64_t at_ms; /* of asking: when; of held without uses: when it is dropped; of unservable; of
                        placing: since when */
     struct lora_waiter *waiters;
@@ -61,6 +63,7 @@ struct lora_site { /* an endpoint */
     char *url;
     bool is_listed, is_listing; /* what it had when we came is in the ledger */
     char *listed;               /* the engine's answer, not read yet */
+    struct buf known;           /* what the ledger had when it was asked: "\nname\nname\n" */
     uint64_t list_at_ms;
     uint64_t back_at_ms; /* when the ledger is asked next what it wants back */
     struct buf *bodies;  /* of llama-server: for each of its adapters, and the last for the base */

@@ -1,13 +1,15 @@
 #include "engine/upstream/lora_inside.h"
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/json_view.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "engine/upstream/lora_call.h"
 
 #include <stdlib.h>
 
-enum { LIST_RETRY_MS = 2000 };
+enum { LIST_RETRY_MS = 2000, KNOWN_MAX = 16 * MIB /* bytes of names */ };
 
 struct listing {
     struct lora_fleet *fleet;
@@ -48,6 +50,34 @@ static void count_listed(struct lora_fleet *f, struct lora_site *s)
     s->is_counted = true;
 }
 
+static void add_known(void *ctx, const char *name)
+{
+    struct buf *known = ctx;
+    buf_adds(known, name);
+    buf_addc(known, '\n');
+}
+
+/* Others may load and unload while an engine lists: what was known before it was asked, and is gone
+ * now, was unloaded since. */
+static bool was_known(const struct lora_site *s, struct str name)
+{
+    CLEANUP(buf_done) struct buf line = BUF_INIT(LORA_NAME + 2);
+    buf_addc(&line, '\n');
+    buf_add(&line, name);
+    buf_addc(&line, '\n');
+    return str_find(buf_str(&s->known), buf_str(&line)) >= 0;
+}
+
+static int note_known(struct lora_fleet *f, struct lora_site *s)
+{
+    struct ledger_slot slot = { .endpoint = s->url, .holder = f->config.holder };
+    buf_done(&s->known);
+    s->known = BUF_INIT(KNOWN_MAX);
+    buf_addc(&s->known, '\n');
+    int err = f->ledger.ops->names(f->ledger.ctx, &slot, add_known, &s->known);
+    return err == 0 ? buf_err(&s->known) : err;
+}
+
 /* vLLM names the base of each adapter in `parent`. */
 static void add_listed(struct lora_fleet *f, const struct lora_site *s)
 {
@@ -61,7 +91,7 @@ static void add_listed(struct lora_fleet *f, const struct lora_site *s)
         memcpy(copy, name.p, name.n);
         copy[name.n] = '\0';
         struct ledger_slot slot = { .endpoint = s->url, .name = copy };
-        if (f->ledger.ops->correct(f->ledger.ctx, &slot, /* loaded= */ true) != 0)
+        if (!was_known(s, name) && f->ledger.ops->found(f->ledger.ctx, &slot) != 0)
             log_line(LOG_warn, "upstream_adapter", "name=%s why=\"the ledger was not told\"", copy);
     }
 }
@@ -88,7 +118,8 @@ static void ask(struct lora_fleet *f, unsigned i)
     };
     if (l)
         *l = (struct listing){ f, i };
-    if (l && lora_call_start(&spec, &fail) == 0)
+    if (l && (lora_is_fixed(f, i) || note_known(f, &f->sites[i]) == 0) &&
+        lora_call_start(&spec, &fail) == 0)
         return;
     free(l);
     LOCKED(&f->lock);

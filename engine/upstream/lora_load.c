@@ -13,6 +13,7 @@ static void on_loaded(void *ctx, enum lora_answer answer, struct str text)
     lora_name_hide(&said, str_head(text, 1024), f->lora->path, e->name, &e->adapter);
     LOCKED(&f->lock);
     e->is_loaded = answer == LORA_loaded;
+    e->is_doubtful = answer == LORA_doubtful;
     bool refused = answer == LORA_unservable;
     if (!e->is_loaded)
         (void)fail_set(&e->fail, refused ? FAIL_unprocessable_adapter : FAIL_upstream_error,
@@ -26,7 +27,7 @@ static void on_loaded(void *ctx, enum lora_answer answer, struct str text)
 static void call_failed(struct lora_entry *e, int err, const struct fail *fail)
 {
     LOCKED(&e->fleet->lock);
-    e->is_loaded = false;
+    e->is_loaded = e->is_doubtful = false;
     e->fail = *fail;
     if (err < 0)
         (void)fail_errno(&e->fail, err, "loading the adapter");

@@ -89,18 +89,24 @@ static struct ledger_slot locked_slot_of(struct lora_fleet *f, const struct lora
     return slot_of(f, e);
 }
 
+/* Under the lock. */
+static void be_held(struct lora_entry *e)
+{
+    e->state = LORA_STATE_held;
+    e->at_ms = clock_ms() + LORA_LINGER_MS;
+    e->times_held++;
+    lora_tell_all(e, NULL);
+}
+
 /* Called and left without the lock. */
 static void ask(struct lora_fleet *f, struct lora_entry *e)
 {
     struct ledger_slot slot = locked_slot_of(f, e);
     struct ledger_answer answer = { .word = LEDGER_wait };
     struct fail fail = { 0 };
-    int err = 0;
     e->is_known = true;
-    if (e->is_missing)
-        err = f->ledger.ops->correct(f->ledger.ctx, &slot, /* loaded= */ false);
-    if (err == 0)
-        err = f->ledger.ops->hold(f->ledger.ctx, &slot, &answer, &fail);
+    slot.is_missing = e->is_missing;
+    int err = f->ledger.ops->hold(f->ledger.ctx, &slot, &answer, &fail);
     if (err < 0)
         err = fail_errno(&fail, err, "asking for room for the adapter");
     LOCKED(&f->lock);
@@ -109,9 +115,7 @@ static void ask(struct lora_fleet *f, struct lora_entry *e)
         lora_tell_all(e, &fail);
         e->at_ms = clock_ms() + LORA_LINGER_MS;
     } else if (answer.word == LEDGER_ready) {
-        e->state = LORA_STATE_held;
-        e->at_ms = clock_ms() + LORA_LINGER_MS;
-        lora_tell_all(e, NULL);
+        be_held(e);
     } else if (answer.word == LEDGER_wait) {
         e->at_ms = clock_ms() + answer.wait_ms;
         lora_tell_late(e, clock_ms());
@@ -125,14 +129,15 @@ static void ask(struct lora_fleet *f, struct lora_entry *e)
 static void settle(struct lora_fleet *f, struct lora_entry *e)
 {
     struct ledger_slot slot = locked_slot_of(f, e);
-    int err = f->ledger.ops->settle(f->ledger.ctx, &slot, e->is_loaded);
+    bool counts = e->is_loaded || e->is_doubtful;
+    int err = f->ledger.ops->settle(f->ledger.ctx, &slot, counts);
+    if (err == 0 && counts && !e->is_loaded)
+        err = f->ledger.ops->drop(f->ledger.ctx, &slot);
     LOCKED(&f->lock);
     if (err != 0)
         log_line(LOG_warn, "upstream_adapter", "name=%s why=\"the ledger was not told\"", e->name);
     if (e->is_loaded) {
-        e->state = LORA_STATE_held;
-        e->at_ms = clock_ms() + LORA_LINGER_MS;
-        lora_tell_all(e, NULL);
+        be_held(e);
         return;
     }
     log_line(LOG_warn, "upstream_adapter", "name=%s endpoint=%s why=\"%s\"", e->name,

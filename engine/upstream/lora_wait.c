@@ -20,6 +20,7 @@ void lora_set_held(struct lora_use *use, struct lora_entry *e)
     use->fleet = e->fleet;
     use->entry = e;
     use->waiter = NULL;
+    use->times_held = e->times_held;
     size_t n = 0;
     if (at->provider == UPSTREAM_sglang) { /* its way: "base:adapter" */
         n = at->model.n < LIMIT_NAME ? at->model.n : LIMIT_NAME;

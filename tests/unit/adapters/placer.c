@@ -61,7 +61,8 @@ static void put(struct placer *p, struct site *s, unsigned i)
 static const char *path_of(const struct site *s, unsigned i, const char *file)
 {
     static _Thread_local char path[PATH_BYTES];
-    const char *hex = hex_of(&s->revisions[i].digest);
+    char hex[SHA256_HEX + 1]; /* by threads at once */
+    sha256_hex(hex, &s->revisions[i].digest);
     (void)snprintf(path, sizeof(path), "%s/%.2s/%s/%s", s->folder, hex, hex, file);
     return path;
 }

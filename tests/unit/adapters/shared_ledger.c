@@ -57,11 +57,16 @@ static void drop(struct shared_ledger *l, const char *name)
     assert_int_equal(shared_ledger_drop(l, &s, &fail), 0);
 }
 
-static void correct(struct shared_ledger *l, const char *name, bool loaded)
+static enum shared_word hold_missing(struct shared_ledger *l, const char *name)
 {
+    char victim[ID_BYTES];
     struct shared_slot s = slot(name);
-    struct fail fail;
-    assert_int_equal(shared_ledger_correct(l, &s, loaded, &fail), 0);
+    enum shared_word word = SHARED_wait;
+    struct fail fail = { 0 };
+    s.is_missing = true;
+    assert_int_equal(shared_ledger_hold(l, &s, &word, victim, sizeof(victim), &fail), 0);
+    assert_string_equal(victim, "");
+    return word;
 }
 
 static void one_gateway_loads_what_the_other_waits_for(void **state)
@@ -106,9 +111,13 @@ static void only_what_nobody_holds_is_unloaded(void **state)
     settle(b, "y", true);
     (void)shared_ledger_free(b); /* what it held is free at once */
     assert_int_equal(hold(a, "x", NULL), SHARED_ready);
-    correct(a, "x", false);
-    assert_int_equal(hold(a, "x", victim), SHARED_load);
-    assert_string_equal(victim, "");
+    assert_int_equal(hold_missing(a, "x"), SHARED_load); /* in its own place */
+    settle(a, "x", true);
+    struct shared_slot other = slot("v");
+    struct fail fail = { 0 };
+    assert_int_equal(shared_ledger_found(a, &other, &fail), 0);
+    drop(a, "x");
+    assert_int_equal(hold(a, "v", victim), SHARED_ready);
     (void)shared_ledger_free(a);
 }
 

@@ -43,10 +43,22 @@ static void drop(struct ledger_local *l, const char *name)
         ;
 }
 
-static void correct(struct ledger_local *l, const char *name, bool loaded)
+static void found(struct ledger_local *l, const char *name)
 {
     struct ledger_slot slot = { "e", name, 2, 2, .patience_ms = TURN_MS };
-    assert_int_equal(ledger_local_ops.correct(l, &slot, loaded), 0);
+    assert_int_equal(ledger_local_ops.found(l, &slot), 0);
+}
+
+static enum ledger_word hold_missing(struct ledger_local *l, const char *name, unsigned holder)
+{
+    struct ledger_slot slot = {
+        "e", name, 2, 2, .holder = holder, .is_missing = true, .patience_ms = TURN_MS
+    };
+    struct ledger_answer answer;
+    struct fail fail;
+    assert_int_equal(ledger_local_ops.hold(l, &slot, &answer, &fail), 0);
+    assert_string_equal(answer.victim, "");
+    return answer.word;
 }
 
 static void loads(struct ledger_local *l, const char *name)
@@ -102,18 +114,34 @@ static void a_load_that_failed_leaves_its_room(void **state)
     (void)ledger_local_free(l);
 }
 
-static void what_was_found_there_takes_room_and_what_was_not_gives_it(void **state)
+static void what_was_found_there_takes_room(void **state)
 {
     char victim[LEDGER_NAME];
     struct ledger_local *l = ledger_local_new();
-    correct(l, "old", true);
+    found(l, "old");
     loads(l, "a");
     assert_int_equal(hold(l, "e", "b", victim), LEDGER_load);
     assert_string_equal(victim, "old");
+    found(l, "old"); /* it is on its way out */
+    found(l, "b");   /* and this one in */
+    assert_int_equal(hold(l, "e", "b", NULL), LEDGER_wait);
     settle(l, "b", true);
-    correct(l, "a", false);
-    assert_int_equal(hold(l, "e", "a", victim), LEDGER_load);
-    assert_string_equal(victim, "");
+    assert_int_equal(hold(l, "e", "b", NULL), LEDGER_ready);
+    (void)ledger_local_free(l);
+}
+
+static void what_is_missing_is_loaded_again_in_its_own_place(void **state)
+{
+    struct ledger_local *l = ledger_local_new();
+    loads(l, "a");
+    loads(l, "b");
+    assert_int_equal(hold_missing(l, "a", 0), LEDGER_load);
+    assert_int_equal(hold_missing(l, "a", 1), LEDGER_wait); /* once for all who miss it */
+    drop(l, "b");
+    assert_int_equal(hold(l, "e", "c", NULL), LEDGER_load); /* for `b`: the place of `a` is taken */
+    settle(l, "c", true);
+    settle(l, "a", true);
+    assert_int_equal(hold(l, "e", "a", NULL), LEDGER_ready);
     (void)ledger_local_free(l);
 }
 
@@ -136,7 +164,9 @@ enum { SHORT_MS = 400 }; /* patience where time has to pass */
 
 static struct ledger_slot turn(const char *name, unsigned holder, uint64_t waited_ms)
 {
-    return (struct ledger_slot){ "e", name, 2, 2, holder, waited_ms, SHORT_MS };
+    return (struct ledger_slot){
+        "e", name, 2, 2, .holder = holder, .waited_ms = waited_ms, .patience_ms = SHORT_MS
+    };
 }
 
 static enum ledger_word hold_turn(struct ledger_local *l, const char *name, unsigned holder,
@@ -266,7 +296,8 @@ int main(void)
         cmocka_unit_test(one_loads_what_the_others_wait_for),
         cmocka_unit_test(what_is_held_is_no_victim),
         cmocka_unit_test(a_load_that_failed_leaves_its_room),
-        cmocka_unit_test(what_was_found_there_takes_room_and_what_was_not_gives_it),
+        cmocka_unit_test(what_was_found_there_takes_room),
+        cmocka_unit_test(what_is_missing_is_loaded_again_in_its_own_place),
         cmocka_unit_test(names_that_do_not_fit_are_refused),
         cmocka_unit_test(the_longest_held_is_asked_back_for_one_that_waited_long),
         cmocka_unit_test(more_are_asked_back_the_longer_one_waits),

@@ -1,306 +1,14 @@
 /* Adapters on engines behind: who is loaded when, what is held, and what comes of refusals. */
-#include "engine/upstream/lora.h"
+#include "tests/unit/engine/upstream/lora_fixture.h"
 
 #include "base/clock.h"
 #include "base/thread.h"
 #include "config/config.h"
-#include "engine/upstream/credentials.h"
-#include "tests/support/test.h"
 #include "tests/unit/engine/upstream/script_server.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-enum { PATIENCE_MS = 20000, SOON_MS = 100, LOG_MAX = 4096 };
-
-/* ---- an engine ---- */
-
-static struct {
-    pthread_mutex_t lock;
-    char log[LOG_MAX]; /* "+name" loaded, "-name" unloaded */
-    char models[LOG_MAX];
-    const char *refusal;
-    const char *fixed; /* llama-server's adapters; NULL: it does not tell them */
-    unsigned nap_ms;
-} engine = { .lock = PTHREAD_MUTEX_INITIALIZER };
-
-static void answer(struct script_peer *peer, unsigned status, const char *body)
-{
-    char head[256];
-    (void)snprintf(head, sizeof(head), "HTTP/1.1 %u X\r\nContent-Length: %zu\r\n\r\n", status,
-                   strlen(body));
-    peer->keep = script_say(peer, head) && script_say(peer, body);
-}
-
-static void note(char sign, struct script_peer *peer)
-{
-    static const char mark[] = "\"lora_name\":\"";
-    ptrdiff_t at = str_find(peer->body, str_of(mark));
-    assert_true(at >= 0);
-    struct str name = str_sub(peer->body, (size_t)at + sizeof(mark) - 1);
-    name = str_head(name, (size_t)str_find(name, STR("\"")));
-    LOCKED(&engine.lock);
-    size_t n = strlen(engine.log);
-    (void)snprintf(engine.log + n, sizeof(engine.log) - n, "%c%.*s ", sign, STR_ARG(name));
-}
-
-static void run_load(struct script_peer *peer)
-{
-    note('+', peer);
-    script_nap(engine.nap_ms);
-    answer(peer, engine.refusal ? 400 : 200, engine.refusal ? engine.refusal : "Success");
-}
-
-static void run_unload(struct script_peer *peer)
-{
-    note('-', peer);
-    answer(peer, 404, "not here"); /* advice: whatever it says is the same to us */
-}
-
-static void run_models(struct script_peer *peer)
-{
-    answer(peer, 200, engine.models);
-}
-
-static void run_fixed(struct script_peer *peer)
-{
-    answer(peer, engine.fixed ? 200 : 404, engine.fixed ? engine.fixed : "not here");
-}
-
-static const struct script scripts[] = {
-    { "/v1/load_lora_adapter", run_load },     { "/load_lora_adapter", run_load },
-    { "/v1/unload_lora_adapter", run_unload }, { "/unload_lora_adapter", run_unload },
-    { "/lora-adapters", run_fixed },           { NULL, run_models }
-};
-
-/* ---- the fleet and who asks it ---- */
-
-struct fixture {
-    struct script_server *server;
-    struct transport *transport;
-    struct config *config;
-    struct credentials *credentials;
-    struct ledger_local *ledger;
-    struct lora_fleet *fleet;
-    struct lora_files files;
-    unsigned placed, kept, trimmed;
-};
-
-struct asker {
-    struct transport_task task;
-    struct lora_use use; /* a member, so that `ready` finds us */
-    struct fixture *fixture;
-    struct engine_adapter adapter;
-    pthread_mutex_t lock;
-    pthread_cond_t more;
-    unsigned done; /* tasks that ran */
-    unsigned told; /* of `ready` */
-    int result;    /* of lora_acquire */
-    bool held;
-    struct fail fail;
-};
-
-static int put(void *ctx, const struct engine_adapter *adapter, struct fail *reterr)
-{
-    struct fixture *f = ctx;
-    f->placed++;
-    return str_is(adapter->name, "nowhere")
-               ? fail_set(reterr, FAIL_upstream_error, "its files are nowhere")
-               : 0;
-}
-
-static int keep(void *ctx, struct str digits)
-{
-    struct fixture *f = ctx;
-    LOCKED(&engine.lock);
-    if (str_is(digits, "aaaaaaaaaaaa"))
-        f->kept++;
-    else
-        assert_true(str_is(digits, "bbbbbbbbbbbb"));
-    return 0;
-}
-
-static void trim(void *ctx)
-{
-    struct fixture *f = ctx;
-    LOCKED(&engine.lock);
-    f->trimmed++;
-}
-
-#define BASE_ROW "{\"id\":\"base\",\"parent\":null}"
-
-/* `had`: rows of adapters that the engine has already; each begins with a comma. */
-static void fixture_init_at(struct fixture *f, const char *provider, const char *lora,
-                            const char *had)
-{
-    *f = (struct fixture){ 0 };
-    engine.log[0] = '\0';
-    (void)snprintf(engine.models, sizeof(engine.models), "{\"data\":[" BASE_ROW "%s]}", had);
-    engine.refusal = NULL;
-    engine.nap_ms = 0;
-    f->server = script_server_new(scripts);
-    CLEANUP(buf_done) struct buf text = BUF_INIT(1 << 14);
-    buf_addf(&text,
-             "version: v0.3\nengine:\n  models:\n    - name: m\n      upstream: {provider: %s, "
-             "url: \"http://127.0.0.1:%u/v1\", model: base, lora: {%s}}\n",
-             provider, script_server_port(f->server), lora);
-    struct problems *p = problems_new();
-    int r = config_parse(&f->config, "test.yaml", buf_str(&text), p);
-    for (size_t i = 0; r != 0 && i < problems_len(p); i++)
-        print_message("# %s: %s\n", problems_at(p, i)->path, problems_at(p, i)->text);
-    assert_int_equal(r, 0);
-    (void)problems_free(p);
-    struct transport_config t = { .loops = 1 };
-    assert_int_equal(transport_new(&f->transport, &t), 0);
-    const struct config_upstream *u = &config_model(f->config, STR("m"))->upstream;
-    struct fail fail;
-    assert_int_equal(credentials_new(&f->credentials, u, f->transport, &fail), 0);
-    f->files = (struct lora_files){ .put = put, .keep = keep, .trim = trim, .ctx = f };
-    f->ledger = ledger_local_new();
-    assert_non_null(f->ledger);
-    struct ledger_shared shared = { &ledger_local_ops, f->ledger };
-    struct lora_config c = { .upstream = u,
-                             .shared = &shared,
-                             .credentials = f->credentials,
-                             .transport = f->transport,
-                             .files = &f->files };
-    assert_int_equal(lora_fleet_new(&f->fleet, &c), 0);
-}
-
-static void fixture_init(struct fixture *f, const char *provider, const char *lora)
-{
-    fixture_init_at(f, provider, lora, "");
-}
-
-static void fixture_done(struct fixture *f)
-{
-    (void)lora_fleet_free(f->fleet);
-    (void)ledger_local_free(f->ledger);
-    (void)transport_free(f->transport);
-    (void)credentials_free(f->credentials);
-    (void)config_unref(f->config);
-    (void)script_server_free(f->server);
-}
-
-static struct asker *asker_of(struct lora_use *use)
-{
-    return (struct asker *)(void *)((char *)use - offsetof(struct asker, use));
-}
-
-static void asker_init(struct asker *a, struct fixture *f, const char *name, unsigned seed)
-{
-    *a = (struct asker){ .fixture = f, .adapter = { .name = str_of(name), .rank = 4 } };
-    memset(&a->adapter.digest, (int)seed, sizeof(a->adapter.digest));
-    (void)pthread_mutex_init(&a->lock, NULL);
-    assert_int_equal(thread_cond_init(&a->more), 0);
-}
-
-static void asker_done(struct asker *a)
-{
-    (void)pthread_cond_destroy(&a->more);
-    (void)pthread_mutex_destroy(&a->lock);
-}
-
-static void on_ready(struct lora_use *use, const struct fail *fail)
-{
-    struct asker *a = asker_of(use);
-    LOCKED(&a->lock);
-    a->told++;
-    a->held = !fail;
-    if (fail)
-        a->fail = *fail;
-    (void)pthread_cond_broadcast(&a->more);
-}
-
-static void ended(struct asker *a)
-{
-    LOCKED(&a->lock);
-    a->done++;
-    (void)pthread_cond_broadcast(&a->more);
-}
-
-static void run_acquire(struct transport_task *task)
-{
-    struct asker *a = (struct asker *)(void *)task;
-    struct transport_loop *l = transport_loop(a->fixture->transport, 0);
-    a->use = (struct lora_use){ .ready = on_ready };
-    a->result = lora_acquire(a->fixture->fleet, l, &a->use, &a->adapter, clock_ms() + PATIENCE_MS,
-                             &a->fail);
-    if (a->result == 0)
-        a->held = true;
-    ended(a);
-}
-
-static void run_release(struct transport_task *task)
-{
-    struct asker *a = (struct asker *)(void *)task;
-    lora_release(&a->use);
-    lora_release(&a->use); /* again: nothing */
-    ended(a);
-}
-
-static void run_missing(struct transport_task *task)
-{
-    struct asker *a = (struct asker *)(void *)task;
-    lora_is_missing(&a->use);
-    lora_is_missing(&a->use);
-    lora_release(&a->use);
-    ended(a);
-}
-
-/* On the loop; returns when it ran. */
-static void on_loop(struct asker *a, void (*run)(struct transport_task *task))
-{
-    uint64_t until = clock_ms() + PATIENCE_MS;
-    unsigned done = a->done;
-    a->task = (struct transport_task){ .run = run };
-    transport_post(transport_loop(a->fixture->transport, 0), &a->task);
-    LOCKED(&a->lock);
-    while (a->done == done)
-        assert_int_equal(thread_cond_wait_until(&a->more, &a->lock, until), 0);
-}
-
-static void wait_told(struct asker *a)
-{
-    uint64_t until = clock_ms() + PATIENCE_MS;
-    LOCKED(&a->lock);
-    while (a->result == LORA_PENDING && !a->told)
-        assert_int_equal(thread_cond_wait_until(&a->more, &a->lock, until), 0);
-}
-
-static bool acquire(struct asker *a)
-{
-    a->told = 0;
-    a->held = false;
-    on_loop(a, run_acquire);
-    wait_told(a);
-    return a->held;
-}
-
-static void release(struct asker *a)
-{
-    on_loop(a, run_release);
-}
-
-static void assert_log(const char *text)
-{
-    LOCKED(&engine.lock);
-    assert_string_equal(engine.log, text);
-}
-
-static void wait_log(const char *text)
-{
-    uint64_t until = clock_ms() + PATIENCE_MS;
-    for (bool is = false; !is; script_nap(2)) {
-        LOCKED(&engine.lock);
-        is = strcmp(engine.log, text) == 0;
-        assert_true(is || clock_ms() < until);
-    }
-}
 
 #define HEX "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" /* of 0xaa, less 2 */
-#define FOLDER "path: \"/srv/{digest2}/{digest}\""
 
 static void all_who_ask_share_one_load(void **state)
 {
@@ -398,11 +106,46 @@ static void one_that_the_engine_has_forgotten_is_loaded_again(void **state)
     assert_true(acquire(&b));
     on_loop(&a, run_missing);
     assert_true(acquire(&a));
+    on_loop(&b, run_missing); /* asked before that: it says nothing of what is there now */
+    assert_true(acquire(&b));
     assert_log("+a.aaaaaaaaaaaa +a.aaaaaaaaaaaa ");
     release(&a);
     release(&b);
     asker_done(&a);
     asker_done(&b);
+    fixture_done(&f);
+}
+
+static void note_name(void *ctx, const char *name)
+{
+    (void)snprintf(ctx, LEDGER_NAME, "%s", name);
+}
+
+static void one_that_may_be_there_counts_as_loaded(void **state)
+{
+    struct asker a;
+    struct fixture f;
+    char name[LEDGER_NAME] = "", log[LOG_MAX];
+    fixture_init(&f, "vllm", FOLDER ", max_loras: 1");
+    asker_init(&a, &f, "a", 0xaa);
+    engine.breaks = true;
+    assert_false(acquire(&a));
+    assert_int_equal(a.fail.code, FAIL_upstream_error);
+    const struct config_endpoint *e = config_model(f.config, STR("m"))->upstream.endpoints.items;
+    struct ledger_slot slot = { .endpoint = e->url.p, .patience_ms = 1 };
+    assert_int_equal(ledger_local_ops.names(f.ledger, &slot, note_name, name), 0);
+    assert_string_equal(name, "a.aaaaaaaaaaaa");
+    engine.breaks = false;
+    (void)snprintf(log, sizeof(log), "%s",
+                   engine.log); /* a connection used before is tried twice */
+    assert_true(acquire(&a));
+    assert_log(log);
+    on_loop(&a, run_missing); /* it is not, after all */
+    assert_true(acquire(&a));
+    (void)strncat(log, "+a.aaaaaaaaaaaa ", sizeof(log) - strlen(log) - 1);
+    assert_log(log);
+    release(&a);
+    asker_done(&a);
     fixture_done(&f);
 }
 
@@ -439,144 +182,6 @@ static void freeing_waits_for_loads_under_way(void **state)
     fixture_done(&f);
     assert_int_equal(a.told, 0);
     asker_done(&a);
-}
-
-static void wait_resident(struct fixture *f, struct asker *a, uint64_t bits)
-{
-    uint64_t until = clock_ms() + PATIENCE_MS;
-    while (lora_resident(f->fleet, &a->adapter.digest) != bits) {
-        assert_true(clock_ms() < until);
-        script_nap(2);
-    }
-}
-
-static void one_that_stays_busy_gives_way_to_one_that_waits(void **state)
-{
-    struct asker a, again, b;
-    struct fixture f;
-    fixture_init(&f, "vllm", FOLDER ", max_loras: 1, patience: 40ms");
-    asker_init(&a, &f, "a", 0xaa);
-    asker_init(&again, &f, "a", 0xaa);
-    asker_init(&b, &f, "b", 0xbb);
-    assert_true(acquire(&a));
-    on_loop(&b, run_acquire);
-    wait_resident(&f, &a, 0); /* it takes nothing new */
-    on_loop(&again, run_acquire);
-    assert_int_equal(again.result, LORA_PENDING);
-    assert_log("+a.aaaaaaaaaaaa "); /* nor is it unloaded while it is in use */
-    assert_false(b.told);
-    release(&a);
-    wait_told(&b);
-    assert_true(b.held);
-    assert_log("+a.aaaaaaaaaaaa -a.aaaaaaaaaaaa +b.bbbbbbbbbbbb ");
-    wait_resident(&f, &b, 0); /* and in turn */
-    release(&b);
-    wait_told(&again);
-    assert_true(again.held);
-    release(&again);
-    asker_done(&a);
-    asker_done(&again);
-    asker_done(&b);
-    fixture_done(&f);
-}
-
-static void one_that_was_asked_back_stays_when_nobody_waits_any_more(void **state)
-{
-    struct asker a, again, b;
-    struct fixture f;
-    fixture_init(&f, "vllm", FOLDER ", max_loras: 1, patience: 40ms");
-    asker_init(&a, &f, "a", 0xaa);
-    asker_init(&again, &f, "a", 0xaa);
-    asker_init(&b, &f, "b", 0xbb);
-    assert_true(acquire(&a));
-    on_loop(&b, run_acquire);
-    wait_resident(&f, &a, 0);
-    on_loop(&again, run_acquire);
-    assert_int_equal(again.result, LORA_PENDING);
-    release(&b); /* gives up */
-    wait_told(&again);
-    assert_true(again.held);
-    assert_false(b.told);
-    assert_log("+a.aaaaaaaaaaaa ");
-    release(&a);
-    release(&again);
-    asker_done(&a);
-    asker_done(&again);
-    asker_done(&b);
-    fixture_done(&f);
-}
-
-/* Two sets, each of as many as there are places, and all of them always asked for. */
-static void sets_of_adapters_take_turns(void **state)
-{
-    enum { SETS = 2, SLOTS = 2, ROUNDS = 3, ALL = SETS * SLOTS };
-    static struct asker all[ALL];
-    static const char *const names[ALL] = { "a", "b", "c", "d" };
-    unsigned turns[ALL] = { 0 };
-    struct fixture f;
-    fixture_init(&f, "vllm", FOLDER ", max_loras: 2, patience: 20ms");
-    uint64_t until = clock_ms() + PATIENCE_MS;
-    for (size_t i = 0; i < ALL; i++) {
-        asker_init(&all[i], &f, names[i], (unsigned)(0x11 * (i + 1)));
-        on_loop(&all[i], run_acquire);
-    }
-    for (size_t i = 0, done = 0; done < ALL; i = (i + 1) % ALL) {
-        bool told = false;
-        {
-            LOCKED(&all[i].lock);
-            told = all[i].held;
-        }
-        if (!told || lora_resident(f.fleet, &all[i].adapter.digest)) {
-            assert_true(clock_ms() < until);
-            script_nap(1);
-            continue;
-        }
-        release(&all[i]); /* asked back: it was in use until now, and is wanted again at once */
-        all[i].told = 0;
-        all[i].held = false;
-        on_loop(&all[i], run_acquire);
-        done += ++turns[i] == ROUNDS;
-    }
-    for (size_t i = 0; i < ALL; i++) {
-        release(&all[i]);
-        asker_done(&all[i]);
-    }
-    fixture_done(&f);
-}
-
-static void models_of_one_engine_share_its_places(void **state)
-{
-    struct asker a, same, b;
-    struct fixture f, other;
-    fixture_init(&f, "vllm", FOLDER ", max_loras: 1, patience: 40ms");
-    other = f;
-    struct ledger_shared shared = { &ledger_local_ops, f.ledger };
-    struct lora_config c = { .upstream = &config_model(f.config, STR("m"))->upstream,
-                             .shared = &shared,
-                             .holder = 1,
-                             .credentials = f.credentials,
-                             .transport = f.transport };
-    assert_int_equal(lora_fleet_new(&other.fleet, &c), 0);
-    asker_init(&a, &f, "a", 0xaa);
-    asker_init(&same, &other, "a", 0xaa);
-    asker_init(&b, &other, "b", 0xbb);
-    assert_true(acquire(&a));
-    assert_true(acquire(&same));
-    assert_log("+a.aaaaaaaaaaaa "); /* once for both */
-    release(&same);
-    on_loop(&b, run_acquire);
-    wait_resident(&f, &a, 0);
-    assert_false(b.told);
-    release(&a);
-    wait_told(&b);
-    assert_true(b.held);
-    assert_log("+a.aaaaaaaaaaaa -a.aaaaaaaaaaaa +b.bbbbbbbbbbbb ");
-    release(&b);
-    asker_done(&a);
-    asker_done(&same);
-    asker_done(&b);
-    (void)lora_fleet_free(other.fleet);
-    fixture_done(&f);
 }
 
 static void files_of_what_is_loaded_are_kept_before_others_are_removed(void **state)
@@ -747,12 +352,9 @@ int main(void)
         cmocka_unit_test(the_idle_one_that_was_used_longest_ago_makes_room),
         cmocka_unit_test(a_refused_one_is_not_loaded_again_for_a_while),
         cmocka_unit_test(one_that_the_engine_has_forgotten_is_loaded_again),
+        cmocka_unit_test(one_that_may_be_there_counts_as_loaded),
         cmocka_unit_test(who_gives_up_is_not_told_and_holds_nothing),
         cmocka_unit_test(freeing_waits_for_loads_under_way),
-        cmocka_unit_test(one_that_stays_busy_gives_way_to_one_that_waits),
-        cmocka_unit_test(one_that_was_asked_back_stays_when_nobody_waits_any_more),
-        cmocka_unit_test(sets_of_adapters_take_turns),
-        cmocka_unit_test(models_of_one_engine_share_its_places),
         cmocka_unit_test(files_of_what_is_loaded_are_kept_before_others_are_removed),
         cmocka_unit_test(what_an_engine_had_before_is_counted),
         cmocka_unit_test(files_that_cannot_be_put_there_are_no_load),
