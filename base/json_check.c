@@ -170,11 +170,11 @@ static uint64_t hash_word(uint64_t h, uint64_t word)
     return h ^ h >> 32;
 }
 
-/* Of what stands between the quotes, decoded; up to `end` there may be read. */
-static uint32_t hash_key(struct str inside, const char *end)
+/* Of what stands between the quotes, decoded; plain: it is as written. Up to `end` there may be
+ * read. */
+static inline uint32_t hash_key(struct str inside, bool is_plain, const char *end)
 {
     uint64_t h = 0, word;
-    bool is_plain = !inside.n || !memchr(inside.p, '\\', inside.n);
     while (is_plain && inside.n >= sizeof(word)) {
         memcpy(&word, inside.p, sizeof(word));
         h = hash_word(h, word);
@@ -214,10 +214,12 @@ static bool grow_keys(struct check *c)
     return true;
 }
 
-static enum json_view_fault remember_key(struct check *c, const char *key, const char *past)
+static inline enum json_view_fault remember_key(struct check *c, const char *key, const char *past,
+                                                bool is_plain)
 {
     struct str inside = { key + 1, (size_t)(past - key) - 2 };
-    struct key new = { .hash = hash_key(inside, c->end), .at = (uint32_t)(key - c->begin) };
+    struct key new = { .hash = hash_key(inside, is_plain, c->end),
+                       .at = (uint32_t)(key - c->begin) };
     struct open *open = &c->open[c->depth - 1];
     size_t first = open->first_key;
     uint64_t bit = UINT64_C(1) << new.hash % 64;
@@ -258,13 +260,16 @@ static enum json_view_fault forget_keys(struct check *c)
 /* A key and its colon, blanks before both. */
 static enum json_view_fault check_key(struct check *c)
 {
-    c->p = json_past_blanks(c->p, c->end);
-    if (c->p == c->end || *c->p != '"')
+    const char *key = json_past_blanks(c->p, c->end);
+    c->p = key;
+    if (key == c->end || *key != '"')
         return JSON_VIEW_syntax;
-    const char *key = c->p;
-    enum json_view_fault fault = check_string(c);
+    const char *stop = json_find_special(key + 1, c->end);
+    bool is_plain = stop < c->end && *stop == '"';
+    c->p = stop + is_plain;
+    enum json_view_fault fault = is_plain ? JSON_VIEW_ok : check_rest(c);
     if (!fault)
-        fault = remember_key(c, key, c->p);
+        fault = remember_key(c, key, c->p, is_plain);
     if (fault)
         return fault;
     if (c->depth == 1)

@@ -144,12 +144,17 @@ bool json_view_next(struct json_view_walk *w, struct str *ret_key, struct str *r
 /* Whether what stands between a string's quotes means this text. */
 static bool means(struct str inside, const char *text, size_t n)
 {
-    if (inside.n < n || (n && inside.p[0] != text[0] && inside.p[0] != '\\'))
+    size_t i = 0;
+    if (inside.n < n)
         return false; /* no spelling is shorter */
-    if (inside.n == n && memcmp(inside.p, text, n) == 0 && !memchr(inside.p, '\\', n))
-        return true;
-    struct json_bytes bytes = json_bytes(inside);
-    for (size_t i = 0; i < n; i++)
+    while (i < n && inside.p[i] == text[i] && text[i] != '\\')
+        i++;
+    if (i == n)
+        return inside.n == n;
+    if (inside.p[i] != '\\')
+        return false;
+    struct json_bytes bytes = json_bytes(str_sub(inside, i));
+    for (; i < n; i++)
         if (json_bytes_next(&bytes) != (unsigned char)text[i])
             return false;
     return json_bytes_next(&bytes) < 0;
@@ -303,6 +308,15 @@ static int64_t exponent(struct str s)
 
 int json_view_u64(struct str number, uint64_t *ret)
 {
+    enum { NEVER_OVER = 19 }; /* digits */
+    uint64_t v = 0;
+    size_t at = 0;
+    while (at < number.n && at < NEVER_OVER && number.p[at] >= '0' && number.p[at] <= '9')
+        v = v * 10 + (uint64_t)(number.p[at++] - '0');
+    if (at && at == number.n && (number.p[0] != '0' || at == 1)) {
+        *ret = v;
+        return 0;
+    }
     if (!is_number(number) || number.p[0] == '-')
         return -EINVAL;
     if (num_parse_u64(ret, number, 0, UINT64_MAX) == 0)
@@ -315,8 +329,8 @@ int json_view_u64(struct str number, uint64_t *ret)
         scale -= (int64_t)behind.n;
     else
         behind = STR_NULL;
-    uint64_t v = 0;
     bool over = false, inexact = false;
+    v = 0;
     size_t n = digits.n + behind.n;
     for (size_t i = 0; i < n; i++) {
         uint64_t digit = (uint64_t)((i < digits.n ? digits.p[i] : behind.p[i - digits.n]) - '0');

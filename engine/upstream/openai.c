@@ -15,6 +15,15 @@ enum {
         KNOBS_openai | KNOB_top_k | KNOB_min_p | KNOB_repetition | KNOB_ignore_eos | KNOB_kwargs,
 };
 
+static bool is_official(struct str url)
+{
+    struct str host = STR(".openai.com");
+    for (const char *p = url.p, *end = url.p + url.n; p && p < end; p++)
+        if (*p == host.p[0] && str_starts((struct str){ p, (size_t)(end - p) }, host))
+            return true;
+    return false;
+}
+
 const struct openai_quirks *openai_quirks_of(const struct provider_job *job)
 {
     static const struct openai_quirks official = { .knobs = KNOBS_openai,
@@ -68,7 +77,7 @@ const struct openai_quirks *openai_quirks_of(const struct provider_job *job)
                              .prefix = "" },
     };
     const struct config_endpoint *e = job->endpoint;
-    if (e->provider == UPSTREAM_openai && str_find(e->url, STR(".openai.com")) >= 0)
+    if (e->provider == UPSTREAM_openai && is_official(e->url))
         return &official;
     return e->provider < ARRAY_LEN(rows) && rows[e->provider].auth ? &rows[e->provider]
                                                                    : &rows[UPSTREAM_openai];

@@ -7,6 +7,12 @@
 
 #include <errno.h>
 
+/* Whether both begin with the same letter, in any case: most words of a list do not. */
+static bool begin_alike(struct str text, const char *word)
+{
+    return text.n && ((text.p[0] ^ word[0]) & ~('a' - 'A')) == 0;
+}
+
 const char *provider_word(unsigned provider)
 {
     static const char *const words[] = {
@@ -31,10 +37,13 @@ void provider_call_done(struct provider_call *call)
 
 static bool is_header_safe(struct str value)
 {
-    for (size_t i = 0; i < value.n; i++)
-        if (((unsigned char)value.p[i] < ' ' && value.p[i] != '\t') || value.p[i] == '\x7f')
-            return false;
-    return true;
+    unsigned bad = 0; /* no branches: many bytes at a time */
+    for (size_t i = 0; i < value.n; i++) {
+        unsigned char c = (unsigned char)value.p[i];
+        bad |= (unsigned)(c < ' ') & (unsigned)(c != '\t');
+        bad |= c == '\x7f';
+    }
+    return !bad;
 }
 
 static bool more_headers(struct provider_call *call)
@@ -197,6 +206,8 @@ int provider_headers(struct provider_call *call, const struct provider_job *job,
 static bool is_listed(struct str name, const char *const *list, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
+        if (!begin_alike(name, list[i]))
+            continue;
         struct str item = str_of(list[i]);
         bool is_prefix = item.p[item.n - 1] == '-';
         if (str_eq_nocase(is_prefix ? str_head(name, item.n) : name, item))
@@ -417,10 +428,10 @@ bool reader_finish(struct str word, enum finish_reason *ret)
                                           "network_error", "insufficient_system_resource" };
     *ret = FINISH_stop;
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
-        if (str_eq_nocase(word, str_of(words[i].word)))
+        if (begin_alike(word, words[i].word) && str_eq_nocase(word, str_of(words[i].word)))
             *ret = words[i].finish;
     for (size_t i = 0; i < ARRAY_LEN(broken); i++)
-        if (str_eq_nocase(word, str_of(broken[i])))
+        if (begin_alike(word, broken[i]) && str_eq_nocase(word, str_of(broken[i])))
             return false;
     return true;
 }
