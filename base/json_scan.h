@@ -13,7 +13,7 @@
 
 static inline bool json_is_blank(char c)
 {
-    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+    return (unsigned char)c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t');
 }
 
 static inline const char *json_past_blanks(const char *p, const char *end)

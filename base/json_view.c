@@ -32,21 +32,34 @@ enum json_view_kind json_view_kind(struct str value)
     }
 }
 
+/* Past what most often stands between a string and what follows it. */
+static const char *past_comma(const char *p, const char *end)
+{
+    if (p < end && (*p == ':' || *p == ','))
+        p++;
+    return p < end && *p == ' ' ? p + 1 : p;
+}
+
 /* Past the container that begins at p; NULL: it is not closed. */
 static const char *past_container(const char *p, const char *end)
 {
-    for (size_t depth = 0; (p = json_find_bracket(p, end)) < end;) {
+    for (size_t depth = 0; p < end;) {
+        char folded = *p | ('a' - 'A'); /* [ and { are a case apart, as are ] and } */
         if (*p == '"') {
             p = json_past_string(p, end);
             if (!p)
                 return NULL;
-            continue;
+            p = past_comma(p, end);
+        } else if (folded == '{') {
+            depth++;
+            p++;
+        } else if (folded == '}') {
+            p++;
+            if (--depth == 0)
+                return p;
+        } else {
+            p = json_find_bracket(p, end);
         }
-        bool opens = *p == '{' || *p == '[';
-        p++;
-        depth = opens ? depth + 1 : depth - 1;
-        if (depth == 0)
-            return p;
     }
     return NULL;
 }

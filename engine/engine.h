@@ -73,6 +73,7 @@ struct engine_span {
 struct engine_found {
     struct engine_span model, choices, usage;
     size_t usage_key; /* where the key of `usage` begins, with its quote */
+    bool lacks;       /* of a whole answer: a choice is without what OpenAI's always have */
 };
 
 struct engine_event {

@@ -127,20 +127,25 @@ void openai_look_at_choice(struct openai_piece *ret, struct str choice)
     }
 }
 
-bool openai_says_something(const struct openai_piece *p)
+/* Of a member that holds something, whether it is told to people or tools. */
+static bool is_said(struct str key)
 {
     static const char *const quiet[] = { "role", "name", "id", "index", "type" };
-    if (p->text.n > 2)
-        return true;
+    for (size_t i = 0; i < ARRAY_LEN(quiet); i++)
+        if (str_is(key, quiet[i]))
+            return false;
+    return true;
+}
+
+struct openai_said openai_said(const struct openai_piece *p)
+{
+    bool something = p->text.n > 2, has_content = false, has_refusal = false;
     struct json_view_walk w = json_view_walk(p->delta);
     for (struct str key, value; json_view_next(&w, &key, &value);) {
-        if (value.n < 3 || value.p[0] == 'n') /* "", {}, [], null: by far the most */
-            continue;
-        bool is_quiet = false;
-        for (size_t i = 0; i < ARRAY_LEN(quiet) && !is_quiet; i++)
-            is_quiet = str_is(key, quiet[i]);
-        if (!is_quiet && openai_is_truthy(value))
-            return true;
+        has_content = has_content || str_is(key, "content");
+        has_refusal = has_refusal || str_is(key, "refusal");
+        bool is_none = value.n < 3 || value.p[0] == 'n'; /* "", {}, [], null: by far the most */
+        something = something || (!is_none && openai_is_truthy(value) && is_said(key));
     }
-    return false;
+    return (struct openai_said){ something, p->delta.p && !(has_content && has_refusal) };
 }

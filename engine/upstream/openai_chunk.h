@@ -29,8 +29,13 @@ struct openai_piece {
     struct str finish, stop, logprobs, usage;
 };
 void openai_look_at_choice(struct openai_piece *ret, struct str choice);
-/* Whether text, reasoning or a call is in it. */
-bool openai_says_something(const struct openai_piece *p);
+
+/* What its delta, message or text is. */
+struct openai_said {
+    bool something; /* text, reasoning or a call is in it */
+    bool lacks;     /* `content` or `refusal` is not there, which OpenAI's messages always have */
+};
+struct openai_said openai_said(const struct openai_piece *p);
 
 /* Whether a member stands for something: not null, false, "", {} or 0. */
 bool openai_is_truthy(struct str value);

@@ -148,18 +148,24 @@ static struct str with_finish(struct reader *r, struct str json, struct str was,
     return buf_err(&b) == 0 ? buf_str(&b) : json;
 }
 
-/* Goes over the choices of a chunk: *ret_content, *ret_news whether any is not yet finished, *json
- * with finish reasons that clients know. false: it broke off. */
-static bool over_choices(struct reader *r, struct str *json, struct str choices, bool *ret_content,
-                         bool *ret_news)
+/* What the choices of a chunk, or of a whole answer, come to. */
+struct sum {
+    bool has_content, has_news; /* news: any is not yet finished */
+    bool lacks;                 /* as of engine_found */
+};
+
+/* Goes over the choices, *json with finish reasons that clients know. false: it broke off. */
+static bool over_choices(struct reader *r, struct str *json, struct str choices, struct sum *sum)
 {
     size_t n = 0;
     struct json_view_walk w = json_view_walk(choices);
     for (struct str choice; json_view_next(&w, NULL, &choice); n++) {
         struct openai_piece p;
         openai_look_at_choice(&p, choice);
-        *ret_content = *ret_content || openai_says_something(&p);
-        *ret_news = *ret_news || !is_marked(r->finished, p.index);
+        struct openai_said said = openai_said(&p);
+        sum->has_content = sum->has_content || said.something;
+        sum->has_news = sum->has_news || !is_marked(r->finished, p.index);
+        sum->lacks = sum->lacks || said.lacks || !p.logprobs.p;
         if (!note_choice(r, &p))
             return false;
         bool is_odd = json_view_kind(p.finish) == JSON_VIEW_string && !is_standard(p.finish);
@@ -183,23 +189,24 @@ static bool over_choices(struct reader *r, struct str *json, struct str choices,
 
 /* `json` may have been rewritten since `c` was found in the chunk. */
 static void tell_verbatim(struct reader *r, struct str name, struct str json,
-                          const struct openai_chunk *c, bool has_content)
+                          const struct openai_chunk *c, const struct sum *sum)
 {
     struct openai_chunk now = *c;
     struct engine_event e = {
-        .kind = ENGINE_EVENT_verbatim, .text = json, .name = name, .has_content = has_content
+        .kind = ENGINE_EVENT_verbatim, .text = json, .name = name, .has_content = sum->has_content
     };
     if (r->rewritten.p && json.p == r->rewritten.p)
         openai_look(&now, json);
     e.found = openai_found(json, &now);
+    e.found.lacks = sum->lacks;
     reader_event(&r->base, &e);
 }
 
 static void pass_chunk(struct reader *r, struct str name, struct str json,
                        const struct openai_chunk *c)
 {
-    bool has_content = false, has_news = false;
-    if (c->has_choices && !over_choices(r, &json, c->choices, &has_content, &has_news))
+    struct sum sum = { 0 };
+    if (c->has_choices && !over_choices(r, &json, c->choices, &sum))
         return;
     bool has_usage = json_view_kind(c->usage) == JSON_VIEW_object;
     bool is_empty = c->has_choices && !json_view_has_any(c->choices);
@@ -210,10 +217,10 @@ static void pass_chunk(struct reader *r, struct str name, struct str json,
         buf_adds(&r->rewritten, "{\"choices\":[],");
         buf_add(&r->rewritten, str_sub(json, 1));
         json = buf_str(&r->rewritten);
-    } else if (!has_content && !has_news && !has_usage && !is_empty) {
+    } else if (!sum.has_content && !sum.has_news && !has_usage && !is_empty) {
         return; /* the end once more */
     }
-    tell_verbatim(r, name, json, c, has_content);
+    tell_verbatim(r, name, json, c, &sum);
 }
 
 /* ---- translated: tool calls ---- */
@@ -630,7 +637,7 @@ static void read_whole(struct reader *r, struct str json, const struct openai_ch
         return;
     }
     openai_usage(&r->base.usage, c->usage);
-    bool has_content = false, has_news = false;
+    struct sum sum = { 0 };
     if (!json_view_has_any(c->choices)) {
         if (!c->has_choices && c->has_detail)
             reader_error_in(&r->base, json); /* an error that is not called one */
@@ -638,9 +645,9 @@ static void read_whole(struct reader *r, struct str json, const struct openai_ch
         return;
     }
     if (r->base.job->verbatim) {
-        if (!over_choices(r, &json, c->choices, &has_content, &has_news))
+        if (!over_choices(r, &json, c->choices, &sum))
             return;
-        tell_verbatim(r, STR_NULL, json, c, has_content);
+        tell_verbatim(r, STR_NULL, json, c, &sum);
     } else {
         struct json_view_walk w = json_view_walk(c->choices);
         for (struct str choice; json_view_next(&w, NULL, &choice);)

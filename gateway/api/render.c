@@ -177,8 +177,8 @@ static void copy_choice(struct copy *c, struct str choice)
 static void render_verbatim_whole(struct answer *a, const struct engine_event *e, struct buf *b)
 {
     struct copy c = { b, e->text.p, found(e, e->found.model), a->model };
-    struct json_view_walk w = json_view_walk(found(e, e->found.choices));
-    for (struct str choice; json_view_next(&w, NULL, &choice);)
+    struct str choice, choices = e->found.lacks ? found(e, e->found.choices) : STR_NULL;
+    for (struct json_view_walk w = json_view_walk(choices); json_view_next(&w, NULL, &choice);)
         copy_choice(&c, choice);
     copy_to(&c, e->text.p + e->text.n);
 }
