@@ -457,7 +457,11 @@ static int add_config(struct writer *w)
 void gemini_write_prompt(struct provider_call *call, const struct provider_job *job)
 {
     struct writer w = {
-        .b = &call->body, .job = job, .c = job->request, .version = gemini_version(job->model)
+        .b = &call->body,
+        .turns = { .b = &call->body, .items = "parts" },
+        .job = job,
+        .c = job->request,
+        .version = gemini_version(job->model),
     };
     add_contents(&w);
     add_tools(&w);
