@@ -131,6 +131,7 @@ enum topic {
     TOPIC_model,
     TOPIC_adapter,
     TOPIC_timeout,
+    TOPIC_input, /* of a kind that the model does not take */
 };
 
 /* A row says something where the word is the type or the code, or its phrase is in the message. */
@@ -150,6 +151,8 @@ static const struct saying sayings[] = {
     { TOPIC_context, NULL, "input is too long", NULL },
     { TOPIC_context, NULL, "maximum number of tokens", "exceed" },
     { TOPIC_context, NULL, "max_model_len", NULL },
+    { TOPIC_context, NULL, "tokens", "too large to process" },
+    { TOPIC_input, NULL, "input is not supported", NULL }, /* llama-server, with status 500 */
     { TOPIC_filter, "content_filter", "content management policy", NULL },
     { TOPIC_filter, "content_policy_violation", "content filtering policy", NULL },
     { TOPIC_filter, "ResponsibleAIPolicyViolation", "flagged as potentially violating", NULL },
@@ -166,6 +169,7 @@ static const struct saying sayings[] = {
     { TOPIC_adapter, NULL, "lora", "never been loaded" },
     { TOPIC_adapter, NULL, "lora", "not found" },
     { TOPIC_adapter, NULL, "lora", "does not exist" },
+    { TOPIC_none, NULL, "file not found", NULL }, /* llama-server, of a path */
     { TOPIC_model, "model_not_found", "the model", "does not exist" },
     { TOPIC_model, "DeploymentNotFound", "model", "not found" },
     { TOPIC_model, "not_found_error", "unknown model", NULL },
@@ -200,6 +204,7 @@ static bool may_mean(enum topic topic, unsigned status)
     switch (topic) {
     case TOPIC_context:
     case TOPIC_filter:
+    case TOPIC_input:
         return status == 0 || status == 400 || status == 413 || status == 422 || status == 500;
     case TOPIC_model:
     case TOPIC_adapter:
@@ -226,6 +231,8 @@ static struct meaning topic_meaning(enum topic topic, unsigned status)
     switch (topic) {
     case TOPIC_context:
         return (struct meaning){ FAIL_context_length_exceeded, REFUSAL_final, NULL };
+    case TOPIC_input:
+        return (struct meaning){ FAIL_invalid_request, REFUSAL_final, NULL };
     case TOPIC_filter:
         return (struct meaning){ FAIL_content_policy_violation, REFUSAL_final, NULL };
     case TOPIC_credential:
@@ -415,7 +422,8 @@ void refusal_usual(const struct provider_job *job, const struct call_head *head,
         provider_error_read(&e, body, arena);
     refusal_by_error(ret, job, head->status, &e);
     ret->fail.retry_after_s = refusal_retry_after(head, job->now_s);
-    bool is_told = ret->kind == REFUSAL_final || ret->kind == REFUSAL_later;
+    bool is_fault = head->status >= 500; /* a final one is the client's all the same */
+    bool is_told = (ret->kind == REFUSAL_final && !is_fault) || ret->kind == REFUSAL_later;
     if (is_told && may_pass(job, body, wire))
         ret->body = str_trim(body);
 }

@@ -126,7 +126,8 @@ static int read_refusal(struct waited *c, const struct upstream_ask *a, struct p
     if (a->is_relay && lacks_path(c, reterr))
         (void)fail_param(reterr, FAIL_unsupported_parameter, "model",
                          "the engine behind does not serve this API");
-    c->refused_status = r.kind == REFUSAL_final ? c->status : 0; /* the rest is between us */
+    bool is_told = r.kind == REFUSAL_final && c->status < 500;
+    c->refused_status = is_told ? c->status : 0; /* the rest is between us */
     return FAILED;
 }
 

@@ -321,10 +321,6 @@ class Behind(unittest.TestCase):
                 ("/v1/messages/count_tokens", fields), ("/v1/messages", {**fields, "max_tokens": 1})))
             self.assertEqual(counted["input_tokens"], usage["usage"]["input_tokens"]
                              + usage["usage"]["cache_read_input_tokens"])
-        picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
-        status, _, data = self.front.request("POST", "/v1/messages/count_tokens", {
-            **talk, "messages": [{"role": "user", "content": [picture]}]})
-        self.assertEqual((status, json.loads(data)["type"]), (502, "error"))  # in the words of the route
 
     def test_refusals_are_the_same(self):
         long = "word " * 4000
@@ -354,6 +350,24 @@ class Behind(unittest.TestCase):
         status, _, data = self.front.request("POST", "/v1/embeddings", {"model": "demo", "input": "x"})
         self.assertEqual(status, 502)  # it was not started for them
         self.assertIn("--embeddings", json.loads(data)["error"]["message"])
+        status, _, data = self.front.request("POST", "/v1/moderations", {"model": "demo", "input": "x"})
+        self.assertEqual(status, 400, data)  # it has no such path
+        self.assertNotIn("does not have the model", json.loads(data)["error"]["message"])
+
+    def test_a_fault_of_the_client_is_told_as_one(self):
+        """A fault of the client is told as one, though there it has the status 500"""
+        url = "data:image/png;base64,iVBORw0KGgo="
+        picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": url.split(",")[1]}}
+        for path, fields in (
+                ("/v1/chat/completions", {"messages": [{"role": "user", "content": [
+                    {"type": "image_url", "image_url": {"url": url}}]}]}),
+                ("/v1/messages", {"max_tokens": 3, "messages": [{"role": "user", "content": [picture]}]}),
+                ("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": [picture]}]})):
+            with self.subTest(path):
+                status, _, data = self.front.request("POST", path, {"model": "demo", **fields})
+                self.assertEqual(status, 400, data)
+                self.assertEqual(json.loads(data)["error"]["type"], "invalid_request_error")
+                self.assertIn("image input is not supported", json.loads(data)["error"]["message"])
 
     def test_many_at_once_each_get_their_own(self):
         prompts = [f"What is {a} + {b}?" for a in (2, 3, 4) for b in (5, 6)]
@@ -481,6 +495,8 @@ class Others(unittest.TestCase):
                     self.assertEqual([len(v) for v in vectors[0]], [len(v) for v in vectors[1]])
                     for mine, its in zip(*vectors):
                         self.assertLess(max(abs(a - b) for a, b in zip(mine, its)), 1e-5)
+                status, _, data = front.request("POST", "/v1/embeddings", {"model": "demo", "input": "word " * 3000})
+                self.assertEqual((status, json.loads(data)["error"]["code"]), (400, "context_length_exceeded"), data)
             finally:
                 front.stop()
         finally:
