@@ -10,11 +10,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "engine/upstream/transport.h"
-#include "tests/unit/engine/upstream/probe.h"
-#include "tests/unit/engine/upstream/script_server.h"
-
-static struct script_server *server;
-static struct transport *transport;
+#include "tests/unit/engine/upstream/script_fixture.h"
 
 /* ---- scripts ---- */
 
@@ -266,15 +262,10 @@ static const struct script scripts[] = {
 
 /* ---- tests ---- */
 
-static struct transport_loop *loop(void)
-{
-    return transport_loop(transport, 0);
-}
-
 static void a_call_tells_head_body_and_end(void **state)
 {
     struct probe p;
-    probe_init(&p, loop(), script_server_port(server), "/hello", "{}");
+    probe_init(&p, fixture_loop(), script_server_port(server), "/hello", "{}");
     probe_run(&p);
     assert_int_equal(p.started, 0);
     assert_int_equal(p.end.outcome, CALL_complete);
@@ -308,7 +299,7 @@ static void a_request_has_only_what_it_was_given(void **state)
                                    { STR("x-empty"), STR("") } };
     for (size_t i = 0; i < 2 * ARRAY_LEN(rows); i++) { /* twice: handles are used again */
         struct probe p;
-        probe_init(&p, loop(), script_server_port(server), "/request?a=1", NULL);
+        probe_init(&p, fixture_loop(), script_server_port(server), "/request?a=1", NULL);
         p.spec.method = rows[i / 2].method;
         p.spec.body = str_of(rows[i / 2].body);
         p.spec.headers = headers;
@@ -332,7 +323,7 @@ static void a_header_that_would_smuggle_is_refused(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct probe p;
-        probe_init(&p, loop(), script_server_port(server), "/hello", "{}");
+        probe_init(&p, fixture_loop(), script_server_port(server), "/hello", "{}");
         p.spec.headers = &rows[i];
         p.spec.n_headers = 1;
         probe_run(&p);
@@ -349,7 +340,7 @@ static void every_answer_has_its_outcome(void **state)
         char path[64];
         (void)snprintf(path, sizeof(path), "/answers%s", a->path);
         struct probe p;
-        probe_init(&p, loop(), script_server_port(server), path, a->method ? NULL : "{}");
+        probe_init(&p, fixture_loop(), script_server_port(server), path, a->method ? NULL : "{}");
         if (a->method)
             p.spec.method = a->method;
         probe_run(&p);
@@ -381,7 +372,7 @@ static void heads_are_bounded(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct probe p;
-        probe_init(&p, loop(), script_server_port(server), rows[i].path, "{}");
+        probe_init(&p, fixture_loop(), script_server_port(server), rows[i].path, "{}");
         p.spec.max_head = rows[i].max;
         probe_run(&p);
         if (p.end.outcome != rows[i].outcome)
@@ -404,7 +395,7 @@ static void packed_answers_are_unpacked(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct probe p;
-        probe_init(&p, loop(), script_server_port(server), rows[i].path, "{}");
+        probe_init(&p, fixture_loop(), script_server_port(server), rows[i].path, "{}");
         probe_run(&p);
         assert_int_equal(p.end.outcome, rows[i].outcome);
         if (rows[i].outcome == CALL_complete)
@@ -419,7 +410,7 @@ static void packed_events_are_told_as_they_come(void **state)
 {
     struct probe p;
     steps = 0;
-    probe_init(&p, loop(), script_server_port(server), "/packed/events", "{}");
+    probe_init(&p, fixture_loop(), script_server_port(server), "/packed/events", "{}");
     p.on_body = step;
     probe_run(&p); /* would stand still if an event were held back */
     assert_int_equal(p.end.outcome, CALL_complete);
@@ -432,7 +423,7 @@ static void packed_events_are_told_as_they_come(void **state)
 static void a_bomb_is_refused(void **state)
 {
     struct probe p;
-    probe_init(&p, loop(), script_server_port(server), "/bomb", "{}");
+    probe_init(&p, fixture_loop(), script_server_port(server), "/bomb", "{}");
     probe_run(&p);
     assert_int_equal(p.end.outcome, CALL_malformed);
     assert_true(p.body.n <= 9 * MIB);
@@ -448,7 +439,7 @@ static void messages_hold_no_query(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
         struct probe p;
-        probe_init(&p, loop(), 1, "/", "{}");
+        probe_init(&p, fixture_loop(), 1, "/", "{}");
         probe_url(&p, urls[i]);
         probe_run(&p);
         if (!p.started)
@@ -461,15 +452,7 @@ static void messages_hold_no_query(void **state)
 
 static int open_all(void **state)
 {
-    server = script_server_new(scripts);
-    return transport_new(&transport, &(struct transport_config){ .loops = 2 });
-}
-
-static int close_all(void **state)
-{
-    transport = transport_free(transport);
-    server = script_server_free(server);
-    return 0;
+    return fixture_open(scripts);
 }
 
 int main(void)
@@ -486,5 +469,5 @@ int main(void)
         cmocka_unit_test(messages_hold_no_query),
     };
     test_begin();
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return cmocka_run_group_tests(tests, open_all, fixture_close);
 }

@@ -13,11 +13,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "engine/upstream/transport.h"
-#include "tests/unit/engine/upstream/probe.h"
-#include "tests/unit/engine/upstream/script_server.h"
-
-static struct script_server *server;
-static struct transport *transport;
+#include "tests/unit/engine/upstream/script_fixture.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\n"
 #define HELLO HEAD "Content-Length: 5\r\n\r\nhello"
@@ -158,41 +154,14 @@ static const struct script scripts[] = {
     { NULL, say_hello },
 };
 
-static struct transport_loop *loop(void)
-{
-    return transport_loop(transport, 0);
-}
-
-static void probe_to(struct probe *p, const char *path)
-{
-    probe_init(p, loop(), script_server_port(server), path, "{}");
-}
-
-static struct call_end one(const char *path)
-{
-    struct probe p;
-    probe_to(&p, path);
-    probe_run(&p);
-    struct call_end end = p.end;
-    probe_done(&p);
-    return end;
-}
-
-/* A transport of its own, so that the pool is empty. */
-static void renew(void)
-{
-    transport = transport_free(transport);
-    assert_int_equal(transport_new(&transport, &(struct transport_config){ .loops = 2 }), 0);
-}
-
 /* ---- connections ---- */
 
 static void connections_are_used_again(void **state)
 {
-    renew();
+    fixture_renew();
     unsigned before = script_server_connections(server);
     for (unsigned i = 0; i < 10; i++) {
-        struct call_end end = one("/hello");
+        struct call_end end = probe_one("/hello");
         assert_int_equal(end.outcome, CALL_complete);
         assert_int_equal(end.was_reused, i > 0);
     }
@@ -203,11 +172,11 @@ static void a_dead_pooled_connection_is_replaced_once(void **state)
 {
     static const char *const paths[] = { "/die-second", "/die-second/reset" };
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
-        renew();
+        fixture_renew();
         unsigned connections = script_server_connections(server);
         unsigned requests = script_server_requests(server);
-        assert_int_equal(one(paths[i]).outcome, CALL_complete);
-        assert_int_equal(one(paths[i]).outcome, CALL_complete);
+        assert_int_equal(probe_one(paths[i]).outcome, CALL_complete);
+        assert_int_equal(probe_one(paths[i]).outcome, CALL_complete);
         assert_int_equal(script_server_connections(server) - connections, 2);
         assert_int_equal(script_server_requests(server) - requests, 3);
     }
@@ -215,7 +184,7 @@ static void a_dead_pooled_connection_is_replaced_once(void **state)
 
 static void no_request_is_sent_a_third_time(void **state)
 {
-    renew();
+    fixture_renew();
     /* several pooled ones, all of which die under the next request */
     struct probe p[4];
     for (size_t i = 0; i < ARRAY_LEN(p); i++)
@@ -228,7 +197,7 @@ static void no_request_is_sent_a_third_time(void **state)
         probe_done(&p[i]);
     }
     unsigned requests = script_server_requests(server);
-    struct call_end end = one("/die/never");
+    struct call_end end = probe_one("/die/never");
     assert_int_equal(end.outcome, CALL_broken);
     assert_true(end.was_sent);
     assert_int_equal(script_server_requests(server) - requests, 2);
@@ -239,10 +208,10 @@ static void nothing_is_sent_again_after_a_byte_came(void **state)
     static const char *const paths[] = { "/die-second/after-line", "/die-second/after-line/reset",
                                          "/die-second/after-100", "/die-second/after-100/reset" };
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
-        renew();
-        assert_int_equal(one(paths[i]).outcome, CALL_complete);
+        fixture_renew();
+        assert_int_equal(probe_one(paths[i]).outcome, CALL_complete);
         unsigned requests = script_server_requests(server);
-        struct call_end end = one(paths[i]);
+        struct call_end end = probe_one(paths[i]);
         assert_int_equal(end.outcome, CALL_broken);
         assert_true(end.was_reused);
         assert_int_equal(script_server_requests(server) - requests, 1);
@@ -251,9 +220,9 @@ static void nothing_is_sent_again_after_a_byte_came(void **state)
 
 static void a_fresh_connection_that_dies_is_not_tried_again(void **state)
 {
-    renew();
+    fixture_renew();
     unsigned requests = script_server_requests(server);
-    assert_int_equal(one("/die/never").outcome, CALL_broken);
+    assert_int_equal(probe_one("/die/never").outcome, CALL_broken);
     assert_int_equal(script_server_requests(server) - requests, 1);
 }
 
@@ -275,7 +244,7 @@ static void connections_to_a_host_are_bounded(void **state)
         probe_done(&p[i]);
     }
     assert_int_equal(script_server_connections(server) - before, 3);
-    renew();
+    fixture_renew();
 }
 
 static void who_cannot_be_reached_is_called_so(void **state)
@@ -299,7 +268,7 @@ static void another_address_of_a_name_is_tried(void **state)
 {
     for (unsigned i = 0; i < 20; i++) {
         if (i % 4 == 0)
-            renew();
+            fixture_renew();
         char url[64];
         (void)snprintf(url, sizeof(url), "http://localhost:%u/hello", script_server_port(server));
         struct probe p;
@@ -339,7 +308,7 @@ static void a_large_body_arrives_whole(void **state)
 
 static void an_answer_before_the_body_is_out_is_told(void **state)
 {
-    renew();
+    fixture_renew();
     size_t n = 10 * MIB;
     char *body = calloc(1, n);
     assert_non_null(body);
@@ -482,7 +451,7 @@ static void cancel_at_body(struct probe *p, struct str bytes)
 
 static void a_cancelled_call_closes_its_connection(void **state)
 {
-    renew();
+    fixture_renew();
     struct probe p;
     probe_to(&p, "/drip");
     atomic_store(&closed_after_ms, -1);
@@ -496,7 +465,7 @@ static void a_cancelled_call_closes_its_connection(void **state)
         script_nap(10);
     assert_true(atomic_load(&closed_after_ms) >= 0);
     unsigned before = script_server_connections(server);
-    assert_false(one("/hello").was_reused);
+    assert_false(probe_one("/hello").was_reused);
     assert_int_equal(script_server_connections(server) - before, 1);
     probe_done(&p);
 }
@@ -667,7 +636,7 @@ static void connecting_has_its_deadline(void **state)
     }
     script_nap(20);
     struct probe p;
-    probe_init(&p, loop(), ntohs(a.sin_port), "/", "{}");
+    probe_init(&p, fixture_loop(), ntohs(a.sin_port), "/", "{}");
     p.spec.connect_ms = 150;
     probe_run(&p);
     assert_int_equal(p.end.outcome, CALL_timeout_connect);
@@ -705,15 +674,7 @@ static void many_bytes_keep_silence_away(void **state)
 
 static int open_all(void **state)
 {
-    server = script_server_new(scripts);
-    return transport_new(&transport, &(struct transport_config){ .loops = 2 });
-}
-
-static int close_all(void **state)
-{
-    transport = transport_free(transport);
-    server = script_server_free(server);
-    return 0;
+    return fixture_open(scripts);
 }
 
 int main(void)
@@ -743,5 +704,5 @@ int main(void)
         cmocka_unit_test(many_bytes_keep_silence_away),
     };
     test_begin();
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return cmocka_run_group_tests(tests, open_all, fixture_close);
 }

@@ -11,11 +11,7 @@
 
 #include "base/clock.h"
 #include "engine/upstream/transport.h"
-#include "tests/unit/engine/upstream/probe.h"
-#include "tests/unit/engine/upstream/script_server.h"
-
-static struct script_server *server;
-static struct transport *transport;
+#include "tests/unit/engine/upstream/script_fixture.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\n"
 #define HELLO HEAD "Content-Length: 5\r\n\r\nhello"
@@ -60,33 +56,6 @@ static const struct script scripts[] = {
     { NULL, say_hello },
 };
 
-static struct transport_loop *loop(void)
-{
-    return transport_loop(transport, 0);
-}
-
-static void probe_to(struct probe *p, const char *path)
-{
-    probe_init(p, loop(), script_server_port(server), path, "{}");
-}
-
-static struct call_end one(const char *path)
-{
-    struct probe p;
-    probe_to(&p, path);
-    probe_run(&p);
-    struct call_end end = p.end;
-    probe_done(&p);
-    return end;
-}
-
-/* A transport of its own, so that the pool is empty. */
-static void renew(void)
-{
-    transport = transport_free(transport);
-    assert_int_equal(transport_new(&transport, &(struct transport_config){ .loops = 2 }), 0);
-}
-
 /* ---- many ---- */
 
 static void many_streams_run_at_once(void **state)
@@ -115,7 +84,7 @@ static void many_streams_run_at_once(void **state)
 
 static void no_descriptors_is_our_failure(void **state)
 {
-    renew();
+    fixture_renew();
     struct rlimit old;
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
     int lowest = dup(0);
@@ -123,7 +92,7 @@ static void no_descriptors_is_our_failure(void **state)
     (void)close(lowest);
     struct rlimit few = { (rlim_t)lowest, old.rlim_max };
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-    struct call_end end = one("/hello");
+    struct call_end end = probe_one("/hello");
     struct probe p;
     probe_to(&p, "/");
     probe_url(&p, "http://no-such-host.invalid/");
@@ -132,7 +101,7 @@ static void no_descriptors_is_our_failure(void **state)
     assert_int_equal(end.outcome, CALL_failed);
     assert_int_equal(p.end.outcome, CALL_failed);
     probe_done(&p);
-    assert_int_equal(one("/hello").outcome, CALL_complete);
+    assert_int_equal(probe_one("/hello").outcome, CALL_complete);
 }
 
 static void cancel(struct probe *p)
@@ -167,7 +136,7 @@ static void calls_that_wait_for_a_connection_can_leave(void **state)
         assert_int_equal(p[i].end.was_sent, i == 0 || i == 3);
         probe_done(&p[i]);
     }
-    renew();
+    fixture_renew();
 }
 
 /* ---- tasks and timers ---- */
@@ -194,7 +163,7 @@ static void tasks_run_in_order(void **state)
     n_order = 0;
     for (unsigned i = 0; i < ARRAY_LEN(n); i++) {
         n[i] = (struct numbered){ .task.run = note_task, .number = i };
-        transport_post(loop(), &n[i].task);
+        transport_post(fixture_loop(), &n[i].task);
     }
     probe_on_loop(&p, nothing);
     assert_int_equal(n_order, ARRAY_LEN(n));
@@ -275,7 +244,7 @@ static void what_is_under_way_is_cancelled_at_the_end(void **state)
         probe_start(&p[i]);
     }
     script_nap(100);
-    renew();
+    fixture_renew();
     for (size_t i = 0; i < ARRAY_LEN(p); i++) {
         probe_wait(&p[i]);
         assert_int_equal(p[i].n_ends, 1);
@@ -333,15 +302,7 @@ static void tasks_posted_during_the_end_run(void **state)
 
 static int open_all(void **state)
 {
-    server = script_server_new(scripts);
-    return transport_new(&transport, &(struct transport_config){ .loops = 2 });
-}
-
-static int close_all(void **state)
-{
-    transport = transport_free(transport);
-    server = script_server_free(server);
-    return 0;
+    return fixture_open(scripts);
 }
 
 int main(void)
@@ -356,5 +317,5 @@ int main(void)
         cmocka_unit_test(tasks_posted_during_the_end_run),
     };
     test_begin();
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return cmocka_run_group_tests(tests, open_all, fixture_close);
 }
