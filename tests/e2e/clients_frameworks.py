@@ -71,6 +71,22 @@ class Frameworks(unittest.TestCase):
                 self.assertEqual(out["tool"]["result"], f"sunny in {out['tool']['input']['city']}")
                 self.assertEqual(len(set(out["vectors"])), 1)
 
+    def test_the_ai_sdk_takes_steps_and_streams_objects(self):
+        for place, out in self.vercel.items():
+            for kind in ("chat", "responses"):
+                with self.subTest(place=place, kind=kind):
+                    for way in ("whole", "stream"):
+                        (first, results), (last, none) = out["steps"][kind][way]
+                        self.assertEqual((first, last in ("stop", "length"), none), ("tool-calls", True, []))
+                        self.assertTrue(all(r.startswith("sunny in ") for r in results) and results)
+                    self.assertNotIn("error", out["steps"][kind]["parts"])
+                    self.assertLessEqual({"tool-call", "tool-result", "finish-step", "finish"},
+                                         set(out["steps"][kind]["parts"]))
+                    streamed = out["objects"][kind]
+                    self.assertIn(streamed["whole"]["size"], ("small", "large"))
+                    self.assertEqual(streamed["partial"], streamed["whole"])
+                    self.assertGreater(streamed["tokens"], 0)
+
     def test_the_ai_sdk_knows_errors_and_aborts(self):
         for place, out in self.vercel.items():
             with self.subTest(place=place):
@@ -84,12 +100,16 @@ class Frameworks(unittest.TestCase):
                 self.assertEqual((out["text"], out["stream"], out["responses"]), (self.case["answer"],) * 3)
                 usage = out["usage"]
                 self.assertEqual(usage["total_tokens"], usage["input_tokens"] + usage["output_tokens"])
+                self.assertEqual(out["streamUsage"]["output_tokens"], usage["output_tokens"])
+                self.assertEqual(out["streamFinish"], "stop")
 
     def test_langchain_s_structures_calls_and_vectors_come_back(self):
         for place, out in self.langchain.items():
             with self.subTest(place=place):
                 self.assertIn(out["structured"]["size"], ("small", "large"))
-                self.assertEqual(out["call"]["name"], "weather")
+                self.assertIn(out["called"]["size"], ("small", "large"))
+                self.assertEqual((out["call"]["name"], out["streamCall"]["name"]), ("weather", "weather"))
+                self.assertIsInstance(out["streamCall"]["args"]["city"], str)
                 self.assertIsInstance(out["call"]["args"]["city"], str)
                 self.assertEqual(out["after"], "string")
                 self.assertEqual(len(set(out["vectors"])), 1)

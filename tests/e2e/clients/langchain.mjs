@@ -28,6 +28,13 @@ const schema = {
 };
 out.structured = await make('demo').withStructuredOutput(schema, { method: 'jsonSchema', strict: true }).invoke(prompt);
 
+out.called = await make('demo').withStructuredOutput(schema, { method: 'functionCalling', strict: true }).invoke(prompt);
+
+let all;
+for await (const piece of await make(adapter, { streamUsage: true }).stream(prompt)) all = all ? all.concat(piece) : piece;
+out.streamUsage = all.usage_metadata;
+out.streamFinish = all.response_metadata.finish_reason;
+
 const weather = {
   type: 'function',
   function: {
@@ -39,6 +46,9 @@ const weather = {
 const bound = make('demo').bindTools([weather], { tool_choice: 'required' });
 const called = await bound.invoke(prompt);
 out.call = called.tool_calls[0];
+let pieces;
+for await (const piece of await bound.stream(prompt)) pieces = pieces ? pieces.concat(piece) : piece;
+out.streamCall = pieces.tool_calls[0];
 const turn = [new HumanMessage(prompt), called, new ToolMessage({ content: 'sunny', tool_call_id: called.tool_calls[0].id })];
 out.after = typeof (await make('demo', { maxTokens: 8 }).invoke(turn)).content;
 
