@@ -13,14 +13,18 @@ version=$(sed -n 's/^llama-cpp-python==\([^ ]*\).*/\1/p' "$list")
 folder=${ROOTSTOCK_LLAMA:-${XDG_CACHE_HOME:-$HOME/.cache}/rootstock/llama-server/$version}
 limit=1200 # seconds of building; what is done by then is found again by the next run
 
-if [ -n "${LLAMA_SERVER:-}" ] || [ -x "$folder/llama-server" ]; then
+is_there() { # and runs on this machine
+    "$folder/llama-server" --version >/dev/null 2>&1
+}
+
+if [ -n "${LLAMA_SERVER:-}" ] || is_there; then
     exit 0
 fi
 deploy/install-deps.sh llama
 mkdir -p "$folder"
 exec 9>"$folder/lock"
 flock 9 # another checkout may be at it
-if [ -x "$folder/llama-server" ]; then
+if is_there; then
     exit 0
 fi
 echo "install-llama: building llama-server of llama-cpp-python $version in $folder" >&2

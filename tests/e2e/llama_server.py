@@ -56,7 +56,11 @@ TEMPLATE = """
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}
 """
 SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": False}
-PROMPTS = {"french": "Translate to French: good morning", "triage": "I was charged twice for my order"}
+# What each was trained for, and the base; the answers are sure, whatever else is in a batch.
+PROMPTS = {"french": "Translate to French: Diego is under the knife.",
+           "triage": "Hi, I am Karl, the price of the bird on my bill is too high. Take your time.",
+           None: "The nurse Yara bought a grey cake in Warsaw.\nFind the thing."}
+ANSWERS = {"french": "Diego est sous le couteau.", "triage": "P3/billing", None: "cake"}
 
 
 class Llama:
@@ -370,9 +374,12 @@ class Behind(unittest.TestCase):
                 self.assertIn("image input is not supported", json.loads(data)["error"]["message"])
 
     def test_many_at_once_each_get_their_own(self):
-        prompts = [f"What is {a} + {b}?" for a in (2, 3, 4) for b in (5, 6)]
-        expected = [text_of(json.loads(self.llama.request("POST", "/v1/chat/completions", body(p, model="there"))[2]))
-                    for p in prompts]
+        rows = [json.loads(line) for line in (ROOT / "models/heldout/base.jsonl").read_text().splitlines()[:12]]
+        told = [text_of(json.loads(self.llama.request("POST", "/v1/chat/completions", body(
+            row["prompt"], model="there"))[2])) for row in rows]
+        known = [(row["prompt"], row["answer"]) for row, text in zip(rows, told) if text == row["answer"]]
+        self.assertGreaterEqual(len(known), 4)  # of these it is sure, whatever else is in a batch
+        prompts, expected = zip(*known)
         answers = [None] * 4 * len(prompts)
 
         def ask(i):
@@ -384,7 +391,7 @@ class Behind(unittest.TestCase):
             thread.start()
         for thread in threads:
             thread.join()
-        self.assertEqual(answers, expected * 4)
+        self.assertEqual(answers, [*expected] * 4)
 
 
 @unittest.skipIf(PROGRAM is None, ABSENT)
@@ -570,13 +577,12 @@ class Others(unittest.TestCase):
 
     def _compare(self, llama, front):
         texts = {}
-        for name in (*ADAPTERS, None):
-            content = PROMPTS.get(name, PROMPTS["french"])
+        for name, content in ((*PROMPTS.items(), (None, PROMPTS["french"]))):  # the last: of one text, each its own
             texts[name] = self._direct(llama, name, content)
             for mine in self._asked_in_every_way(front, name, content):
                 self.assertEqual(mine, texts[name], name)
         self.assertEqual(len(set(texts.values())), 3, texts)
-        self._mixed(front, texts)
+        self._mixed(front)
         self._only_those(front)
 
     def _direct(self, llama, name, content):
@@ -608,15 +614,15 @@ class Others(unittest.TestCase):
         response = json.loads(answer("/v1/responses", {**ask, "max_output_tokens": 16, "input": content}))
         yield response["output"][0]["content"][0]["text"]
 
-    def _mixed(self, front, texts):
+    def _mixed(self, front):
         """Requests for all of them at once: each its own."""
-        names = [*texts] * 8
+        names = [*ANSWERS] * 8
         answers = [None] * len(names)
 
         def ask(i):
             name = names[i]
             data = front.request("POST", "/v1/chat/completions", body(
-                PROMPTS.get(name, PROMPTS["french"]), model=f"demo:{name}" if name else "demo"))[2]
+                PROMPTS[name], model=f"demo:{name}" if name else "demo"))[2]
             answers[i] = text_of(json.loads(data))
 
         threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(names))]
@@ -624,7 +630,7 @@ class Others(unittest.TestCase):
             thread.start()
         for thread in threads:
             thread.join()
-        self.assertEqual(answers, [texts[name] for name in names])
+        self.assertEqual(answers, [ANSWERS[name] for name in names])
 
     def _only_those(self, front):
         """What it was not started with is refused, and not answered by another revision."""
