@@ -266,7 +266,8 @@ static const struct option auth_options[] = {
 };
 
 struct raw_limits {
-    uint64_t body_bytes, header_bytes, streams, upload_bytes, body_idle_ms;
+    uint64_t body_bytes, header_bytes, streams, upload_bytes, body_idle_ms, body_time_ms;
+    uint64_t body_rate, head_time_ms;
 };
 static const struct option limits_options[] = {
     OPT_BYTES(struct raw_limits, body_bytes, "body", 1024, LIMIT_BODY, "32MiB", "of one request"),
@@ -276,6 +277,12 @@ static const struct option limits_options[] = {
               "of a request that brings files: an adapter's, a batch's"),
     OPT_DURATION(struct raw_limits, body_idle_ms, "body_idle", 100, 3600000, "60s",
                  "without a byte of a request's body, before it is given up with 408"),
+    OPT_DURATION(struct raw_limits, body_time_ms, "body_time", 100, 86400000, "60s",
+                 "for a request's body from its head on, then 408; longer by body_rate"),
+    OPT_BYTES(struct raw_limits, body_rate, "body_rate", 0, 1 * GIB, "4KiB",
+              "of a body that came give it a second more; 0: none"),
+    OPT_DURATION(struct raw_limits, head_time_ms, "head_time", 100, 3600000, "10s",
+                 "for a request's head from its first byte on, then 408"),
     OPT_UINT(struct raw_limits, streams, "streams", 1, 1000000, "10000", "connections at once"),
     OPT_END,
 };
@@ -637,7 +644,10 @@ static int read_gateway(struct config *c, const struct node *n, struct problems 
     c->gateway.keys_env = raw.auth.keys_env;
     c->gateway.body_bytes = raw.limits.body_bytes;
     c->gateway.header_bytes = raw.limits.header_bytes;
+    c->gateway.head_time_ms = raw.limits.head_time_ms;
     c->gateway.body_idle_ms = raw.limits.body_idle_ms;
+    c->gateway.body_time_ms = raw.limits.body_time_ms;
+    c->gateway.body_rate = raw.limits.body_rate;
     c->gateway.streams = raw.limits.streams;
     c->gateway.upload_bytes = raw.limits.upload_bytes;
     if (c->gateway.responses.store == KEEP_redis && c->adapters.catalog_url.n == 0)

@@ -261,7 +261,10 @@ struct config_gateway {
     struct str
         keys_env; /* name of the variable with "key[=tenant],…"; NULL: no auth, loopback only */
     uint64_t body_bytes, header_bytes, streams;
+    uint64_t head_time_ms; /* for a head, from its first byte to its last */
     uint64_t body_idle_ms; /* without a byte of a body that is due, before it is given up */
+    uint64_t body_time_ms; /* for a body, and a second more for each body_rate bytes of it */
+    uint64_t body_rate;    /* 0: no more */
     uint64_t upload_bytes; /* of a request that brings files: an adapter's, a batch's */
     /* Folders of this machine from which adapters may be published over HTTP; resolved. */
     struct text_list import_folders;

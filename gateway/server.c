@@ -12,6 +12,7 @@
 #include "gateway/daemon.h"
 #include "gateway/detached.h"
 #include "gateway/head.h"
+#include "gateway/heads.h"
 #include "gateway/kept.h"
 #include "gateway/listen.h"
 #include "gateway/record.h"
@@ -46,6 +47,7 @@ struct server {
     struct core *core; /* borrowed */
     struct daemons *daemons;
     struct watch *watch;
+    struct heads *heads;
     struct work *work, *changes, *compute;
     struct replay *replay;
     struct kept *kept;
@@ -374,7 +376,7 @@ static enum MHD_Result upload(struct request *r, const char *p, size_t *n)
 {
     struct str part = { p, *n };
     *n = 0;
-    upload_move(r);
+    upload_move(r, part.n);
     if (r->refused)
         return MHD_YES;
     buf_add(&r->body, part);
@@ -398,6 +400,13 @@ static enum MHD_Result received(struct request *r)
     return run(r);
 }
 
+static struct head_wait *head_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
 /* NOLINTNEXTLINE(readability-function-size): the library chose the parameters */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *data,
@@ -409,6 +418,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     struct request *r = *context;
     if (!r) {
         struct framing f;
+        if (!heads_begin(head_of(connection)))
+            return MHD_NO;
         r = arrive(cls, connection);
         if (!r)
             return MHD_NO;
@@ -504,10 +515,10 @@ void server_depart(struct request *r, bool complete)
 static void on_completed(void *cls, struct MHD_Connection *connection, void **context,
                          enum MHD_RequestTerminationCode code)
 {
-    (void)connection;
     struct server *s = cls;
     struct request *r = *context;
     *context = NULL;
+    heads_end(head_of(connection));
     if (!r)
         return;
     watch_remove(s->watch, &r->watch);
@@ -528,6 +539,26 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
         request_cancel(r, FLOW_gone);
     server_depart(r, complete);
     request_unref(r);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct server *s = cls;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *context = info ? heads_open(s->heads, info->connect_fd) : NULL;
+    } else {
+        heads_close(s->heads, *context);
+        *context = NULL;
+    }
+}
+
+static uint64_t head_time_ms(void *ctx)
+{
+    CLEANUP(state_unrefp) struct state *state = server_state(ctx);
+    return state->config->gateway.head_time_ms;
 }
 
 static PRINTF_LIKE(2, 0) void on_mhd_log(void *cls, const char *fmt, va_list args)
@@ -572,9 +603,10 @@ static struct MHD_Daemon *start_daemon(void *ctx, int fd, unsigned flags, unsign
     return MHD_start_daemon(
         flags, 0, /* policy= */ NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log,
         s, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, threads,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, s,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)g->streams + threads * 64, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, s, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)g->streams + threads * 64, MHD_OPTION_END);
 }
 
 static struct server *server_free(struct server *s)
@@ -587,6 +619,7 @@ static struct server *server_free(struct server *s)
     (void)work_free(s->changes);
     (void)work_free(s->compute);
     (void)work_free(s->work);
+    (void)heads_free(s->heads);
     (void)watch_free(s->watch);
     (void)replay_free(s->replay);
     (void)detached_free(s->detached);
@@ -618,6 +651,8 @@ int server_start(struct server **ret, struct core *core, struct state *state, st
     int fd = -1;
     s->replay = replay_new(REPLAY_RECORDS, REPLAY_BYTES);
     int r = s->replay ? watch_new(&s->watch) : -ENOMEM;
+    if (r == 0)
+        r = heads_new(&s->heads, head_time_ms, s);
     if (r == 0)
         r = work_new(&s->work, WORKERS, WORK_MAX);
     if (r == 0)

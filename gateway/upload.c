@@ -16,14 +16,16 @@ enum {
 void upload_begin(struct request *r)
 {
     LOCKED(&r->flow.lock);
-    r->upload = (struct upload){ .is_coming = true, .moved_ms = r->accepted_us / 1000 };
+    uint64_t now = r->accepted_us / 1000;
+    r->upload = (struct upload){ .is_coming = true, .began_ms = now, .moved_ms = now };
 }
 
-void upload_move(struct request *r)
+void upload_move(struct request *r, size_t n)
 {
     uint64_t now = clock_ms();
     LOCKED(&r->flow.lock);
     r->upload.moved_ms = now;
+    r->upload.bytes += n;
 }
 
 bool upload_end(struct request *r)
@@ -73,9 +75,16 @@ static bool is_drained(int fd)
     return ioctl(fd, FIONREAD, &unread) < 0 || unread == 0;
 }
 
+/* How long a body may take of which so much came. */
+static uint64_t time_of(const struct config_gateway *g, uint64_t bytes)
+{
+    enum { SECOND_MS = 1000 };
+    return g->body_time_ms + (g->body_rate ? bytes / g->body_rate * SECOND_MS : 0);
+}
+
 void upload_look(struct request *r, int fd, uint64_t now_ms)
 {
-    uint64_t idle_ms = r->state->config->gateway.body_idle_ms;
+    const struct config_gateway *g = &r->state->config->gateway;
     struct upload *u = &r->upload;
     LOCKED(&r->flow.lock);
     if (!u->is_coming)
@@ -84,11 +93,18 @@ void upload_look(struct request *r, int fd, uint64_t now_ms)
         u->ticks_over = is_drained(fd) ? u->ticks_over + 1 : 0;
         if (u->ticks_over >= TICKS_OVER)
             cut(r, fd, /* fail= */ NULL);
-    } else if (now_ms >= u->moved_ms + idle_ms) {
+    } else if (now_ms >= u->moved_ms + g->body_idle_ms) {
         struct fail fail = { 0 };
         (void)fail_set(&fail, FAIL_request_timeout,
                        "no byte of the body came for %llu ms (gateway.limits.body_idle)",
-                       (unsigned long long)idle_ms);
+                       (unsigned long long)g->body_idle_ms);
+        cut(r, fd, &fail);
+    } else if (now_ms >= u->began_ms + time_of(g, u->bytes)) {
+        struct fail fail = { 0 };
+        (void)fail_set(&fail, FAIL_request_timeout,
+                       "the body comes too slowly: %llu bytes in %llu ms "
+                       "(gateway.limits.body_time, body_rate)",
+                       (unsigned long long)u->bytes, (unsigned long long)(now_ms - u->began_ms));
         cut(r, fd, &fail);
     }
 }

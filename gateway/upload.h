@@ -10,6 +10,7 @@
 #include "base/fail.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct request;
@@ -19,19 +20,21 @@ struct upload { /* under flow.lock */
     bool has_left;       /* the client has sent its last byte */
     unsigned ticks_over; /* since then, without a byte to be read */
     unsigned status;     /* of the answer that was written by hand; 0: none was */
+    uint64_t began_ms;   /* when its head was whole */
     uint64_t moved_ms;   /* when bytes last came */
+    uint64_t bytes;      /* so far */
 };
 
 /* http thread. */
 void upload_begin(struct request *r);
-void upload_move(struct request *r);
+void upload_move(struct request *r, size_t n); /* n bytes came */
 /* All of it came. true: and the client has closed its side, as one does that leaves. */
 bool upload_end(struct request *r);
 
 /* Watch thread. The client closed its side: true: of a body that is still to be read. */
 bool upload_leave(struct request *r);
-/* At each tick: gives up what cannot come any more, or has not come for gateway.limits.body_idle.
- * `fd` is the connection's. */
+/* At each tick: gives up what cannot come any more, has not come for gateway.limits.body_idle, or
+ * takes longer than body_time and body_rate give it. `fd` is the connection's. */
 void upload_look(struct request *r, int fd, uint64_t now_ms);
 /* The server stops: answered with 503, where the body is still coming. */
 void upload_stop(struct request *r, int fd);

@@ -110,6 +110,95 @@ class Faults(unittest.TestCase):
         for s in slow:
             reset(s)
 
+    def drip(self, server, start, drop, gap=0.05, seconds=30):
+        """All that comes back while bytes are sent one after the other without an end."""
+        with socket.create_connection(("127.0.0.1", server.port)) as s:
+            s.sendall(start)
+            s.settimeout(gap)
+            seen, until = b"", time.monotonic() + seconds * PATIENCE
+            while time.monotonic() < until:
+                try:
+                    s.sendall(drop)
+                    part = s.recv(65536)
+                    if not part:
+                        return seen
+                    seen += part
+                except TimeoutError:
+                    pass
+                except OSError:
+                    return seen
+        return self.fail("it was never cut")
+
+    def assert_408(self, seen):
+        self.assertTrue(seen.startswith(b"HTTP/1.1 408 Request Timeout\r\n"), seen)
+        head, body = seen.split(b"\r\n\r\n")
+        self.assertIn(b"Content-Length: %d" % len(body), head)
+        return json.loads(body)["error"]
+
+    def test_24_a_head_that_never_ends_is_408(self):
+        server = serve(self.mock, {"limits": {"head_time": "400ms"}})
+        self.addCleanup(server.stop)
+        for start in (b"P", CHAT):
+            error = self.assert_408(self.drip(server, start, b"x" if start == b"P" else b"x: y\r\n"))
+            self.assertIn("head_time", error["message"])
+        body = json.dumps(chat("", stream=False)).encode()
+        request = CHAT + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        for behind_it in (b"", CHAT):  # a second one on its connection; the first half of it came with the first
+            seen = self.drip(server, request + behind_it, b"x: y\r\n" if behind_it else b"P")
+            self.assertTrue(seen.startswith(b"HTTP/1.1 200"), seen)
+            self.assert_408(seen[seen.rindex(b"HTTP/1.1"):])
+        self.assert_well(server)
+
+    def test_24_only_heads_that_have_begun_are_hurried(self):
+        server = serve(self.mock, {"limits": {"head_time": "300ms"}})
+        self.addCleanup(server.stop)
+        body = json.dumps(chat("id=hurry hold@frame:2")).encode()
+        request = CHAT + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        with socket.create_connection(("127.0.0.1", server.port)) as s:
+            s.settimeout(20 * PATIENCE)
+            for _ in range(2):  # nothing was sent yet; then between two requests
+                time.sleep(1.5)
+                s.sendall(request)
+                seen = b""
+                while b"t1 " not in seen:
+                    seen += s.recv(65536)
+                time.sleep(1)  # an answer takes what it takes
+                self.mock.release("hurry")
+                while b"data: [DONE]" not in seen:
+                    seen += s.recv(65536)
+                while not seen.endswith(b"0\r\n\r\n"):
+                    seen += s.recv(65536)
+                self.assertEqual(seen.count(b"HTTP/1.1"), 1)
+        slow = self.raw(CHAT, b"Content-Length: 2\r\nConnection: close\r\n", b"\r\n{}", server=server)
+        self.assertTrue(slow.startswith(b"HTTP/1.1 400"), slow)  # a body without a model
+
+    def test_24_a_body_that_drips_is_408_in_its_routes_words(self):
+        server = serve(self.mock, {"limits": {"body_time": "400ms", "body_rate": 0}})
+        self.addCleanup(server.stop)
+        before = self.asked()
+        for wire in (CHAT, CHAT.replace(b"chat/completions", b"messages")):
+            for framing, drop in ((b"Content-Length: 100000\r\n\r\n{", b" "), (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n")):
+                seen = self.drip(server, wire + framing, drop)
+                error = self.assert_408(seen)
+                self.assertIn("too slowly", error["message"])
+                self.assertEqual("code" in error, b"messages" not in wire)
+        self.assertEqual(self.asked(), before)
+        self.assert_well(server)
+
+    def test_24_a_body_that_keeps_its_rate_may_take_longer(self):
+        server = serve(self.mock, {"limits": {"body_time": "600ms", "body_rate": "1KiB"}})
+        self.addCleanup(server.stop)
+        body = chat("", stream=False)
+        body["messages"].append({"role": "user", "content": "word " * 4000})
+        data = json.dumps(body).encode()
+        with socket.create_connection(("127.0.0.1", server.port)) as s:
+            s.sendall(CHAT + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(data))
+            for at in range(0, len(data), 2000):
+                s.sendall(data[at:at + 2000])
+                time.sleep(0.15)
+            s.settimeout(20 * PATIENCE)
+            self.assertTrue(s.recv(65536).startswith(b"HTTP/1.1 200"))
+
     def test_24_a_slow_reader_slows_the_engine_behind_and_loses_nothing(self):
         frames, size = 15000, 4000  # far more than all buffers together
         self.assert_well()
