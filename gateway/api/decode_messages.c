@@ -351,7 +351,16 @@ static int read_messages(struct chat_request *ret, struct str messages, bool len
     if (!body_is_array(messages))
         return fail_param(reterr, FAIL_invalid_request, "messages",
                           "'messages' must be an array, not %s", body_kind(messages));
-    size_t n = json_view_count(messages);
+    enum { USUAL = 16 }; /* messages that are looked for once */
+    struct str usual[USUAL], message;
+    struct json_view_walk walk = json_view_walk(messages), rest = walk;
+    size_t n = 0;
+    for (; json_view_next(&walk, NULL, &message); n++) {
+        if (n >= USUAL)
+            continue;
+        usual[n] = message;
+        rest = walk;
+    }
     if (n == 0)
         return fail_param(reterr, FAIL_empty_array, "messages",
                           "'messages' is an empty array; it must hold at least one message");
@@ -362,9 +371,11 @@ static int read_messages(struct chat_request *ret, struct str messages, bool len
     if (!m)
         return body_no_memory(reterr);
     struct where w = { 0, lenient, arena, reterr };
-    struct str message;
-    for (struct json_view_walk walk = json_view_walk(messages);
-         json_view_next(&walk, NULL, &message); w.i++) {
+    for (; w.i < n; w.i++) {
+        if (w.i < USUAL)
+            message = usual[w.i];
+        else
+            (void)json_view_next(&rest, NULL, &message);
         int r = decode_message(&m[w.i], message, &w);
         if (r != 0)
             return r;
