@@ -532,6 +532,31 @@ static void messages_keep_parts_names_and_calls(void **state)
 }
 
 /* "text TEXT | image URL TYPE DATA DETAIL | …", the parts of one message. */
+/* However many there are, each is itself, with its place in the body. */
+static void long_conversations_keep_their_order(void **state)
+{
+    (void)state;
+    for (size_t n = 1; n < 40; n++) {
+        CLEANUP(arena_freep) struct arena *arena = arena_new(1 * MIB);
+        CLEANUP(buf_done) struct buf body = BUF_INIT(1 * MIB);
+        buf_adds(&body, "{\"messages\" : [");
+        for (size_t i = 0; i < n; i++)
+            buf_addf(&body, "%s{\"role\":\"user\", \"content\":\"number %zu\"}", i ? " ,\n" : "",
+                     i);
+        buf_adds(&body, "] , \"model\":\"m\"}");
+        struct chat_request c = { 0 };
+        struct fail fail = { 0 };
+        assert_int_equal(chat_decode(&c, buf_str(&body), arena, &fail), 0);
+        assert_int_equal(c.n_messages, n);
+        for (size_t i = 0; i < n; i++) {
+            char want[32];
+            (void)snprintf(want, sizeof(want), "number %zu", i);
+            assert_true(str_is(c.messages[i].content, want));
+            assert_true(str_starts(c.messages[i].source, STR("{\"role\"")));
+        }
+    }
+}
+
 static void print_parts(struct buf *b, const struct chat_message *m)
 {
     static const char *const kinds[] = { "text", "image", "audio", "file" };
@@ -699,6 +724,7 @@ int main(void)
         cmocka_unit_test(completions_say_what_their_prompt_gets),
         cmocka_unit_test(a_completion_without_a_bound_has_16_tokens),
         cmocka_unit_test(messages_keep_parts_names_and_calls),
+        cmocka_unit_test(long_conversations_keep_their_order),
         cmocka_unit_test(parts_say_what_they_hold),
         cmocka_unit_test(what_was_sent_stays_beside_what_was_read),
         cmocka_unit_test(tools_that_may_not_be_chosen_are_not_shown),
