@@ -27,6 +27,7 @@ struct writer {
     unsigned knobs, version;
     struct fail *reterr;
     struct turn_list turns;
+    const char *too_large; /* the field whose schema is, written out; NULL: none */
 };
 
 unsigned gemini_version(struct str model)
@@ -290,7 +291,8 @@ static void add_tools(struct writer *w)
             buf_add(w->b, t->parameters);
         } else if (schema_has_members(t->parameters)) {
             provider_add_key(w->b, "parameters");
-            schema_add_openapi(w->b, t->parameters);
+            if (schema_add_openapi(w->b, t->parameters) != 0)
+                w->too_large = "tools";
         }
         buf_addc(w->b, '}');
     }
@@ -350,7 +352,8 @@ static void add_format(struct writer *w)
             buf_add(w->b, w->c->format_text);
         } else {
             provider_add_key(w->b, "responseSchema");
-            schema_add_openapi(w->b, w->c->format_text);
+            if (schema_add_openapi(w->b, w->c->format_text) != 0)
+                w->too_large = "response_format";
         }
         break;
     case CHAT_FORMAT_choice:
@@ -489,5 +492,9 @@ int gemini_write_body(struct provider_call *call, const struct provider_job *job
     add_tools(&w);
     r = add_config(&w);
     buf_addc(w.b, '}');
+    if (r == 0 && w.too_large)
+        return fail_param(reterr, FAIL_invalid_request, w.too_large,
+                          "'%s' holds a schema that is too large with its references written out",
+                          w.too_large);
     return r;
 }

@@ -7,8 +7,8 @@
 #include <errno.h>
 
 enum {
-    NODES_MAX = 20000, /* of what is written: references may multiply */
-    SOURCES_MAX = 32,  /* schemas that are merged into one */
+    WORK_MAX = 8 << 20, /* bytes looked at, a schema's own once a level: references may multiply */
+    SOURCES_MAX = 32,   /* schemas that are merged into one */
     POINTER_PART = 256,
 };
 
@@ -197,8 +197,15 @@ struct merged {
 struct openapi {
     struct buf *b;
     struct str root;
-    size_t nodes;
+    size_t work, checked; /* bytes */
 };
+
+/* Whether so many more bytes may be looked at. */
+static bool may_look(struct openapi *o, size_t bytes)
+{
+    o->work = o->work + bytes < WORK_MAX ? o->work + bytes : WORK_MAX;
+    return o->work < WORK_MAX;
+}
 
 /* What an outer schema says of each of its alternatives. */
 struct inherited {
@@ -359,7 +366,7 @@ static void add_properties(struct openapi *o, const struct merged *m)
         struct json_view_walk w = json_view_walk(json_view_get(m->sources[i], "properties"));
         while (json_view_next(&w, &name, &value)) {
             bool is_told = false;
-            for (size_t k = 0; k < i && !is_told; k++) {
+            for (size_t k = 0; k < i && !is_told && may_look(o, m->sources[k].n); k++) {
                 struct json_view_walk before =
                     json_view_walk(json_view_get(m->sources[k], "properties"));
                 for (struct str other, v; !is_told && json_view_next(&before, &other, &v);)
@@ -367,6 +374,8 @@ static void add_properties(struct openapi *o, const struct merged *m)
             }
             if (is_told)
                 continue;
+            if (o->work == WORK_MAX)
+                return; /* told at the end */
             if (open++ == 0)
                 buf_adds(o->b, ",\"properties\":{");
             add_key(o->b, name);
@@ -396,7 +405,9 @@ static void add_required(struct openapi *o, const struct merged *m)
     for (size_t i = 0; i < m->n; i++) {
         struct json_view_walk w = json_view_walk(json_view_get(m->sources[i], "required"));
         while (json_view_next(&w, NULL, &name)) {
-            if (json_view_kind(name) != JSON_VIEW_string || !is_property(m, name))
+            bool is_checked = o->checked < WORK_MAX; /* the rest is believed */
+            o->checked += is_checked ? m->sources[i].n : 0;
+            if (json_view_kind(name) != JSON_VIEW_string || (is_checked && !is_property(m, name)))
                 continue; /* refused over there */
             buf_adds(o->b, n++ ? "," : ",\"required\":[");
             buf_add(o->b, name);
@@ -544,13 +555,12 @@ static void write_schema(struct openapi *o, struct str schema, const struct merg
     size_t n = 0;
     for (const struct merged *at = outer; at; at = at->outer)
         depth++;
-    if (++o->nodes > NODES_MAX) {
-        o->b->err = o->b->err ? o->b->err : -EMSGSIZE;
-        return;
-    }
     bool ends = depth >= LIMIT_JSON_DEPTH || is_met(outer, schema);
     if (!ends)
         gather(o, &m, schema);
+    for (size_t i = 0; i < m.n; i++)
+        if (!may_look(o, m.sources[i].n))
+            return;
     for (size_t i = 0; i < m.n && n < 2; i++)
         n = alternatives(m.sources[i], &other, &is_null);
     struct str ref = json_view_get(schema, "$ref");
@@ -565,8 +575,9 @@ static void write_schema(struct openapi *o, struct str schema, const struct merg
         write_one(o, &m, type_of(&m), from);
 }
 
-void schema_add_openapi(struct buf *b, struct str schema)
+int schema_add_openapi(struct buf *b, struct str schema)
 {
     struct openapi o = { .b = b, .root = schema };
     write_schema(&o, schema, NULL, (struct inherited){ 0 });
+    return o.work < WORK_MAX ? 0 : -E2BIG;
 }

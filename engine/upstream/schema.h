@@ -20,9 +20,10 @@ void schema_add_closed(struct buf *b, struct str schema);
 /*
  * As Google's models before Gemini 2.5 take it, the subset of OpenAPI 3.0 that is `Schema` of their
  * reference: references are written out, allOf is merged, null is `nullable`, a const an enum.
- * A schema that refers to itself ends there, as an object of which nothing is said.
+ * A schema that refers to itself ends there, as an object of which nothing is said. 0, or -E2BIG:
+ * written out it is larger than any that is meant (what was added is of no use).
  */
-void schema_add_openapi(struct buf *b, struct str schema);
+int schema_add_openapi(struct buf *b, struct str schema) MUST_USE;
 /* Whether an object's schema names any member (Google takes no parameters of a function without).
  */
 bool schema_has_members(struct str schema);

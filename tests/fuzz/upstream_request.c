@@ -63,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                 .request_id = "req",
                                 .adapter = data[1] & 8 ? &adapter : NULL };
     if (data[1] & 64)
-        endpoint.model = job.model = STR("gemini-3-pro");
+        endpoint.model = job.model = data[1] & 4 ? STR("gemini-1.5-pro") : STR("gemini-3-pro");
     job.verbatim = data[1] & 16 && provider_speaks(&endpoint, request.wire);
     write_one(&job);
     return 0;
