@@ -78,7 +78,11 @@ class Llama:
     def start(self):
         """Starts it and waits until its model is loaded."""
         self.process = subprocess.Popen(self.command, stdout=self.log, stderr=self.log, cwd=self.folder)
-        wait_for(self._ready, 60, "llama-server")
+        try:
+            wait_for(self._ready, 60, "llama-server")
+        except BaseException:
+            self.kill()
+            raise
 
     def _ready(self):
         if self.process.poll() is not None:
@@ -206,12 +210,9 @@ class Behind(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.llama = Llama()
+        cls.addClassCleanup(cls.llama.stop)
         cls.front = in_front(cls.llama)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.front.stop()
-        cls.llama.stop()
+        cls.addClassCleanup(cls.front.stop)
 
     def both(self, path="/v1/chat/completions", **fields):
         """The answers of both to one body, the gateway's first."""
@@ -402,14 +403,11 @@ class Tools(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="rootstock-llama-"))
         (cls.folder / "template").write_text(TEMPLATE, encoding="utf-8")
+        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
         cls.llama = Llama("--chat-template-file", str(cls.folder / "template"), "--logit-bias", "93+100")  # "{"
+        cls.addClassCleanup(cls.llama.stop)
         cls.front = in_front(cls.llama)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.front.stop()
-        cls.llama.stop()
-        shutil.rmtree(cls.folder, ignore_errors=True)
+        cls.addClassCleanup(cls.front.stop)
 
     def test_calls_are_the_same(self):
         for fields in ({"tool_choice": "required"}, {"tool_choice": "required", "parallel_tool_calls": True}):
