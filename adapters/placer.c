@@ -143,6 +143,7 @@ static bool is_whole(struct placer *p, const char *path, const struct sha256 *di
 static bool is_there(struct placer *p, const char *path, const struct sha256 *digest)
 {
     CLEANUP(own_close) int fd = placer_lock(p->folder, LOCK_SH);
+    (void)fd; /* held to the end */
     return is_whole(p, path, digest) &&
            (utimensat(AT_FDCWD, path, /* now= */ NULL, 0) == 0 || errno != ENOENT);
 }
@@ -217,6 +218,7 @@ int placer_keep(struct placer *p, struct str digits)
     if (snprintf(path, sizeof(path), "%s/%.2s", p->folder, digits.p) >= PATH_MAX)
         return -ENAMETOOLONG;
     CLEANUP(own_close) int fd = placer_lock(p->folder, LOCK_SH);
+    (void)fd; /* held to the end */
     DIR *d = opendir(path);
     int r = d || errno == ENOENT ? 0 : -errno;
     for (struct dirent *e; d && (e = readdir(d));)

@@ -295,7 +295,7 @@ static void act(struct lora_fleet *f, struct lora_entry *e, enum act what)
 static bool step(struct lora_fleet *f)
 {
     uint64_t now = clock_ms(), next = now + IDLE_MS;
-    unsigned listed = f->n_sites, back = f->n_sites;
+    unsigned listed, back = f->n_sites;
     struct lora_entry *e = NULL;
     enum act what = ACT_keep;
     {
@@ -322,9 +322,9 @@ static bool step(struct lora_fleet *f)
     return true;
 }
 
-void *lora_thread(void *arg)
+void *lora_thread(void *fleet)
 {
-    while (step(arg))
+    while (step(fleet))
         ;
     return NULL;
 }

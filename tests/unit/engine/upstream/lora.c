@@ -135,9 +135,11 @@ static void one_that_may_be_there_counts_as_loaded(void **state)
     struct ledger_slot slot = { .endpoint = e->url.p, .patience_ms = 1 };
     assert_int_equal(ledger_local_ops.names(f.ledger, &slot, note_name, name), 0);
     assert_string_equal(name, "a.aaaaaaaaaaaa");
-    engine.breaks = false;
-    (void)snprintf(log, sizeof(log), "%s",
-                   engine.log); /* a connection used before is tried twice */
+    {
+        LOCKED(&engine.lock);
+        engine.breaks = false;
+        memcpy(log, engine.log, sizeof(log)); /* a connection used before is tried twice */
+    }
     assert_true(acquire(&a));
     assert_log(log);
     on_loop(&a, run_missing); /* it is not, after all */

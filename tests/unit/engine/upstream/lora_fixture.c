@@ -30,11 +30,17 @@ static void note(char sign, struct script_peer *peer)
     (void)snprintf(engine.log + n, sizeof(engine.log) - n, "%c%.*s ", sign, STR_ARG(name));
 }
 
+static bool does_break(void)
+{
+    LOCKED(&engine.lock);
+    return engine.breaks;
+}
+
 static void run_load(struct script_peer *peer)
 {
     note('+', peer);
     script_nap(engine.nap_ms);
-    if (engine.breaks) {
+    if (does_break()) {
         peer->keep = false;
         return;
     }
