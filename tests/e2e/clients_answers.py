@@ -263,12 +263,15 @@ class Unguarded(Answers):
 
 
 def guarded():
-    """Everything goes to "o" or "a", as the prompt says; what personal data an answer holds ends it."""
-    plugin = {"type": "pii", "configuration": {"action": "block", "stages": ["response"]}}
+    """Everything goes to "o" or "a", as the prompt says; what personal data an answer holds ends it. "ask-nobody" is
+    answered by the policy itself."""
+    guard = {"type": "pii", "configuration": {"action": "block", "stages": ["response"]}}
+    canned = {"type": "fast_response", "configuration": {"message": "Nobody was asked."}}
+    rows = (("o", "o", guard), ("a", "a", guard), ("nobody", "o", canned))
     return {"routing": {
-        "signals": {"keywords": [{"name": n, "operator": "OR", "keywords": [f"ask-{n}"]} for n in "oa"]},
+        "signals": {"keywords": [{"name": n, "operator": "OR", "keywords": [f"ask-{n}"]} for n, _, _ in rows]},
         "decisions": [{"name": n, "priority": 10, "rules": {"operator": "AND", "conditions": [
-            {"type": "keyword", "name": n}]}, "modelRefs": [{"model": n}], "plugins": [plugin]} for n in "oa"]}}
+            {"type": "keyword", "name": n}]}, "modelRefs": [{"model": m}], "plugins": [p]} for n, m, p in rows]}}
 
 
 class Guarded(Answers):
@@ -321,6 +324,23 @@ class Guarded(Answers):
         chunks = list(self.openai.chat.completions.create(model="auto", messages=ask, stream=True))
         self.assertEqual("".join(c.choices[0].delta.refusal or "" for c in chunks), "I cannot")
         self.assertEqual(chunks[-1].choices[0].finish_reason, "stop")
+
+    def test_what_the_policy_answers_itself_is_an_answer_in_each_api(self):
+        said, ask = "Nobody was asked.", [{"role": "user", "content": "ask-nobody something"}]
+        whole = self.openai.chat.completions.create(model="auto", messages=ask)
+        openai_schema.check("CreateChatCompletionResponse", whole)
+        self.assertEqual((whole.choices[0].message.content, whole.choices[0].finish_reason), (said, "stop"))
+        with self.openai.chat.completions.stream(model="auto", messages=ask) as stream:
+            self.assertEqual(stream.get_final_completion().choices[0].message.content, said)
+        with self.openai.responses.stream(model="auto", input=ask) as stream:
+            self.assertEqual(stream.get_final_response().output_text, said)
+        self.assertEqual(self.events("auto", input=ask)[-1]["response"]["status"], "completed")
+        message = self.message("auto", messages=ask)
+        self.assertEqual((message.content[0].text, message.stop_reason), (said, "end_turn"))
+        with self.anthropic.messages.stream(model="auto", messages=ask, max_tokens=50) as stream:
+            self.assertEqual(stream.get_final_message().content[0].text, said)
+        self.assertEqual(self.openai.completions.create(model="auto", prompt="ask-nobody").choices[0].text, said)
+        self.assertEqual(self.up.seen, [])
 
     def test_a_guarded_refusal_does_not_show_what_it_may_not(self):
         self.up.reply = openai_whole({"content": None, "refusal": f"Not with {CARD} there"})
