@@ -20,10 +20,9 @@
 #endif
 
 enum {
-    CHUNK_FIRST = 1024, /* they grow: most arenas stay small */
-    CHUNK_BYTES = 8192,
-    FIRST_BYTES =
-        960, /* beside the arena: with it no more than what malloc keeps for each thread */
+    CHUNK_FIRST = 992,  /* with its head of the sizes that malloc keeps for each thread */
+    CHUNK_BYTES = 8192, /* they grow: most arenas stay small */
+    FIRST_BYTES = 960,  /* beside the arena: likewise */
 };
 
 struct chunk {
@@ -76,10 +75,10 @@ static struct chunk *chunk_new(size_t bytes)
     return c;
 }
 
-/* The size of the next chunk, for at least so many bytes: half of what there is by now. */
+/* The size of the next chunk, for at least so many bytes: a quarter of what there is by now. */
 static size_t chunk_size(const struct arena *a, size_t bytes)
 {
-    size_t size = a->used / 2 < CHUNK_FIRST ? CHUNK_FIRST : a->used / 2;
+    size_t size = a->used / 4 < CHUNK_FIRST ? CHUNK_FIRST : a->used / 4;
     if (size > CHUNK_BYTES)
         size = CHUNK_BYTES;
     return ARENA_ALONE || bytes > size ? bytes : size;

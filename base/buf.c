@@ -29,9 +29,12 @@ char *buf_space(struct buf *b, size_t n)
     }
     if (b->p && b->n + n < b->cap)
         return b->p + b->n;
-    size_t cap = b->cap ? b->cap : 64;
+    enum { FIRST = 64, WHOLE = 512 };
+    size_t cap = b->cap ? b->cap : FIRST;
     while (cap <= b->n + n)
         cap *= 2;
+    if (!b->cap && n >= WHOLE) /* much at once is often all there will be */
+        cap = (n + FIRST) & ~(size_t)(FIRST - 1);
     char *p = realloc(b->p, cap);
     if (!p) {
         b->err = -ENOMEM;

@@ -271,7 +271,7 @@ struct raw_limits {
 };
 static const struct option limits_options[] = {
     OPT_BYTES(struct raw_limits, body_bytes, "body", 1024, LIMIT_BODY, "32MiB", "of one request"),
-    OPT_BYTES(struct raw_limits, header_bytes, "header", 1024, LIMIT_HEADER, "16KiB",
+    OPT_BYTES(struct raw_limits, header_bytes, "header", 1024, LIMIT_HEADER, "8KiB",
               "of one request's head"),
     OPT_BYTES(struct raw_limits, upload_bytes, "upload", 1024, LIMIT_BODY, "256MiB",
               "of a request that brings files: an adapter's, a batch's"),

@@ -241,12 +241,12 @@ static void head(struct answer *a)
     struct request *r = a->request;
     if (a->has_revision) {
         char hex[SHA256_HEX + 1];
-        sha256_hex(hex, &a->revision.digest);
-        reply_header(r, "x-rootstock-adapter", str_of(a->revision.adapter));
+        sha256_hex(hex, &a->revision->digest);
+        reply_header(r, "x-rootstock-adapter", str_of(a->revision->adapter));
         reply_header(r, "x-rootstock-revision", str_of(hex));
         reply_header(r, "x-rootstock-residency", str_of(residency_word(a->residency)));
-        if (a->revision.epoch)
-            reply_header_u64(r, "x-catalog-epoch", a->revision.epoch);
+        if (a->revision->epoch)
+            reply_header_u64(r, "x-catalog-epoch", a->revision->epoch);
     }
     reply_header_u64(r, "x-rootstock-overhead-us", a->overhead_us);
     reply_header_u64(r, "x-rootstock-queue-us", a->queue_us);
@@ -407,7 +407,7 @@ static int submit_choice(struct choice *c, const struct lease *lease, struct fai
         .session = caller_session(r),
         .request_id = str_of(r->id),
         .lora = lease ? lease_resident(lease) : NULL,
-        .lora_digest = lease ? &a->revision.digest : NULL,
+        .lora_digest = lease ? &a->revision->digest : NULL,
         .tenant = engine_is_upstream(engine) ? 0 : engine_tenant(r->caller.tenant),
         .deadline_ms = r->deadline_ms,
         .on_event = on_event,
@@ -515,20 +515,20 @@ static enum next with_lease(struct answer *a)
 {
     struct request *r = a->request;
     struct lease *lease = a->lease;
-    a->revision = *lease_revision(lease);
+    *a->revision = *lease_revision(lease);
     a->residency = lease_residency(lease);
     a->has_revision = true;
-    r->log_adapter = str_of(a->revision.adapter);
+    r->log_adapter = str_of(a->revision->adapter);
     if (!a->target.model) { /* a bare adapter name */
-        a->target.model = core_model(r->state->core, str_of(a->revision.base));
-        r->log_model = str_of(a->revision.base);
+        a->target.model = core_model(r->state->core, str_of(a->revision->base));
+        r->log_model = str_of(a->revision->base);
     }
     if (a->target.model)
         return submit(a);
     struct fail fail;
     (void)fail_set(&fail, FAIL_model_not_found,
                    "adapter '%s' is for base model '%s', which is not served here",
-                   a->revision.adapter, a->revision.base);
+                   a->revision->adapter, a->revision->base);
     return refuse(a, &fail);
 }
 
@@ -592,6 +592,8 @@ static enum next acquire(struct answer *a)
     cold_hints(r, a->target.adapter.viewer);
     if (a->target.adapter.adapter.n == 0)
         return submit(a);
+    if (!a->revision && !(a->revision = arena_alloc(r->arena, sizeof(*a->revision))))
+        return fail_with(a, -ENOMEM, "taking the adapter");
     if (behind_may_have(a) && !a->has_revision)
         return server_work(r, behind_find_revision, after_find);
     a->target.adapter.no_wait = a->cold.what != ON_COLD_wait;

@@ -119,7 +119,7 @@ struct answer {
     bool is_leasing; /* acquired, and not come yet */
     bool has_head;   /* of a stream: its status and headers are on their way */
     bool has_revision;
-    struct adapter_revision revision;
+    struct adapter_revision *revision; /* in the arena, once an adapter is asked for */
     enum residency residency;
     bool is_judged;        /* its end was told to the canaries */
     bool is_shadowed;      /* it was asked whether there is one */

@@ -119,19 +119,19 @@ static bool is_other(const struct answer *a)
     struct adapter_name plain = a->target.adapter;
     struct adapter_revision usual;
     struct fail fail = { 0 };
-    if (a->revision.canary || plain.selector.n == 0)
-        return a->revision.canary;
+    if (a->revision->canary || plain.selector.n == 0)
+        return a->revision->canary;
     plain.selector = STR_NULL;
     plain.sticky = 0; /* not the canary */
     return adapters_resolve(a->request->state->core->adapters, &plain, &usual, &fail) != 0 ||
-           !sha256_eq(&usual.digest, &a->revision.digest);
+           !sha256_eq(&usual.digest, &a->revision->digest);
 }
 
 void behind_find_revision(struct request *r)
 {
     struct answer *a = r->answer;
     struct fail fail = { 0 };
-    int err = target_find(r->state->core, &a->target.adapter, r->min_epoch, &a->revision, &fail);
+    int err = target_find(r->state->core, &a->target.adapter, r->min_epoch, a->revision, &fail);
     if (err < 0)
         err = fail_errno(&fail, err, "looking the adapter up");
     if (err != 0) {
@@ -139,14 +139,14 @@ void behind_find_revision(struct request *r)
         return;
     }
     a->has_revision = true;
-    const struct core_model *m = core_model(r->state->core, str_of(a->revision.base));
+    const struct core_model *m = core_model(r->state->core, str_of(a->revision->base));
     if (!m || !engine_is_upstream(m->engine))
         return; /* a bare name, of a base in this process */
     a->target.model = m;
-    a->remote = (struct engine_adapter){ .name = str_of(a->revision.adapter),
-                                         .digest = a->revision.digest,
-                                         .rank = a->revision.rank,
+    a->remote = (struct engine_adapter){ .name = str_of(a->revision->adapter),
+                                         .digest = a->revision->digest,
+                                         .rank = a->revision->rank,
                                          .is_other = is_other(a) };
     r->log_model = m->name;
-    r->log_adapter = str_of(a->revision.adapter);
+    r->log_adapter = str_of(a->revision->adapter);
 }

@@ -114,7 +114,7 @@ static bool trial_of(const struct answer *a, struct adapter_trial *ret)
     if (n->adapter.n == 0 || n->selector.n || !adapters || !adapters_trial(adapters, n, ret))
         return false;
     if (a->has_revision)
-        ret->revision = a->revision;
+        ret->revision = *a->revision;
     return true;
 }
 

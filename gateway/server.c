@@ -33,7 +33,7 @@ enum {
     /* libmicrohttpd reads a stream that is sent in chunks into its own memory; this much at once is
      * read for clients of HTTP/1.0. */
     STREAM_BLOCK = 1024,
-    REPLY_HEAD = 8 * 1024, /* bytes for it, and for what is noted of the request's head */
+    REPLY_HEAD = 4 * 1024, /* bytes for it, and for what is noted of the request's head */
     WORKERS = 4,
     WORK_MAX = 1024,           /* look-ups waiting before 503 */
     CHANGERS = 8,              /* changes of the catalog under way at once */

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 enum {
-    HEADERS_PASSED = 24,
     SECRET_BYTES = 64 * 1024,
     PASSED_OVER_MAX = 64 * 1024, /* bytes behind a complete answer, before its connection goes */
 };
@@ -28,8 +27,6 @@ struct attempt {
     unsigned status;
     struct buf refusal;    /* body of an answer that is no success */
     struct call_head head; /* of http */
-    struct chat_pair passed[HEADERS_PASSED];
-    size_t n_passed;
     uint64_t started_us;
     bool inside;      /* a callback of the call is running: it may not be freed below it */
     bool is_over;     /* its call has ended */
@@ -53,10 +50,9 @@ uint64_t attempt_started_us(const struct attempt *a)
     return a->started_us;
 }
 
-const struct chat_pair *attempt_headers(const struct attempt *a, size_t *ret_n)
+size_t attempt_headers(const struct attempt *a, struct chat_pair out[ATTEMPT_HEADERS])
 {
-    *ret_n = a->n_passed;
-    return a->passed;
+    return passing_response_headers(&a->head, out, ATTEMPT_HEADERS);
 }
 
 static void free_attempt(struct attempt *a)
@@ -128,6 +124,7 @@ static void failure_of(const struct attempt *a, const struct call_end *end,
 static void tell_refusal(struct attempt *a)
 {
     struct provider_refusal r = { .kind = REFUSAL_broken };
+    struct chat_pair headers[ATTEMPT_HEADERS];
     a->provider->refusal(&a->job, &a->head, buf_str(&a->refusal), &r);
     struct attempt_failure why = {
         .kind = r.kind,
@@ -138,8 +135,8 @@ static void tell_refusal(struct attempt *a)
         .cause = r.kind == REFUSAL_broken  ? RETRY_server
                  : r.kind == REFUSAL_later ? RETRY_busy
                                            : 0,
-        .headers = a->passed,
-        .n_headers = a->n_passed,
+        .headers = headers,
+        .n_headers = attempt_headers(a, headers),
     };
     tell_failure(a, &why);
 }
@@ -190,8 +187,8 @@ static void on_head(void *owner, const struct call_head *head)
     a->inside = true;
     a->status = head->status;
     a->head = *head;
-    if (a->handler)
-        a->n_passed = passing_response_headers(&a->head, a->passed, HEADERS_PASSED);
+    if (call_is_sent(a->http))
+        provider_call_done(&a->call); /* a stream may last: it holds no more than it needs */
     if (a->handler && head->status == 200) {
         struct reader_out out = { on_event, a };
         a->reader = a->provider->reader_new(&a->job, &a->head, out);

@@ -51,8 +51,10 @@ int attempt_start(struct attempt **ret, const struct attempt_spec *spec,
 void *attempt_owner(const struct attempt *a);
 unsigned attempt_endpoint(const struct attempt *a);
 uint64_t attempt_started_us(const struct attempt *a);
-/* Of the answer's head, what the client may know; borrowed while the attempt is not dropped. */
-const struct chat_pair *attempt_headers(const struct attempt *a, size_t *ret_n);
+enum { ATTEMPT_HEADERS = 24 };
+/* Of the answer's head, what the client may know, in `out`; borrowed while the attempt is not
+ * dropped. Returns how many. */
+size_t attempt_headers(const struct attempt *a, struct chat_pair out[ATTEMPT_HEADERS]);
 void attempt_pause(struct attempt *a, bool paused);
 /* Nobody wants it any more, or it has ended: its handler is not called again, what runs of it is
  * broken off. NULL is fine. */

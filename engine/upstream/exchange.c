@@ -208,7 +208,9 @@ static void win(struct slot *s)
             lose(&x->slots[i], &neutral);
     metrics_observe_us(METRIC_upstream_first_seconds, first_us);
     struct engine_event e = { .kind = ENGINE_EVENT_admitted };
-    e.headers = attempt_headers(s->attempt, &e.n_headers);
+    struct chat_pair headers[ATTEMPT_HEADERS];
+    e.headers = headers;
+    e.n_headers = attempt_headers(s->attempt, headers);
     tell(x, &e);
     struct held *list = TAKE(s->held);
     s->last_held = &s->held;

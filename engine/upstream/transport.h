@@ -141,7 +141,7 @@ struct call_spec {
     const struct chat_pair
         *headers; /* complete: only Host, Content-Length and the like are added */
     size_t n_headers;
-    struct str body;                             /* borrowed until on_end; sent with its length */
+    struct str body; /* borrowed until on_end, or until call_is_sent; sent with its length */
     uint64_t connect_ms, first_byte_ms, idle_ms; /* 0: none. While paused, idle does not count */
     uint64_t deadline_ms;                        /* of clock_ms, in all; CLOCK_NEVER */
     uint64_t max_head;   /* bytes of all headers of the answer; 0: 256 KiB */
@@ -160,4 +160,6 @@ void call_cancel(struct call *c);
 /* Loop's thread. Paused: no more of the body is read, and the other side feels it; at most a
  * buffer's worth is told after it, on resuming. */
 void call_pause(struct call *c, bool paused);
+/* Loop's thread. The head came and all of the body has left: nothing sends it again. */
+bool call_is_sent(const struct call *c);
 struct call *call_unref(struct call *c); /* loop's thread; NULL is fine; returns NULL */

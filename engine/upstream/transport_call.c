@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 
-#define BUFFER_BYTES 8192l   /* curl's of a transfer: what a paused stream holds */
+#define BUFFER_BYTES 4096l   /* curl's of a transfer: what each stream holds while it waits */
 #define UPLOAD_BYTES 32768l  /* likewise, of a body that does not go out at once */
 #define UPLOAD_AT_ONCE 65536 /* curl sends such a body with the head */
 #define UPLOAD_LOOK_MS 200
@@ -193,7 +193,7 @@ static void add_lower(struct buf *b, struct str s)
 
 static int add_pair(struct call *c, struct str name, struct str value)
 {
-    enum { FIRST = 16 };
+    enum { FIRST = 8 };
     if (c->n_pairs == c->cap_pairs) {
         size_t cap = c->cap_pairs ? c->cap_pairs * 2 : FIRST;
         struct chat_pair *pairs = reallocarray(c->pairs, cap, sizeof(*pairs));
@@ -495,6 +495,13 @@ void call_pause(struct call *c, bool paused)
         begin_phase(c);
     if (c->is_held) /* never from here: its bytes would be told inside of this call */
         call_queue(c, WORK_resume);
+}
+
+bool call_is_sent(const struct call *c)
+{
+    curl_off_t sent = 0;
+    (void)curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+    return c->has_head && (uint64_t)sent == c->spec.body.n;
 }
 
 struct call *call_unref(struct call *c)
