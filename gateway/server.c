@@ -347,11 +347,23 @@ static enum MHD_Result await_body(struct request *r, const struct framing *f)
     return MHD_YES;
 }
 
+/* A head that fills the connection's memory leaves libmicrohttpd none for an answer's. */
+static enum MHD_Result refuse_head(struct request *r)
+{
+    struct refusal f = { r->reply.status, 0, buf_str(&r->reply.body) };
+    (void)flow_close(&r->flow, FLOW_answered);
+    r->reply.status = upload_reply(r, connection_fd(r), &f);
+    r->unread_body = true;
+    return MHD_NO;
+}
+
 /* A refusal goes out at once, unless the rest of a small body may as well be read first: that
  * keeps the connection. */
 static enum MHD_Result refuse(struct request *r, const struct framing *f)
 {
     r->refused = true;
+    if (r->reply.status == MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE)
+        return refuse_head(r);
     bool small = f->has_body && !f->is_chunked && f->length <= DROP_BODY_MAX;
     if (small && !f->expects_100 && !r->reply.close)
         return await_body(r, f);

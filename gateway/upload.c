@@ -42,22 +42,27 @@ bool upload_leave(struct request *r)
     return r->upload.is_coming;
 }
 
+unsigned upload_reply(const struct request *r, int fd, const struct refusal *f)
+{
+    CLEANUP(buf_done) struct buf all = BUF_INIT(ANSWER_MAX);
+    buf_addf(&all, "HTTP/1.1 %u %s\r\nConnection: close\r\nx-request-id: %s\r\n", f->status,
+             MHD_get_reason_phrase_for(f->status), r->id);
+    if (f->retry_after_s)
+        buf_addf(&all, "Retry-After: %u\r\n", f->retry_after_s);
+    buf_addf(&all, "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n", f->body.n);
+    buf_add(&all, f->body);
+    if (buf_err(&all) < 0)
+        return 0;
+    ssize_t n = send(fd, all.p, all.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return n == (ssize_t)all.n ? f->status : 0;
+}
+
 unsigned upload_answer(const struct request *r, int fd, const struct fail *fail)
 {
     CLEANUP(buf_done) struct buf body = BUF_INIT(ANSWER_MAX);
-    CLEANUP(buf_done) struct buf all = BUF_INIT(ANSWER_MAX);
-    unsigned status = r->errors->status(fail);
     r->errors->print(&body, fail, r->id);
-    buf_addf(&all, "HTTP/1.1 %u %s\r\nConnection: close\r\nx-request-id: %s\r\n", status,
-             MHD_get_reason_phrase_for(status), r->id);
-    if (fail->retry_after_s)
-        buf_addf(&all, "Retry-After: %u\r\n", fail->retry_after_s);
-    buf_addf(&all, "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n", body.n);
-    buf_add(&all, buf_str(&body));
-    if (buf_err(&body) < 0 || buf_err(&all) < 0)
-        return 0;
-    ssize_t n = send(fd, all.p, all.n, MSG_NOSIGNAL | MSG_DONTWAIT);
-    return n == (ssize_t)all.n ? status : 0;
+    struct refusal f = { r->errors->status(fail), fail->retry_after_s, buf_str(&body) };
+    return buf_err(&body) < 0 ? 0 : upload_reply(r, fd, &f);
 }
 
 /* Under the lock. fail: NULL: nobody is there to be told. */

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "base/fail.h"
+#include "base/str.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,6 +40,13 @@ void upload_look(struct request *r, int fd, uint64_t now_ms);
 /* The server stops: answered with 503, where the body is still coming. */
 void upload_stop(struct request *r, int fd);
 
+struct refusal {
+    unsigned status, retry_after_s; /* 0: none */
+    struct str body;                /* JSON */
+};
+/* Sends it by hand, where libmicrohttpd cannot: the connection has to be closed then. The status,
+ * or 0: it did not leave. */
+unsigned upload_reply(const struct request *r, int fd, const struct refusal *f);
 /*
  * Writes a whole answer to the socket, where the library takes none: in the middle of an upload.
  * The connection closes behind it. Returns the status that was sent; 0: it was not.

@@ -384,6 +384,26 @@ static void a_long_head_is_431(void **state)
     free(request);
 }
 
+/* Also where it fills the memory that a connection has. */
+static void a_head_of_any_length_is_answered(void **state)
+{
+    (void)state;
+    enum { MOST = 30000 };
+    char *request = malloc(MOST + 200);
+    assert_non_null(request);
+    for (size_t more = 14000; more <= MOST; more += 400) {
+        int n =
+            snprintf(request, 100, "GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\nx: ");
+        memset(request + n, 'a', more);
+        (void)snprintf(request + n + more, 16, "\r\n\r\n");
+        char *a = exchange(request);
+        if (strncmp(a, "HTTP/1.1 200", 12) != 0 && strncmp(a, "HTTP/1.1 431", 12) != 0)
+            fail_msg("a head of %zu bytes: %.60s", n + more, a);
+        free(a);
+    }
+    free(request);
+}
+
 /* The refusal must arrive although the client insists on sending all first. */
 static void a_big_body_is_refused_readably(void **state)
 {
@@ -705,6 +725,7 @@ int main(void)
         cmocka_unit_test(a_decision_of_several_models_is_501_by_name),
         cmocka_unit_test(wrong_requests_are_told_so_in_json),
         cmocka_unit_test(a_long_head_is_431),
+        cmocka_unit_test(a_head_of_any_length_is_answered),
         cmocka_unit_test(a_big_body_is_refused_readably),
         cmocka_unit_test(a_connection_serves_many_requests),
         cmocka_unit_test(chunked_bodies_and_expect_are_served),
