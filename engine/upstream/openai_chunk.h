@@ -13,8 +13,8 @@ struct openai_chunk {
     bool has_choices, has_detail;
 };
 void openai_look(struct openai_chunk *ret, struct str json);
-/* One member of it; as json_view_member_fn. */
-void openai_look_at_member(void *chunk, struct str key, struct str value);
+/* One member of it; as json_view_member_fn, ctx a struct openai_chunk. */
+void openai_look_at_member(void *ctx, struct str key, struct str value);
 struct engine_found openai_found(struct str json, const struct openai_chunk *c);
 bool openai_is_error(const struct openai_chunk *c);
 
