@@ -10,11 +10,11 @@
 # Does nothing when everything is there. Needs root, or sudo, only when something is missing.
 set -eu
 
-run='ca-certificates libcurl4 libexpat1 libhiredis0.14 libjansson4 libmicrohttpd12 libpcre2-8-0 libssl3 libutf8proc2
-libvectorscan5 libyaml-0-2 zlib1g'
+run='ca-certificates libcurl4 libexpat1 libhiredis0.14 libjansson4 libmicrohttpd12 libmimalloc2.0 libpcre2-8-0 libssl3
+libutf8proc2 libvectorscan5 libyaml-0-2 zlib1g'
 build='gcc meson ninja-build pkg-config python3 libc6-dev
-libcurl4-openssl-dev libexpat1-dev libhiredis-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libssl-dev
-libutf8proc-dev libvectorscan-dev libyaml-dev zlib1g-dev'
+libcurl4-openssl-dev libexpat1-dev libhiredis-dev libjansson-dev libmicrohttpd-dev libmimalloc-dev libpcre2-dev
+libssl-dev libutf8proc-dev libvectorscan-dev libyaml-dev zlib1g-dev'
 test='g++ libcld2-dev libcmocka-dev nginx-light openssl python3-jsonschema python3-yaml redis-server'
 dev='clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev universal-ctags'
 llama='cmake g++ ninja-build python3-venv'

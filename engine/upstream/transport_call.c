@@ -13,7 +13,8 @@
 
 #include "base/clock.h"
 
-#define BUFFER_BYTES 4096l   /* curl's of a transfer: what each stream holds while it waits */
+/* of a transfer; curl adds one byte: what each stream holds while it waits */
+#define BUFFER_BYTES 4095l
 #define UPLOAD_BYTES 32768l  /* likewise, of a body that does not go out at once */
 #define UPLOAD_AT_ONCE 65536 /* curl sends such a body with the head */
 #define UPLOAD_LOOK_MS 200
