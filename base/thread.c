@@ -3,6 +3,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -86,4 +87,12 @@ int thread_cond_wait_until(pthread_cond_t *c, pthread_mutex_t *m, unsigned long 
     struct timespec t = { .tv_sec = (time_t)(deadline_ms / 1000),
                           .tv_nsec = (long)(deadline_ms % 1000) * 1000000 };
     return -pthread_cond_timedwait(c, m, &t);
+}
+
+unsigned thread_cores(void)
+{
+    cpu_set_t mine;
+    CPU_ZERO(&mine);
+    int n = sched_getaffinity(0, sizeof(mine), &mine) < 0 ? 0 : CPU_COUNT(&mine);
+    return n > 0 ? (unsigned)n : 1;
 }

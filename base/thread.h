@@ -31,6 +31,10 @@ int thread_start(pthread_t *ret, enum thread_role role, void *(*run)(void *), vo
 bool thread_is(enum thread_role role);    /* of the caller; a thread we did not start is `main` */
 void thread_adopt(enum thread_role role); /* names a thread that a library started */
 
+/* Cores that the process may use (its affinity, as taskset and container runtimes set it); at least
+ * 1. */
+unsigned thread_cores(void);
+
 /* The calling thread gives way to the others: a tenth of their share of a core, last at the disk.
  */
 void thread_background(void);

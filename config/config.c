@@ -322,7 +322,7 @@ static const struct option gateway_options[] = {
     OPT_SECTION(struct raw_gateway, limits, "limits", limits_options,
                 "what a client can make us hold"),
     OPT_UINT(struct raw_gateway, g.http_threads, "http_threads", 0, 256, "0",
-             "0: one a core, at most 4"),
+             "0: one for each core it may use, at most 8"),
     OPT_DURATION(struct raw_gateway, g.keep_alive_ms, "keep_alive", 100, 3600000, "15s",
                  "silence on a stream before a comment is sent"),
     OPT_DURATION(struct raw_gateway, g.drain_ms, "drain", 0, 3600000, "30s",

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/own.h"
+#include "base/thread.h"
 #include "engine/upstream/transport.h"
 
 #include <errno.h>
@@ -24,9 +25,9 @@ enum { FLAGS = MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG };
 
 unsigned daemons_threads(const struct config_gateway *g)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned n = g->http_threads ? (unsigned)g->http_threads : cores > 8 ? 8 : (unsigned)cores;
-    return n < 2 ? 2 : n; /* a pool; one thread could be held by one big body */
+    enum { MOST = 8 };
+    unsigned cores = thread_cores();
+    return g->http_threads ? (unsigned)g->http_threads : cores > MOST ? MOST : cores;
 }
 
 static uint64_t run(struct transport_guest *g)
@@ -93,7 +94,8 @@ int daemons_new(struct daemons **ret, const struct daemons_spec *spec)
         r = host_all(d, spec, fd);
     } else if (r == 0) {
         unsigned flags = FLAGS | MHD_USE_EPOLL_INTERNAL_THREAD;
-        d->own = spec->start(spec->ctx, fd, flags, daemons_threads(spec->config));
+        unsigned n = daemons_threads(spec->config);
+        d->own = spec->start(spec->ctx, fd, flags, n < 2 ? 2 : n); /* a pool has no fewer */
         if (d->own)
             fd = -1;
         else

@@ -28,6 +28,7 @@ enum header {
     HEADER_request_id,
     HEADER_min_epoch,
     HEADER_anthropic,
+    HEADER_origin,
     HEADER_asked_headers,
     HEADERS
 };
@@ -68,6 +69,7 @@ static enum header header_of(struct str name)
         ROW("x-request-id", request_id),
         ROW("x-min-epoch", min_epoch),
         ROW("anthropic-version", anthropic),
+        ROW("origin", origin),
         ROW("access-control-request-headers", asked_headers),
     };
 #undef ROW
@@ -337,6 +339,7 @@ bool head_accept(struct request *r, const char *url, const char *method, struct 
     r->headers = s.headers;
     r->n_headers = s.n;
     r->is_head = strcmp(method, "HEAD") == 0;
+    r->has_origin = s.counts[HEADER_origin] > 0;
     take_id(r, s.values[HEADER_request_id]);
     *f = (struct framing){ 0 };
     set_errors(r, &s, /* e= */ NULL);

@@ -71,6 +71,7 @@ struct request {
     struct auth_caller caller;
     uint64_t min_epoch;     /* of x-min-epoch: the catalog's epoch it must not be answered before */
     bool is_head, is_form;  /* its body is multipart/form-data */
+    bool has_origin;        /* a web page asks, whose browser must be let have the answer */
     struct str query_trace; /* for an evaluation that a worker does */
     const struct chat_pair *headers; /* lower-case names, credentials left out */
     size_t n_headers;

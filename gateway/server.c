@@ -247,7 +247,7 @@ static void add_headers(struct request *r, struct MHD_Response *m)
         (void)MHD_add_response_header(m, "Content-Type", p->type);
     if (p->close)
         (void)MHD_add_response_header(m, "Connection", "close");
-    if (!r->endpoint || r->endpoint->cors) {
+    if (r->has_origin && (!r->endpoint || r->endpoint->cors)) {
         (void)MHD_add_response_header(m, "Access-Control-Allow-Origin", "*");
         (void)MHD_add_response_header(m, "Access-Control-Expose-Headers", "*");
     }

@@ -437,8 +437,7 @@ static unsigned loops_of(const struct transport_config *config)
 {
     if (config->loops)
         return config->loops < MAX_LOOPS ? config->loops : MAX_LOOPS;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned n = cores > 1 ? (unsigned)cores / 2 : 1;
+    unsigned cores = thread_cores(), n = cores > 1 ? cores / 2 : 1;
     return n < MAX_LOOPS_DEFAULT ? n : MAX_LOOPS_DEFAULT;
 }
 

@@ -6,8 +6,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define IDLE_PLAIN_S 4l /* uvicorn, under vLLM and SGLang, closes after 5 s */
-#define IDLE_TLS_S 50l  /* load balancers close after 60 s and more */
+#define IDLE_PLAIN_S 4l   /* uvicorn, under vLLM and SGLang, closes after 5 s */
+#define EXPECT_FROM 65536 /* bytes of a body; curl begins at 1 MiB to ask whether it may send */
+#define IDLE_TLS_S 50l    /* load balancers close after 60 s and more */
 
 static bool is_name(struct str s)
 {
@@ -63,8 +64,10 @@ static int write_lines(struct call *c, const struct call_spec *spec, size_t *ret
         n++;
     }
     /* what curl would add by itself: a name with nothing behind it leaves it out */
-    buf_add(&c->text, STR("Expect:\0"));
-    n++;
+    if (spec->body.n >= EXPECT_FROM) {
+        buf_add(&c->text, STR("Expect:\0"));
+        n++;
+    }
     if (!has_accept) {
         buf_add(&c->text, STR("Accept:\0"));
         n++;

@@ -154,6 +154,13 @@ class Http(unittest.TestCase):
         _, headers, _ = self.server.request("OPTIONS", "/admin/adapters", headers=ask)
         self.assertNotIn("Access-Control-Allow-Origin", headers)
 
+    def test_pages_of_other_sites_may_read_answers_and_errors(self):
+        for path in ("/v1/models", "/v1/models/none", "/nowhere"):
+            _, headers, _ = self.server.request("GET", path, headers={"Origin": "https://a.example"})
+            self.assertEqual(headers["Access-Control-Allow-Origin"], "*")
+            self.assertEqual(headers["Access-Control-Expose-Headers"], "*")
+            self.assertNotIn("Access-Control-Allow-Origin", self.server.request("GET", path)[1])
+
     def test_request_ids_are_kept_or_made(self):
         _, headers, _ = self.server.request("GET", "/health", headers={"x-request-id": "abc-1.2:3_x"})
         self.assertEqual(headers["x-request-id"], "abc-1.2:3_x")
