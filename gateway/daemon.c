@@ -97,7 +97,7 @@ int daemons_new(struct daemons **ret, const struct daemons_spec *spec)
         unsigned n = daemons_threads(spec->config);
         d->own = spec->start(spec->ctx, fd, flags, n < 2 ? 2 : n); /* a pool has no fewer */
         if (d->own)
-            fd = -1;
+            fd = -1; /* NOLINT(clang-analyzer-deadcode.DeadStores): own_close reads it */
         else
             r = -EIO;
     }
