@@ -256,7 +256,7 @@ class Faults(unittest.TestCase):
         stream.read_until(b"t1 ")
         shim.set("address", b"127.0.0.2")
         wait_for(lambda: ask(server, chat("", "moving")).status == 200 and other.counts()["requests"], 30, "its new address")
-        time.sleep(1.5)  # longer than a pooled connection lives here
+        time.sleep(11.5)  # longer than a pooled connection lives here, and than any thread keeps a name
         for _ in range(5):
             self.assertEqual(ask(server, chat("id=moved", "moving")).text, text_of(4))
         self.assertEqual((len(self.mock.tries("moved")), len(other.tries("moved"))), (0, 5))
