@@ -516,6 +516,7 @@ static void what_was_never_tried_is_tried_once(void **state)
     char text[1];
     buf_addf(&yaml, "%sglobal: {router: {learning: {enabled: true, %s}}}\n", POLICY, row.global);
     struct router *r = policy_from(yaml.p, &c);
+    asking = r;
     struct arena *arena = arena_new(16 * MIB);
     struct route_request q = request_of(&row, messages, &chat, text);
     q.seed = 1;
@@ -547,6 +548,7 @@ static void draws_follow_the_posterior(void **state)
     unsigned b = 0;
     buf_addf(&yaml, "%sglobal: {router: {learning: {enabled: true, %s}}}\n", POLICY, row.global);
     struct router *r = policy_from(yaml.p, &c);
+    asking = r;
     struct route_request q = request_of(&row, messages, &chat, text);
     for (uint64_t seed = 1; seed <= 2000; seed++) {
         struct arena *arena = arena_new(16 * MIB);
