@@ -30,6 +30,13 @@ unsigned daemons_threads(const struct config_gateway *g)
     return g->http_threads ? (unsigned)g->http_threads : cores > MOST ? MOST : cores;
 }
 
+/* Room to refuse what is too many. One that is full accepts no more: the others do. */
+static unsigned connections(const struct daemons_spec *spec, unsigned threads)
+{
+    enum { SPARE = 64 }; /* of each thread */
+    return (unsigned)spec->config->streams + threads * SPARE;
+}
+
 static uint64_t run(struct transport_guest *g)
 {
     struct hosted *h = (struct hosted *)(void *)g;
@@ -57,7 +64,8 @@ static int host(struct daemons *d, const struct daemons_spec *spec, int fd, unsi
     int own = dup(fd); /* each closes its own */
     if (own < 0)
         return -errno;
-    h->daemon = spec->start(spec->ctx, own, FLAGS | MHD_USE_EPOLL, /* threads= */ 0);
+    unsigned n = transport_loops(spec->transport), share = (connections(spec, n) + n - 1) / n;
+    h->daemon = spec->start(spec->ctx, own, FLAGS | MHD_USE_EPOLL, /* threads= */ 0, share);
     if (!h->daemon) {
         own_close(&own);
         return -EIO;
@@ -95,7 +103,8 @@ int daemons_new(struct daemons **ret, const struct daemons_spec *spec)
     } else if (r == 0) {
         unsigned flags = FLAGS | MHD_USE_EPOLL_INTERNAL_THREAD;
         unsigned n = daemons_threads(spec->config);
-        d->own = spec->start(spec->ctx, fd, flags, n < 2 ? 2 : n); /* a pool has no fewer */
+        n = n < 2 ? 2 : n; /* a pool has no fewer */
+        d->own = spec->start(spec->ctx, fd, flags, n, connections(spec, n));
         if (d->own)
             fd = -1; /* NOLINT(clang-analyzer-deadcode.DeadStores): own_close reads it */
         else

@@ -18,7 +18,9 @@ struct daemons_spec {
     int fd;                              /* listening; moved */
     const struct config_gateway *config; /* borrowed during the call */
     struct transport *transport;         /* NULL: threads of their own */
-    struct MHD_Daemon *(*start)(void *ctx, int fd, unsigned flags, unsigned threads);
+    /* threads: of its own, 0: none; connections: at most, of them all. */
+    struct MHD_Daemon *(*start)(void *ctx, int fd, unsigned flags, unsigned threads,
+                                unsigned connections);
     void *ctx; /* of start */
 };
 

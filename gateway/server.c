@@ -605,7 +605,8 @@ static void register_labels(void)
     metrics_label(METRIC_route_decisions_total, outcomes, ARRAY_LEN(outcomes));
 }
 
-static struct MHD_Daemon *start_daemon(void *ctx, int fd, unsigned flags, unsigned threads)
+static struct MHD_Daemon *start_daemon(void *ctx, int fd, unsigned flags, unsigned threads,
+                                       unsigned connections)
 {
     struct server *s = ctx;
     const struct config_gateway *g = &s->state->config->gateway;
@@ -618,7 +619,7 @@ static struct MHD_Daemon *start_daemon(void *ctx, int fd, unsigned flags, unsign
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
         s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, s, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)g->streams + threads * 64, MHD_OPTION_END);
+        connections, MHD_OPTION_END);
 }
 
 static struct server *server_free(struct server *s)
