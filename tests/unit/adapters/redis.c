@@ -78,6 +78,16 @@ static enum fail_code code_of(struct adapters *a, const char *name)
     return r == 0 ? FAIL_N : f.code;
 }
 
+/* The same once questions go through: their connection has a back-off of its own. */
+static enum fail_code code_when_back(struct adapters *a, const char *name)
+{
+    uint64_t until = clock_ms() + 10000;
+    enum fail_code code;
+    while ((code = code_of(a, name)) == FAIL_catalog_unavailable && clock_ms() < until)
+        (void)usleep(5000);
+    return code;
+}
+
 static void known_adapters_are_served_while_redis_is_gone(void **state)
 {
     struct site s;
@@ -106,12 +116,8 @@ static void known_adapters_are_served_while_redis_is_gone(void **state)
     test_redis_again(&s.redis);
     assert_true(comes(s.a, true, 10000));
     print_message("# connected again after %u ms\n", (unsigned)(clock_ms() - start_ms));
-    assert_int_equal(code_of(s.a, "other"), FAIL_model_not_found);
-    for (unsigned i = 0; i < 100; i++) /* the other connection has a back-off of its own */
-        if (set_alias(s.a, "sql", "prod", "2") == 0)
-            break;
-        else
-            (void)usleep(50000);
+    assert_int_equal(code_when_back(s.a, "other"), FAIL_model_not_found);
+    assert_int_equal(set_alias(s.a, "sql", "prod", "2"), 0);
     assert_string_equal(served(s.a, "sql"), hex_of(&s.two.digest));
     close_site(&s);
 }
