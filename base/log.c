@@ -154,14 +154,55 @@ static void put_head(struct buf *line, enum log_level level, const char *event)
 }
 
 /* One write, so that lines never interleave; what finds no room is lost. */
+static void put_lines(struct str text)
+{
+    if (out.way == WAY_unknown)
+        find_out();
+    ssize_t n = put(out.fd, (enum way)out.way, text);
+    unsigned lost = 0;
+    for (size_t i = n < 0 ? 0 : (size_t)n; i < text.n; i++)
+        lost += text.p[i] == '\n';
+    if (lost)
+        metrics_add(METRIC_log_lines_lost_total, lost);
+}
+
+/* Of a thread: lines that go out together. */
+static _Thread_local struct {
+    bool on;
+    size_t n;
+    char text[PIPE_BUF]; /* what one write puts into a pipe as a whole */
+} gathered;
+
+void log_gather(void)
+{
+    gathered.on = true;
+}
+
+void log_flush(void)
+{
+    if (gathered.n == 0)
+        return;
+    put_lines((struct str){ gathered.text, gathered.n });
+    gathered.n = 0;
+}
+
 static void put_line(char *text, size_t n)
 {
     escape_controls(text, n);
     text[n++] = '\n';
-    if (out.way == WAY_unknown)
-        find_out();
-    if (put(out.fd, (enum way)out.way, (struct str){ text, n }) < 0)
-        metrics_add(METRIC_log_lines_lost_total, 1);
+    log_flush(); /* the thread's lines keep their order */
+    put_lines((struct str){ text, n });
+}
+
+/* `text` has room for a byte more. */
+static void gather_line(char *text, size_t n)
+{
+    escape_controls(text, n);
+    text[n++] = '\n';
+    if (gathered.n + n > sizeof(gathered.text))
+        log_flush();
+    memcpy(gathered.text + gathered.n, text, n);
+    gathered.n += n;
 }
 
 static void vline(enum log_level level, const char *event, const char *fmt, va_list args)
@@ -186,7 +227,10 @@ void log_pairs(enum log_level level, const char *event, struct str pairs)
     struct buf line = BUF_ON(text);
     put_head(&line, level, event);
     buf_add(&line, str_head(pairs, sizeof(text) - 1 - line.n));
-    put_line(text, line.n);
+    if (gathered.on)
+        gather_line(text, line.n);
+    else
+        put_line(text, line.n);
 }
 
 void log_line(enum log_level level, const char *event, const char *fmt, ...)

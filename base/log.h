@@ -20,6 +20,14 @@ void log_line(enum log_level level, const char *event, const char *fmt, ...) PRI
 /* The same for pairs that are text already, where a line is written for every request. */
 void log_pairs(enum log_level level, const char *event, struct str pairs);
 
+/*
+ * The pairs' lines of this thread are gathered from now on, and go out together: by log_flush, when
+ * there are 4 KiB of them, or before another line of the thread. For a loop that calls log_flush
+ * before it sleeps.
+ */
+void log_gather(void);
+void log_flush(void); /* nothing gathered: nothing */
+
 /* The same, at most once a second for one call site; the next line tells how many were left out. */
 struct log_rate {
     _Atomic unsigned long long until_ms;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/thread.h"
 
 #define MAX_LOOPS 64
@@ -342,6 +343,7 @@ static void turn(struct transport_loop *l)
         run_guest(l);
         (void)run_all(l);
     }
+    log_flush();
     atomic_store(&l->asleep, true);
     bool waits = !atomic_load(&l->posted) && !atomic_load(&l->nudged) && !l->todo;
     int wait = waits ? sleep_ms(l) : 0;
@@ -363,6 +365,7 @@ static void *run_loop(void *arg)
 {
     struct transport_loop *l = arg;
     here = l;
+    log_gather();
     while (!atomic_load_explicit(&l->stopping, memory_order_acquire))
         turn(l);
     end_all(l);
@@ -371,6 +374,7 @@ static void *run_loop(void *arg)
     /* it says good-bye on connections, which may raise SIGPIPE: blocked in this thread */
     (void)curl_multi_cleanup(l->multi);
     l->multi = NULL;
+    log_flush();
     return NULL;
 }
 

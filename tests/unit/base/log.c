@@ -4,6 +4,7 @@
 #include "tests/support/test.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,11 +124,94 @@ static void a_reader_that_left_loses_lines_and_nothing_else(void **state)
     (void)close(ends[1]);
 }
 
+/* Everything that is in the pipe. */
+static struct str read_all(int fd, char *text, size_t max)
+{
+    ssize_t n = read(fd, text, max);
+    return (struct str){ text, n < 0 ? 0 : (size_t)n };
+}
+
+static size_t count_lines(struct str text)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < text.n; i++)
+        n += text.p[i] == '\n';
+    return n;
+}
+
+static void *gather(void *arg)
+{
+    static char text[65536];
+    int fd = *(int *)arg;
+    log_gather();
+    log_pairs(LOG_info, "one", STR("n=1"));
+    log_pairs(LOG_info, "two", STR("n=2"));
+    assert_int_equal(read_all(fd, text, sizeof(text)).n, 0); /* nothing leaves by itself … */
+    log_line(LOG_info, "three", "n=%d", 3); /* … and another line is not told before them */
+    struct str all = read_all(fd, text, sizeof(text));
+    assert_int_equal(count_lines(all), 3);
+    assert_true(str_find(all, STR("one")) < str_find(all, STR("two")));
+    assert_true(str_find(all, STR("two")) < str_find(all, STR("three")));
+    size_t seen = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        log_pairs(LOG_info, "many", STR("text=as much as a line of an access log may well hold"));
+        all = read_all(fd, text, sizeof(text));
+        assert_true(all.n <= 4096 && (all.n == 0 || all.p[all.n - 1] == '\n'));
+        seen += count_lines(all);
+    }
+    assert_in_range(seen, 1, 99);
+    log_flush();
+    assert_int_equal(seen + count_lines(read_all(fd, text, sizeof(text))), 100);
+    log_flush();
+    assert_int_equal(read_all(fd, text, sizeof(text)).n, 0);
+    return NULL;
+}
+
+static void *gather_for_nobody(void *arg)
+{
+    int64_t lost = metrics_get(METRIC_log_lines_lost_total, 0);
+    (void)arg;
+    log_gather();
+    for (unsigned i = 0; i < 3; i++)
+        log_pairs(LOG_info, "one", STR("n=1"));
+    assert_int_equal(metrics_get(METRIC_log_lines_lost_total, 0), lost);
+    log_flush();
+    assert_int_equal(metrics_get(METRIC_log_lines_lost_total, 0), lost + 3);
+    return NULL;
+}
+
+/* `run` in a thread whose lines go to fd. */
+static void run_logging_into(int fd, void *(*run)(void *), void *arg)
+{
+    pthread_t thread;
+    int saved = dup(STDERR_FILENO);
+    assert_true(saved >= 0 && dup2(fd, STDERR_FILENO) >= 0);
+    log_moved();
+    assert_int_equal(pthread_create(&thread, NULL, run, arg), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(dup2(saved, STDERR_FILENO) >= 0);
+    log_moved();
+    (void)close(saved);
+}
+
+static void gathered_lines_go_out_together_and_in_order(void **state)
+{
+    int ends[2], full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    assert_true(full >= 0);
+    assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+    run_logging_into(ends[1], gather, &ends[0]);
+    run_logging_into(full, gather_for_nobody, NULL);
+    (void)close(full);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(nobody_waits_for_a_reader_that_does_not_read),
         cmocka_unit_test(a_line_has_its_time_and_nothing_that_could_begin_another),
+        cmocka_unit_test(gathered_lines_go_out_together_and_in_order),
         cmocka_unit_test(a_full_disk_loses_lines_and_nothing_else),
         cmocka_unit_test(a_reader_that_left_loses_lines_and_nothing_else),
     };
