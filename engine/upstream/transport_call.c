@@ -374,8 +374,8 @@ static int set_up(struct call *c)
     /* without a folder of CAs curl reads the file once, not for each connection */
     (void)curl_easy_setopt(e, CURLOPT_CAPATH, NULL);
     (void)curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    /* the environment's proxies are not for us */
-    return curl_easy_setopt(e, CURLOPT_PROXY, "") ? -ENOMEM : 0;
+    /* the environment's proxies are not for us, nor is it asked for each call */
+    return curl_easy_setopt(e, CURLOPT_NOPROXY, "*") ? -ENOMEM : 0;
 }
 
 static int call_new(struct call **ret, struct transport_loop *l)
