@@ -99,9 +99,9 @@ struct engine_event {
     /* Of admitted, from an engine behind: what of its answer's head is the client's to know. */
     const struct chat_pair *headers;
     size_t n_headers;
-    struct fail fail; /* of failed */
-    unsigned status;  /* of failed: the engine behind refused with this status, and `text` is its
-                         error object in the request's wire; 0: `fail` says all */
+    const struct fail *fail; /* of failed: borrowed during the call; else NULL */
+    unsigned status;         /* of failed: the engine behind refused with this status, and `text` is
+                                its error object in the request's wire; 0: `fail` says all */
 };
 
 typedef void (*engine_event_fn)(void *owner, const struct engine_event *event);

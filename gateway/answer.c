@@ -192,7 +192,7 @@ static void take_event(struct answer *a, const struct flow_event *f)
         a->n_done++;
         if (!c->ended) { /* one that we stopped may end this way */
             behind_take_refusal(a, e);
-            answer_fail(a, &e->fail);
+            answer_fail(a, e->fail);
         }
     }
 }
@@ -269,17 +269,17 @@ static enum next reply_stream(struct answer *a)
 static enum next reply_whole(struct request *r)
 {
     struct answer *a = r->answer;
-    uint64_t from = clock_us();
     r->step = reply_whole;
     if (flow_ended(&r->flow))
         return NEXT_close;
     if (!is_settled(a))
         return NEXT_wait;
     if (!a->is_verbatim) {
+        uint64_t from = clock_us();
         choices_rank(a);
         a->dialect->whole(a, &r->reply.body);
+        a->overhead_us += clock_us() - from;
     }
-    a->overhead_us += clock_us() - from;
     head(a);
     return reply_json(r);
 }
@@ -767,12 +767,12 @@ enum next answer_start(struct request *r, const struct dialect *d)
 void answer_abandon(struct answer *a)
 {
     bool called = false;
+    if (!a->wait)
+        return;
     {
         LOCKED(&a->request->flow.lock);
         called = a->lease_called;
     }
-    if (!a->wait)
-        return;
     if (called)
         (void)lease_wait_free(a->wait);
     else if (lease_wait_cancel(a->wait))

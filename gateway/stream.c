@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <stdatomic.h>
 
 int flow_init(struct flow *f, struct MHD_Connection *connection)
 {
@@ -90,13 +91,11 @@ void flow_tick(struct flow *f, uint64_t now_ms, uint64_t keep_alive_ms)
 
 void flow_job_add(struct flow *f)
 {
-    LOCKED(&f->lock);
     f->jobs++;
 }
 
 bool flow_job_drop(struct flow *f)
 {
-    LOCKED(&f->lock);
     return --f->jobs == 0;
 }
 
@@ -129,16 +128,17 @@ static size_t headers_size(const struct engine_event *e)
     return n;
 }
 
-/* One block: the event, its tokens, their alternatives, then all bytes. */
+/* One block: the event, its tokens, their alternatives, headers, its failure, then all bytes. */
 static struct flow_event *event_copy(const struct engine_event *e, size_t *ret_size)
 {
     size_t n_top = 0;
     for (size_t i = 0; i < e->n_tokens; i++)
         n_top += e->tokens[i].n_top;
     const struct engine_call *call = &e->call;
-    size_t size = sizeof(struct flow_event) + tokens_size(e) + e->text.n + call->id.n +
-                  call->name.n + call->arguments.n + e->name.n + e->signature.n + e->redacted.n +
-                  e->stop.n + headers_size(e);
+    size_t n_fails = e->fail ? 1 : 0;
+    size_t size = sizeof(struct flow_event) + n_fails * sizeof(struct fail) + tokens_size(e) +
+                  e->text.n + call->id.n + call->name.n + call->arguments.n + e->name.n +
+                  e->signature.n + e->redacted.n + e->stop.n + headers_size(e);
     struct flow_event *c = malloc(size);
     if (!c)
         return NULL;
@@ -146,7 +146,8 @@ static struct flow_event *event_copy(const struct engine_event *e, size_t *ret_s
     struct engine_token *tokens = (struct engine_token *)(c + 1);
     struct token_logprob *top = (struct token_logprob *)(tokens + e->n_tokens);
     struct chat_pair *headers = (struct chat_pair *)(top + n_top);
-    char *bytes = (char *)(headers + e->n_headers);
+    struct fail *fail = (struct fail *)(headers + e->n_headers);
+    char *bytes = (char *)(fail + n_fails);
     for (size_t i = 0; i < e->n_tokens; i++) {
         tokens[i] = e->tokens[i];
         tokens[i].chosen.bytes.p = put(&bytes, e->tokens[i].chosen.bytes);
@@ -156,6 +157,9 @@ static struct flow_event *event_copy(const struct engine_event *e, size_t *ret_s
             top->bytes.p = put(&bytes, e->tokens[i].top[k].bytes);
         }
     }
+    if (e->fail)
+        *fail = *e->fail;
+    c->event.fail = e->fail ? fail : NULL;
     c->event.tokens = e->n_tokens ? tokens : NULL;
     c->event.text.p = put(&bytes, e->text);
     c->event.name.p = put(&bytes, e->name);
@@ -182,9 +186,7 @@ bool flow_push(struct flow *f, uint32_t choice, const struct engine_event *e,
     size_t size = 0;
     struct flow_event *c = event_copy(e, &size);
     LOCKED(&f->lock);
-    if (ends)
-        f->jobs--;
-    bool last = ends && f->jobs == 0;
+    bool last = ends && --f->jobs == 0;
     if (c) {
         c->choice = choice;
         *f->last = c;
@@ -204,10 +206,7 @@ bool flow_push(struct flow *f, uint32_t choice, const struct engine_event *e,
 
 bool flow_take_settle(struct flow *f)
 {
-    LOCKED(&f->lock);
-    bool is_due = f->unsettled;
-    f->unsettled = false;
-    return is_due;
+    return f->unsettled && atomic_exchange(&f->unsettled, false);
 }
 
 struct flow_event *flow_take(struct flow *f)
@@ -221,10 +220,7 @@ struct flow_event *flow_take(struct flow *f)
 
 bool flow_take_beat(struct flow *f)
 {
-    LOCKED(&f->lock);
-    bool beat = f->beat;
-    f->beat = false;
-    return beat;
+    return f->beat && atomic_exchange(&f->beat, false);
 }
 
 bool flow_close(struct flow *f, enum flow_end why)
@@ -237,10 +233,14 @@ bool flow_close(struct flow *f, enum flow_end why)
     return true;
 }
 
-enum flow_end flow_ended(struct flow *f)
+enum flow_end flow_ended(const struct flow *f)
 {
-    LOCKED(&f->lock);
     return f->end;
+}
+
+uint64_t flow_now_us(const struct flow *f)
+{
+    return f->loop ? transport_now_us(f->loop) : clock_us();
 }
 
 void flow_wrote(struct flow *f, uint64_t now_ms)

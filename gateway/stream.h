@@ -35,11 +35,11 @@ struct flow {
     void (*resume)(void *owner);       /* … whose sleep ends by this; under the lock */
     void *owner;
     bool suspended, woken;
-    bool beat;  /* silence lasted keep_alive_ms */
-    bool eager; /* every event wakes; else only the last one of each job */
-    enum flow_end end;
-    unsigned jobs;  /* submitted and not yet done, plus one while submitting */
-    bool unsettled; /* all have ended, and their reference is the http thread's to give back */
+    _Atomic bool beat; /* silence lasted keep_alive_ms */
+    bool eager;        /* every event wakes; else only the last one of each job */
+    _Atomic enum flow_end end;
+    _Atomic unsigned jobs;  /* submitted and not yet done, plus one while submitting */
+    _Atomic bool unsettled; /* all have ended; their reference is the http thread's to give back */
     struct flow_event *first, **last;
     size_t bytes, largest; /* of the list; of one of them */
     uint64_t wrote_ms;     /* when bytes last left */
@@ -80,5 +80,7 @@ struct flow_event *flow_take(struct flow *f);
 bool flow_take_beat(struct flow *f);
 bool flow_close(struct flow *f,
                 enum flow_end why); /* any thread; wakes; true: the first to do so */
-enum flow_end flow_ended(struct flow *f);
+enum flow_end flow_ended(const struct flow *f);
+/* http thread: clock_us when what now happens was noticed. */
+uint64_t flow_now_us(const struct flow *f);
 void flow_wrote(struct flow *f, uint64_t now_ms);

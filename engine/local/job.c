@@ -383,13 +383,15 @@ static void end(struct job *j, struct engine_event *event)
 void job_done(struct job *j, enum finish_reason finish)
 {
     struct engine_event event = { .kind = ENGINE_EVENT_done, .finish = finish };
+    struct fail fail = { 0 };
     if (j->n_generated)
         event.mean_logprob = (float)(j->logprob_sum / j->n_generated);
     if (finish != FINISH_cancelled) { /* nobody reads on after a cancel */
         int r = stream_end(j->stream, finish == FINISH_length);
         if (r < 0) {
             event.kind = ENGINE_EVENT_failed;
-            (void)fail_errno(&event.fail, r, "ending the text");
+            event.fail = &fail;
+            (void)fail_errno(&fail, r, "ending the text");
         } else {
             send_text(j);
             event.stop = stream_stop(j->stream);
@@ -402,6 +404,6 @@ void job_done(struct job *j, enum finish_reason finish)
 
 void job_fail(struct job *j, const struct fail *f)
 {
-    struct engine_event event = { .kind = ENGINE_EVENT_failed, .fail = *f };
+    struct engine_event event = { .kind = ENGINE_EVENT_failed, .fail = f };
     end(j, &event);
 }

@@ -149,14 +149,14 @@ static void on_event(void *owner, const struct engine_event *e)
     if (!a->handler || a->has_ended)
         return;
     if (e->kind == ENGINE_EVENT_failed) { /* in the middle of an answer of status 200 */
-        struct attempt_failure why = { .kind = REFUSAL_broken, .fail = e->fail };
-        bool busy = e->fail.code == FAIL_overloaded || e->fail.code == FAIL_rate_limit_exceeded;
+        struct attempt_failure why = { .kind = REFUSAL_broken, .fail = *e->fail };
+        bool busy = e->fail->code == FAIL_overloaded || e->fail->code == FAIL_rate_limit_exceeded;
         why.cause = busy ? RETRY_busy : RETRY_server;
         if (busy)
             why.kind = REFUSAL_later;
-        else if (e->fail.code == FAIL_invalid_request ||
-                 e->fail.code == FAIL_context_length_exceeded ||
-                 e->fail.code == FAIL_content_policy_violation)
+        else if (e->fail->code == FAIL_invalid_request ||
+                 e->fail->code == FAIL_context_length_exceeded ||
+                 e->fail->code == FAIL_content_policy_violation)
             why.kind = REFUSAL_final;
         tell_failure(a, &why);
         return;

@@ -146,7 +146,7 @@ static void finish_failed(struct exchange *x)
 {
     static const struct chat_pair no_more[] = { { { "x-should-retry", 14 }, { "false", 5 } } };
     struct engine_event e = { .kind = ENGINE_EVENT_failed,
-                              .fail = x->failure.fail,
+                              .fail = &x->failure.fail,
                               .status = x->failure.status,
                               .text = buf_str(&x->failure_body) };
     if (x->attempts > 1 && x->failure.fail.retry_after_s == 0) {
@@ -582,7 +582,7 @@ static void run_begin(struct transport_task *task)
         finish_cancelled(x);
         return;
     }
-    if (u->config->affinity != AFFINITY_none) {
+    if (u->config->affinity != AFFINITY_none && u->config->endpoints.n > 1) {
         x->prefix = hash_prefix(x->spec.request);
         if (x->spec.session.n)
             x->session = pool_prefix_hash(x->spec.session.p, x->spec.session.n);

@@ -298,21 +298,21 @@ void reader_fail(struct provider_reader *r, enum fail_code code, const char *fmt
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
-    struct engine_event e = { .kind = ENGINE_EVENT_failed };
-    (void)fail_set(&e.fail, code, "%s: %s", provider_word(r->job->endpoint->provider), text);
+    struct fail fail = { 0 };
+    struct engine_event e = { .kind = ENGINE_EVENT_failed, .fail = &fail };
+    (void)fail_set(&fail, code, "%s: %s", provider_word(r->job->endpoint->provider), text);
     reader_event(r, &e);
 }
 
 void reader_error(struct provider_reader *r, struct str type, struct str code, struct str message)
 {
     struct provider_refusal refusal = { 0 };
-    struct engine_event e = { .kind = ENGINE_EVENT_failed };
+    struct engine_event e = { .kind = ENGINE_EVENT_failed, .fail = &refusal.fail };
     uint64_t status = 0; /* engines say it as the code */
     if (num_parse_u64(&status, code, 400, 599) < 0)
         status = 0;
     refusal_by_error(&refusal, r->job, (unsigned)status,
                      &(struct provider_error){ type, code, message });
-    e.fail = refusal.fail;
     reader_event(r, &e);
 }
 

@@ -251,7 +251,7 @@ static void on_event(void *owner, const struct engine_event *e)
         x->cancelled |= cancel;
         if (e->kind == ENGINE_EVENT_failed) {
             x->failed = true;
-            x->fail = e->fail;
+            x->fail = *e->fail;
         }
         if (e->kind == ENGINE_EVENT_done || e->kind == ENGINE_EVENT_failed) {
             x->world->cached += e->usage.cached_tokens;

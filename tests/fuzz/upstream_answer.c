@@ -67,7 +67,7 @@ static void hear(void *owner, const struct engine_event *e)
     hear_text(h, e->call.id);
     hear_text(h, e->call.name);
     hear_text(h, e->call.arguments);
-    hear_text(h, str_of(e->fail.message));
+    hear_text(h, e->fail ? str_of(e->fail->message) : STR_NULL);
     buf_addf(&h->words, "%u %u %zu", e->usage.prompt_tokens, e->usage.completion_tokens,
              e->n_tokens);
     h->ends += e->kind == ENGINE_EVENT_done || e->kind == ENGINE_EVENT_failed;

@@ -355,8 +355,8 @@ static void put_end(json_t *o, const struct engine_event *e)
         (void)json_object_set_new(o, "done", json_string(words[e->finish]));
         set_text(o, "stop", e->stop);
     } else {
-        (void)json_object_set_new(o, "failed", json_string(fail_word(e->fail.code)));
-        (void)json_object_set_new(o, "message", json_string(e->fail.message));
+        (void)json_object_set_new(o, "failed", json_string(fail_word(e->fail->code)));
+        (void)json_object_set_new(o, "message", json_string(e->fail->message));
     }
     if (u->prompt_tokens || u->completion_tokens)
         (void)json_object_set_new(o, "usage",

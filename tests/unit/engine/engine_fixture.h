@@ -165,7 +165,7 @@ static inline void record_event(void *owner, const struct engine_event *event)
         r->n_final++;
         break;
     case ENGINE_EVENT_failed:
-        r->fail = event->fail;
+        r->fail = *event->fail;
         r->n_final++;
         break;
     }

@@ -67,12 +67,14 @@ static float mean_logprob(const struct fake_job *j)
 
 static void send_end(struct fake_job *j, bool failed, enum finish_reason finish, uint32_t n)
 {
+    struct fail fail = { 0 };
     struct engine_event e = { .kind = failed ? ENGINE_EVENT_failed : ENGINE_EVENT_done,
                               .finish = finish,
                               .mean_logprob = mean_logprob(j),
                               .usage = { 5, 2, n, .reasoning_tokens = n / 4 } };
+    e.fail = failed ? &fail : NULL;
     if (failed)
-        (void)fail_set(&e.fail, FAIL_internal_error, "the fake engine broke");
+        (void)fail_set(&fail, FAIL_internal_error, "the fake engine broke");
     j->engine->running--;
     j->on_event(j->owner, &e);
 }

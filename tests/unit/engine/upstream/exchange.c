@@ -45,7 +45,8 @@ static void on_event(void *owner, const struct engine_event *e)
     a->failed += e->kind == ENGINE_EVENT_failed;
     a->finish = e->finish;
     a->usage = e->usage;
-    a->fail = e->fail;
+    if (e->fail)
+        a->fail = *e->fail;
     a->status = e->status;
     (void)pthread_cond_broadcast(&a->more);
 }
