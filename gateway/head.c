@@ -107,11 +107,33 @@ static bool make_lower(struct str name)
     return good;
 }
 
+/* For one more, where there are not too many; they are counted as they come, for to ask how many
+ * there are takes as long. */
+static bool has_room(struct seen *s)
+{
+    enum { FIRST = 16 };
+    if (s->n < s->max || s->max == HEADERS_MAX)
+        return true;
+    size_t max = s->max ? s->max * 2 : FIRST;
+    struct chat_pair *more = arena_array(s->arena, max, sizeof(*more));
+    if (!more) {
+        s->no_memory = true;
+        return false;
+    }
+    if (s->n)
+        memcpy(more, s->headers, s->n * sizeof(*more));
+    s->headers = more;
+    s->max = max;
+    return true;
+}
+
 static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *key,
                                  const char *value)
 {
     (void)kind;
     struct seen *s = cls;
+    if (!has_room(s))
+        return MHD_NO;
     struct chat_pair pair = { arena_str(s->arena, str_of(key)),
                               arena_str(s->arena, str_trim(str_of(value))) };
     if (!pair.key.p || !pair.value.p) {
@@ -332,9 +354,6 @@ static int check_all(struct request *r, const struct seen *s, const struct frami
 bool head_accept(struct request *r, const char *url, const char *method, struct framing *f)
 {
     struct seen s = { .arena = r->arena, .request = r };
-    int n = MHD_get_connection_values(r->connection, MHD_HEADER_KIND, /* each= */ NULL, NULL);
-    s.max = n < 0 ? 0 : n > HEADERS_MAX ? HEADERS_MAX : (size_t)n;
-    s.headers = arena_array(r->arena, s.max, sizeof(*s.headers));
     (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND, on_header, &s);
     r->headers = s.headers;
     r->n_headers = s.n;

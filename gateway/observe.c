@@ -14,7 +14,7 @@ void observe_event(struct choice *c, const struct engine_event *e)
                  (e->kind == ENGINE_EVENT_text && !e->is_prompt);
     if (token && !c->first_us)
         c->first_us = clock_us();
-    if (e->kind == ENGINE_EVENT_done)
+    if (e->kind == ENGINE_EVENT_done && c->first_us)
         c->done_us = clock_us();
 }
 
@@ -23,7 +23,8 @@ void observe_text(struct answer *a)
     if (a->has_text)
         return;
     a->has_text = true;
-    metrics_observe_us(METRIC_first_token_seconds, clock_us() - a->request->accepted_us);
+    const struct request *r = a->request;
+    metrics_observe_us(METRIC_first_token_seconds, flow_now_us(&r->flow) - r->accepted_us);
 }
 
 /* The policy's name of the candidate, where it chose one; else that on the wire. */

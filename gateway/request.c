@@ -1,6 +1,7 @@
 #include "gateway/request.h"
 
 #include "base/clock.h"
+#include "engine/upstream/transport.h"
 #include "gateway/answer.h"
 #include "gateway/api/api.h"
 #include "gateway/api/error.h"
@@ -39,6 +40,7 @@ static void make_id(char ret[static 32])
 
 struct request *request_new(struct server *server, struct state *state)
 {
+    const struct transport_loop *here = transport_here();
     CLEANUP(arena_freep) struct arena *arena = arena_new_for(LIMIT_REQUEST_ARENA, USUAL_BYTES);
     struct request *r = arena ? arena_alloc(arena, sizeof(*r)) : NULL;
     if (!r || flow_init(&r->flow, /* connection= */ NULL) < 0)
@@ -47,7 +49,7 @@ struct request *request_new(struct server *server, struct state *state)
     r->refs = 1;
     r->server = server;
     r->state = state;
-    r->accepted_us = r->received_us = clock_us();
+    r->accepted_us = r->received_us = here ? transport_now_us(here) : clock_us();
     r->created_s = clock_wall_s();
     r->deadline_ms = CLOCK_NEVER;
     r->errors = &error_openai;

@@ -15,14 +15,13 @@ enum {
 
 void upload_begin(struct request *r)
 {
-    LOCKED(&r->flow.lock);
     uint64_t now = r->accepted_us / 1000;
     r->upload = (struct upload){ .is_coming = true, .began_ms = now, .moved_ms = now };
 }
 
 void upload_move(struct request *r, size_t n)
 {
-    uint64_t now = clock_ms();
+    uint64_t now = flow_now_us(&r->flow) / 1000;
     LOCKED(&r->flow.lock);
     r->upload.moved_ms = now;
     r->upload.bytes += n;

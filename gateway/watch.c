@@ -80,7 +80,7 @@ int watch_add(struct watch *w, struct watch_node *node, struct request *r, int f
     uint32_t at = w->free;
     struct slot *s = &w->slots[at];
     *node = (struct watch_node){
-        .request = r, .fd = fd, .slot = at, .added = true, .since_ms = clock_ms()
+        .request = r, .fd = fd, .slot = at, .added = true, .since_ms = r->accepted_us / 1000
     };
     s->node = node;
     w->free = s->next_free;
