@@ -8,6 +8,7 @@
 #include "engine/upstream/upstream_embed.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { BYTES_A_TOKEN = 4 }; /* of usual text, where nobody tells: for signals, never for billing */
@@ -21,12 +22,16 @@ static struct upstream *of(struct engine *e)
 
 void upstream_enter(struct upstream *u)
 {
-    LOCKED(&u->lock);
     u->alive++;
 }
 
+/* The last one leaves under the lock: whoever waits for that frees it. */
 void upstream_leave(struct upstream *u)
 {
+    size_t n = u->alive;
+    while (n > 1)
+        if (atomic_compare_exchange_weak(&u->alive, &n, n - 1))
+            return;
     LOCKED(&u->lock);
     if (--u->alive == 0)
         (void)pthread_cond_broadcast(&u->idle);

@@ -33,7 +33,7 @@ struct upstream {
     _Atomic bool draining;
     pthread_mutex_t lock;
     pthread_cond_t idle;    /* nothing is alive */
-    size_t alive;           /* exchanges, attempts, probes; under the lock */
+    _Atomic size_t alive;   /* exchanges, attempts, probes; the last leaves under the lock */
     struct exchange *first; /* all exchanges; under the lock */
 };
 

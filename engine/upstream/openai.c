@@ -17,11 +17,7 @@ enum {
 
 static bool is_official(struct str url)
 {
-    struct str host = STR(".openai.com");
-    for (const char *p = url.p, *end = url.p + url.n; p && p < end; p++)
-        if (*p == host.p[0] && str_starts((struct str){ p, (size_t)(end - p) }, host))
-            return true;
-    return false;
+    return str_find(url, STR(".openai.com")) >= 0;
 }
 
 const struct openai_quirks *openai_quirks_of(const struct provider_job *job)

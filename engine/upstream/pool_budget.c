@@ -121,10 +121,10 @@ static uint64_t percentile_ms(const struct pool_histogram *h, double fraction)
 
 uint64_t pool_hedge_after(struct pool *p)
 {
-    LOCKED(&p->lock);
     const struct config_upstream *c = p->config;
-    if (p->n < 2)
+    if (p->n < 2 || (!c->hedge_percentile && !c->hedge_ms))
         return UINT64_MAX;
+    LOCKED(&p->lock);
     if (c->hedge_percentile > 0 && p->first.samples >= POOL_HEDGE_KNOWN)
         return percentile_ms(&p->first, c->hedge_percentile);
     return c->hedge_ms ? c->hedge_ms : UINT64_MAX;
