@@ -11,7 +11,7 @@ help: ## this list
 
 build: ## the rootstock program, in build/gateway/rootstock
 	@deploy/install-deps.sh build
-	@test -f $(BUILD)/build.ninja || $(MESON) setup $(BUILD) -Dbuildtype=release -Db_ndebug=false -Dtests=false >/dev/null
+	@test -f $(BUILD)/build.ninja || $(MESON) setup $(BUILD) -Dbuildtype=release -Db_ndebug=false -Db_lto=true -Dtests=false >/dev/null
 	@ninja -C $(BUILD) --quiet gateway/rootstock
 
 serve: build ## build, then serve the demo on LISTEN (ROOTSTOCK_REDIS_URL: with Redis as the catalog)
