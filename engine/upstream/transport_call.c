@@ -18,7 +18,6 @@
 #define UPLOAD_BYTES 32768l  /* likewise, of a body that does not go out at once */
 #define UPLOAD_AT_ONCE 65536 /* curl sends such a body with the head */
 #define UPLOAD_LOOK_MS 200
-#define DNS_CACHE_S 10l  /* a name that moved is noticed by then */
 #define KEEP_ALIVE_S 30l /* probes of the kernel on silent connections */
 #define MAX_AGE_S 600l   /* balancers and names behind move on */
 #define MAX_HEAD_DEFAULT (256 * KIB)
@@ -354,7 +353,6 @@ static int set_up(struct call *c)
     (void)curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1l);
     (void)curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, KEEP_ALIVE_S);
     (void)curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, KEEP_ALIVE_S);
-    (void)curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
     (void)curl_easy_setopt(e, CURLOPT_MAXLIFETIME_CONN,
                            k->max_age_s ? (long)k->max_age_s : MAX_AGE_S);
     (void)curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
@@ -373,6 +371,7 @@ static int set_up(struct call *c)
     (void)curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1l);
     /* without a folder of CAs curl reads the file once, not for each connection */
     (void)curl_easy_setopt(e, CURLOPT_CAPATH, NULL);
+    (void)curl_easy_setopt(e, CURLOPT_PROXY_CAINFO, NULL);
     (void)curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     /* the environment's proxies are not for us, nor is it asked for each call */
     return curl_easy_setopt(e, CURLOPT_NOPROXY, "*") ? -ENOMEM : 0;

@@ -3,12 +3,14 @@
  */
 #include "engine/upstream/transport_inner.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #define IDLE_PLAIN_S 4l   /* uvicorn, under vLLM and SGLang, closes after 5 s */
 #define EXPECT_FROM 65536 /* bytes of a body; curl begins at 1 MiB to ask whether it may send */
 #define IDLE_TLS_S 50l    /* load balancers close after 60 s and more */
+#define DNS_CACHE_S 10l   /* a name that moved is noticed by then */
 
 static bool is_name(struct str s)
 {
@@ -101,6 +103,40 @@ static int set_headers(struct call *c, const struct call_spec *spec)
     return curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, c->lines) ? -ENOMEM : 0;
 }
 
+/* Path and query, as they are sent. They are told once: those of a URL curl takes apart and encodes
+ * for each call, byte by byte. */
+static bool set_target(struct call *c)
+{
+    char *path = NULL, *query = NULL;
+    CLEANUP(buf_done) struct buf target = BUF_INIT(LIMIT_HEADER * 4);
+    bool has_path = !curl_url_get(c->parts, CURLUPART_PATH, &path, CURLU_URLENCODE);
+    bool has_query = !curl_url_get(c->parts, CURLUPART_QUERY, &query, 0);
+    buf_adds(&target, has_path ? path : "/");
+    buf_adds(&target, has_query ? "?" : "");
+    buf_adds(&target, has_query ? query : "");
+    curl_free(path);
+    curl_free(query);
+    return buf_err(&target) == 0 && !curl_url_set(c->parts, CURLUPART_PATH, "/", 0) &&
+           !curl_url_set(c->parts, CURLUPART_QUERY, NULL, 0) &&
+           !curl_easy_setopt(c->easy, CURLOPT_REQUEST_TARGET, target.p);
+}
+
+static bool is_tls(const struct call *c)
+{
+    return str_eq_nocase(str_head(str_of(c->url), 6), STR("https:"));
+}
+
+/* Whether the host is an address: nothing was looked up that could become wrong. */
+static bool is_address(const struct call *c)
+{
+    struct in_addr any;
+    char *host = NULL;
+    bool is = !curl_url_get(c->parts, CURLUPART_HOST, &host, 0) &&
+              (host[0] == '[' || inet_pton(AF_INET, host, &any) == 1);
+    curl_free(host);
+    return is;
+}
+
 static int set_url(struct call *c, const struct call_spec *spec)
 {
     if (c->url && !strcmp(c->url, spec->url))
@@ -115,13 +151,20 @@ static int set_url(struct call *c, const struct call_spec *spec)
     }
     memcpy(c->url, spec->url, n);
     /* One that curl cannot take apart is told of as a call's end, as it says it then. */
-    bool is_whole = !curl_url_set(c->parts, CURLUPART_URL, c->url, CURLU_PATH_AS_IS);
+    bool is_whole =
+        !curl_url_set(c->parts, CURLUPART_URL, c->url, CURLU_PATH_AS_IS) && set_target(c);
+    if (!is_whole)
+        (void)curl_easy_setopt(c->easy, CURLOPT_REQUEST_TARGET, NULL);
     if (curl_easy_setopt(c->easy, CURLOPT_CURLU, is_whole ? c->parts : NULL) ||
         curl_easy_setopt(c->easy, CURLOPT_URL, is_whole ? NULL : c->url)) {
         c->url[0] = '\0'; /* it is not what curl has */
         return -ENOMEM;
     }
-    long idle = str_starts(str_of(c->url), STR("https:")) ? IDLE_TLS_S : IDLE_PLAIN_S;
+    c->tls = NULL; /* it is looked at anew for another URL */
+    long idle = is_tls(c) ? IDLE_TLS_S : IDLE_PLAIN_S;
+    /* after each call curl looks through its cache for names that are older */
+    long dns = is_whole && is_address(c) ? -1l : DNS_CACHE_S;
+    (void)curl_easy_setopt(c->easy, CURLOPT_DNS_CACHE_TIMEOUT, dns);
     if (c->loop->owner->config.max_idle_s)
         idle = (long)c->loop->owner->config.max_idle_s;
     (void)curl_easy_setopt(c->easy, CURLOPT_MAXAGE_CONN, idle);
@@ -164,7 +207,8 @@ static int set_tls(struct call *c, const struct call_spec *spec)
     c->tls = NULL;
     const struct call_tls *t = &kind->tls;
     CURL *e = c->easy;
-    const char *ca = t->ca ? t->ca : curl_version_info(CURLVERSION_NOW)->cainfo;
+    /* curl copies the name for each call, whether it is read or not */
+    const char *ca = t->ca ? t->ca : is_tls(c) ? curl_version_info(CURLVERSION_NOW)->cainfo : NULL;
     if (curl_easy_setopt(e, CURLOPT_CAINFO, ca) || curl_easy_setopt(e, CURLOPT_SSLCERT, t->cert) ||
         curl_easy_setopt(e, CURLOPT_SSLKEY, t->key))
         return -ENOMEM;
