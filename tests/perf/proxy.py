@@ -9,8 +9,12 @@ quartiles of what ratios are made of. CPU is user and system time of the subject
 FOLDER holds `npm i @portkey-ai/gateway@1.15.2 @hono/node-server@1.13.5 hono@4.9.7 @hono/node-ws@1.2.0`; nginx and
 HAProxy are Debian's. What is absent is said and left out. Needs two cores and `ulimit -n` of 20000.
 
-Cells: whole (1 KB, 16 connections), alone (one connection), frames (paced streams), memory (idle streams),
-many (5,000 paced streams), large (a prompt of 10 MB), soak (N requests; memory at its tenths).
+Cells: whole (1 KB, 16 connections, as fast as it goes), paced (1 KB, the same rates for all), alone (one connection),
+frames (paced streams), memory (idle streams), many (5,000 paced streams), large (a prompt of 10 MB), soak (N requests;
+memory at its tenths). Where it goes as fast as it can, a slower subject pays more for each request: whoever it writes
+to has fallen asleep, and is woken by its write.
+
+The gateway is to be built as it is released: meson setup build-perf -Dbuildtype=release -Db_ndebug=false -Db_lto=true.
 """
 import argparse
 import json
@@ -256,6 +260,22 @@ def cell_whole(b):
     table("requests a second on one core", rate)
 
 
+def cell_paced(b):
+    """1 KB at rates that all reach: what a request costs under the same load."""
+    for rate in (5000, 10000, 20000):
+        cpu = {}
+        for _ in range(b.args.rounds):
+            for s in b.subjects:
+                if not s.process or s.name == "Portkey":
+                    continue
+                before = s.cpu()
+                got = b.load(s, chat(), "--connections", 64, "--rate", rate, "--seconds", b.args.seconds)
+                cpu.setdefault(s.name, []).append((s.cpu() - before) / max(got["requests"], 1))
+                if wrong(got):
+                    print(f"  {s.name}: {wrong(got)} of {got['requests']} failed")
+        table(f"CPU us a request (1 KB, {rate} a second)", cpu)
+
+
 def cell_alone(b):
     """One connection: what is added to the mock's own latency."""
     p50, p99 = {}, {}
@@ -359,7 +379,7 @@ def main():
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=int, default=5)
     p.add_argument("--portkey")
-    p.add_argument("--only", default="whole,alone,frames,memory,many,large")
+    p.add_argument("--only", default="whole,paced,alone,frames,memory,many,large")
     p.add_argument("--soak", type=int, default=1000000)
     for inner in ("--hold", "--streams", "--headers"):
         p.add_argument(inner, help=argparse.SUPPRESS)
