@@ -37,6 +37,15 @@ static unsigned connections(const struct daemons_spec *spec, unsigned threads)
     return (unsigned)spec->config->streams + threads * SPARE;
 }
 
+/* Of this thread's daemon: a connection has left since it was last run. */
+static _Thread_local bool has_room;
+
+void daemons_left(void)
+{
+    has_room = true;
+}
+
+/* One that was full listens again only when it is run once more, and does not say so. */
 static uint64_t run(struct transport_guest *g)
 {
     struct hosted *h = (struct hosted *)(void *)g;
@@ -44,11 +53,13 @@ static uint64_t run(struct transport_guest *g)
     MHD_UNSIGNED_LONG_LONG ms = 0;
     bool waits = false, more = true;
     for (int i = 0; more && i < TURNS; i++) {
+        has_room = false;
         (void)MHD_run(h->daemon);
         waits = MHD_get_timeout(h->daemon, &ms) == MHD_YES;
-        more = waits && ms == 0;
+        more = has_room || (waits && ms == 0);
     }
-    return waits ? transport_now_us(g->loop) / 1000 + ms : CLOCK_NEVER;
+    uint64_t now_ms = transport_now_us(g->loop) / 1000;
+    return more ? now_ms : waits ? now_ms + ms : CLOCK_NEVER;
 }
 
 static void leave(struct transport_guest *g)

@@ -28,5 +28,7 @@ struct daemons_spec {
 unsigned daemons_threads(const struct config_gateway *g);
 /* 0, -ENOMEM, -errno; -EIO: libmicrohttpd did not start. */
 int daemons_new(struct daemons **ret, const struct daemons_spec *spec) MUST_USE;
+/* Of whoever `start` made notify of connections: one of this thread's has closed. */
+void daemons_left(void);
 /* No request may be active. NULL is fine. */
 struct daemons *daemons_free(struct daemons *d);

@@ -564,6 +564,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **c
     } else {
         heads_close(s->heads, *context);
         *context = NULL;
+        daemons_left();
     }
 }
 

@@ -503,6 +503,34 @@ class Faults(unittest.TestCase):
         for _ in range(10):
             self.assert_well(server)
 
+    def test_31_more_connections_than_there_is_room_for_wait_for_theirs(self):
+        server = serve(self.mock, {"http_threads": 2, "limits": {"streams": 8}})
+        self.addCleanup(server.stop)
+        room, held = 8 + 2 * 64, []  # limits.streams, and 64 of each thread to refuse on
+
+        def asks(at):
+            try:
+                at.sendall(b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n")
+                return at.recv(4096).startswith(b"HTTP/1.1 200")
+            except TimeoutError:
+                return False
+
+        def connects(timeout):
+            held.append(socket.create_connection(("127.0.0.1", server.port), timeout=timeout))
+            self.addCleanup(held[-1].close)
+            return held[-1]
+
+        for i in range(room):
+            self.assertTrue(asks(connects(10 * PATIENCE)), f"connection {i} of {room}")
+        late = connects(0.5)
+        self.assertFalse(asks(late))
+        held[0].close()
+        late.settimeout(10 * PATIENCE)
+        self.assertTrue(late.recv(4096).startswith(b"HTTP/1.1 200"))
+        for at in held[1:]:  # nobody lost its place
+            at.settimeout(10 * PATIENCE)
+            self.assertTrue(asks(at))
+
     def test_32_random_keys_are_401_and_take_no_memory(self):
         server = serve(self.mock, {"auth": {"keys_env": "E2E_KEYS"}}, {"E2E_KEYS": "right=acme"})
         self.addCleanup(server.stop)
