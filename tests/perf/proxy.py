@@ -123,26 +123,28 @@ class Bench:
         self.mock = subprocess.Popen(["taskset", "-c", "1", str(mock), "--port", "0"], stdin=subprocess.PIPE,
                                      stdout=subprocess.PIPE)
         self.mock_port = int(self.mock.stdout.readline())
-        self.subjects = [Subject("direct", None, self.mock_port), *self.nginx(), *self.haproxy(), *self.portkey(),
-                         self.rootstock("rootstock, bare", full=False), self.rootstock("rootstock", full=True)]
+        self.subjects = [Subject("direct", None, self.mock_port), *self.nginx(logs=False), *self.nginx(logs=True),
+                         *self.haproxy(), *self.portkey(), self.rootstock("rootstock, bare", full=False),
+                         self.rootstock("rootstock", full=True)]
 
-    def nginx(self):
-        """nginx, one worker, as a proxy that does not buffer."""
+    def nginx(self, logs):
+        """nginx, one worker, as a proxy that does not buffer; logs: a line a request, as it does unless told not to."""
         program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
         if not program:
             print("nginx is not installed: left out")
             return []
-        port, config = free_port(), self.folder / "nginx.conf"
-        config.write_text(f"""daemon off; worker_processes 1; pid {self.folder}/nginx.pid; error_log /dev/null;
+        port, config = free_port(), self.folder / f"nginx-{logs}.conf"
+        log = self.folder / "access.log" if logs else "off"
+        config.write_text(f"""daemon off; worker_processes 1; pid {config}.pid; error_log /dev/null;
 worker_rlimit_nofile 20000;
 events {{ worker_connections 20000; }}
-http {{ access_log off; client_body_temp_path {self.folder}; proxy_temp_path {self.folder}; client_max_body_size 64m;
-  fastcgi_temp_path {self.folder}; uwsgi_temp_path {self.folder}; scgi_temp_path {self.folder};
+http {{ access_log {log}; client_body_temp_path {self.folder}; proxy_temp_path {self.folder};
+  client_max_body_size 64m; fastcgi_temp_path {self.folder}; uwsgi_temp_path {self.folder}; scgi_temp_path {self.folder};
   keepalive_requests 10000000;
   upstream mock {{ server 127.0.0.1:{self.mock_port}; keepalive 512; keepalive_requests 10000000; }}
   server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://mock; proxy_http_version 1.1;
     proxy_set_header Connection ""; proxy_buffering off; }} }} }}""", encoding="utf-8")
-        return [Subject("nginx", [program, "-p", str(self.folder), "-c", str(config)], port)]
+        return [Subject("nginx, log" if logs else "nginx", [program, "-p", str(self.folder), "-c", str(config)], port)]
 
     def haproxy(self):
         """HAProxy, one thread."""
