@@ -249,8 +249,7 @@ static void head(struct answer *a)
             reply_header_u64(r, "x-catalog-epoch", a->revision->epoch);
     }
     reply_header_u64(r, "x-rootstock-overhead-us", a->overhead_us);
-    if (a->target.model && !engine_is_upstream(a->target.model->engine))
-        reply_header_u64(r, "x-rootstock-queue-us", a->queue_us); /* nobody knows theirs */
+    reply_header_u64(r, "x-rootstock-queue-us", a->queue_us);
     metrics_observe_us(METRIC_overhead_seconds, a->overhead_us);
     r->log_tokens = answer_usage(a).completion_tokens;
 }

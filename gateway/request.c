@@ -17,7 +17,7 @@ enum { USUAL_BYTES = 5000 }; /* of a request that generates: itself, its answer,
 /* "req_" and 24 characters: 120 random bits. */
 static void make_id(char ret[static 32])
 {
-    enum { CHARACTERS = 24, AHEAD = 128 }; /* ids of one system call */
+    enum { CHARACTERS = 24, AHEAD = 32 }; /* ids of one system call */
     static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
     static _Thread_local unsigned char random[CHARACTERS * AHEAD];
     static _Thread_local size_t left;

@@ -185,8 +185,8 @@ void vsr_headers(struct request *r)
 {
     const struct answer *a = r->answer;
     char id[RECORD_ID];
-    if (!a || (!a->target.is_auto && router_decisions(r->state->router) == 0))
-        return; /* where there is no policy, its language is not spoken */
+    if (!a)
+        return;
     reply_header(r, "x-vsr-schema-version", STR("2"));
     reply_header(r, "x-vsr-response-path", vsr_path(r));
     bool anthropic = a->dialect->wire == WIRE_anthropic_messages;
