@@ -144,6 +144,20 @@ void *arena_array(struct arena *a, size_t n, size_t size)
     return mul_ok(n, size, &bytes) ? arena_alloc(a, bytes) : NULL;
 }
 
+void *arena_room(struct arena *a, void *items, size_t n, size_t *cap, size_t first, size_t size)
+{
+    if (n < *cap)
+        return items;
+    size_t larger = *cap ? *cap * 2 : first;
+    void *copy = arena_array(a, larger, size);
+    if (!copy)
+        return NULL;
+    if (n)
+        memcpy(copy, items, n * size);
+    *cap = larger;
+    return copy;
+}
+
 struct str arena_str(struct arena *a, struct str s)
 {
     char *p = arena_cstr(a, s);

@@ -22,6 +22,9 @@ DEFINE_CLEANUP(struct arena *, arena_free);
 int arena_reserve(struct arena *a, size_t bytes) MUST_USE;
 void *arena_alloc(struct arena *a, size_t bytes); /* NULL: no memory, or past the ceiling */
 void *arena_array(struct arena *a, size_t n, size_t size); /* checks the product */
+/* An array with room for one more than its n items: itself, or, where *cap are full, a copy of
+ * twice as many (`first`, to begin with), which *cap then says. NULL: as arena_alloc. */
+void *arena_room(struct arena *a, void *items, size_t n, size_t *cap, size_t first, size_t size);
 struct str arena_str(struct arena *a, struct str s); /* a NUL-terminated copy; p NULL on failure */
 char *arena_cstr(struct arena *a, struct str s);     /* the same as a C string */
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);

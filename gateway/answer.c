@@ -504,7 +504,7 @@ static void on_lease(void *owner, struct lease *lease, const struct fail *fail)
         LOCKED(&r->flow.lock);
         a->lease = lease;
         if (!lease && fail)
-            a->lease_fail = *fail;
+            *a->lease_fail = *fail;
         a->lease_called = true;
     }
     flow_wake(&r->flow);
@@ -542,10 +542,9 @@ static enum next without_lease(struct answer *a, const struct fail *fail)
     return submit(a);
 }
 
-static bool lease_came(struct answer *a, struct fail *ret_fail)
+static bool lease_came(struct answer *a)
 {
     LOCKED(&a->request->flow.lock);
-    *ret_fail = a->lease_fail;
     return a->lease_called;
 }
 
@@ -553,8 +552,7 @@ static bool lease_came(struct answer *a, struct fail *ret_fail)
 static enum next step_lease(struct request *r)
 {
     struct answer *a = r->answer;
-    struct fail fail;
-    if (!lease_came(a, &fail)) {
+    if (!lease_came(a)) {
         if (flow_ended(&r->flow))
             return NEXT_close;
         if (a->has_head || !flow_take_beat(&r->flow))
@@ -568,7 +566,7 @@ static enum next step_lease(struct request *r)
     r->waited_us += clock_us() - a->lease_since_us;
     if (flow_ended(&r->flow))
         return NEXT_close;
-    return a->lease ? with_lease(a) : without_lease(a, &fail);
+    return a->lease ? with_lease(a) : without_lease(a, a->lease_fail);
 }
 
 static enum next acquire(struct answer *a);
@@ -592,7 +590,10 @@ static enum next acquire(struct answer *a)
     cold_hints(r, a->target.adapter.viewer);
     if (a->target.adapter.adapter.n == 0)
         return submit(a);
-    if (!a->revision && !(a->revision = arena_alloc(r->arena, sizeof(*a->revision))))
+    if (!a->revision)
+        a->revision = arena_alloc(r->arena, sizeof(*a->revision));
+    a->lease_fail = arena_alloc(r->arena, sizeof(*a->lease_fail));
+    if (!a->revision || !a->lease_fail)
         return fail_with(a, -ENOMEM, "taking the adapter");
     if (behind_may_have(a) && !a->has_revision)
         return server_work(r, behind_find_revision, after_find);

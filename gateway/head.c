@@ -112,19 +112,14 @@ static bool make_lower(struct str name)
 static bool has_room(struct seen *s)
 {
     enum { FIRST = 16 };
-    if (s->n < s->max || s->max == HEADERS_MAX)
+    if (s->n == HEADERS_MAX)
         return true;
-    size_t max = s->max ? s->max * 2 : FIRST;
-    struct chat_pair *more = arena_array(s->arena, max, sizeof(*more));
-    if (!more) {
-        s->no_memory = true;
-        return false;
-    }
-    if (s->n)
-        memcpy(more, s->headers, s->n * sizeof(*more));
-    s->headers = more;
-    s->max = max;
-    return true;
+    struct chat_pair *headers =
+        arena_room(s->arena, s->headers, s->n, &s->max, FIRST, sizeof(*headers));
+    if (headers)
+        s->headers = headers;
+    s->no_memory = !headers;
+    return headers;
 }
 
 static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *key,

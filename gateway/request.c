@@ -104,30 +104,19 @@ void request_cancel(struct request *r, enum flow_end why)
 
 /* ---- the reply ---- */
 
-static bool has_header_room(struct request *r)
+void reply_header(struct request *r, const char *name, struct str value)
 {
     enum { FIRST = 12 };
     struct reply *p = &r->reply;
-    if (p->n_headers < p->cap_headers)
-        return true;
-    size_t cap = p->cap_headers ? p->cap_headers * 2 : FIRST;
-    struct chat_pair *more = arena_array(r->arena, cap, sizeof(*more));
-    if (!more)
-        return false;
-    if (p->n_headers)
-        memcpy(more, p->headers, p->n_headers * sizeof(*more));
-    p->headers = more;
-    p->cap_headers = cap;
-    return true;
-}
-
-void reply_header(struct request *r, const char *name, struct str value)
-{
-    if (value.n == 0 || r->reply.n_headers == REPLY_HEADERS)
+    if (value.n == 0 || p->n_headers == REPLY_HEADERS)
         return;
     struct str copy = arena_str(r->arena, value);
-    if (copy.p && has_header_room(r))
-        r->reply.headers[r->reply.n_headers++] = (struct chat_pair){ str_of(name), copy };
+    struct chat_pair *headers =
+        arena_room(r->arena, p->headers, p->n_headers, &p->cap_headers, FIRST, sizeof(*headers));
+    if (!copy.p || !headers)
+        return;
+    p->headers = headers;
+    p->headers[p->n_headers++] = (struct chat_pair){ str_of(name), copy };
 }
 
 void reply_header_u64(struct request *r, const char *name, uint64_t value)

@@ -46,21 +46,9 @@ static bool is_header_safe(struct str value)
     return !bad;
 }
 
-static bool more_headers(struct provider_call *call)
-{
-    size_t cap = call->cap_headers ? PROVIDER_HEADERS : 8; /* few have more than that */
-    struct chat_pair *more = arena_array(call->arena, cap, sizeof(*more));
-    if (!more)
-        return false;
-    if (call->n_headers)
-        memcpy(more, call->headers, call->n_headers * sizeof(*more));
-    call->headers = more;
-    call->cap_headers = cap;
-    return true;
-}
-
 int provider_call_header(struct provider_call *call, const char *name, struct str value)
 {
+    enum { FIRST = 8 }; /* few have more */
     struct str key = str_of(name);
     if (!is_header_safe(value) || !is_header_safe(key) || key.n == 0 || memchr(name, ':', key.n))
         return -EINVAL;
@@ -69,8 +57,11 @@ int provider_call_header(struct provider_call *call, const char *name, struct st
         at++;
     if (at == PROVIDER_HEADERS)
         return -E2BIG;
-    if (at == call->cap_headers && !more_headers(call))
+    struct chat_pair *headers = arena_room(call->arena, call->headers, call->n_headers,
+                                           &call->cap_headers, FIRST, sizeof(*headers));
+    if (!headers)
         return -ENOMEM;
+    call->headers = headers;
     struct chat_pair pair = { arena_str(call->arena, key), arena_str(call->arena, value) };
     if (!pair.key.p || !pair.value.p)
         return -ENOMEM;
