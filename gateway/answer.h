@@ -113,7 +113,7 @@ struct answer {
     struct cold cold;
     _Atomic(struct lease *) lease; /* whoever takes it releases it */
     struct lease_wait *wait;
-    bool lease_called; /* this and the next under flow.lock */
+    bool lease_called;       /* this and the next under flow.lock */
     struct fail *lease_fail; /* why there is none; in the arena from when one is asked for */
     uint64_t lease_since_us;
     bool is_leasing; /* acquired, and not come yet */

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -18,122 +17,7 @@
 #define EVENTS 256       /* taken of epoll at once */
 #define GUEST_FD (-2)    /* in place of a guest's descriptor */
 
-/* ---- descriptors ---- */
-
-enum { WATCH_in = CURL_POLL_IN, WATCH_out = CURL_POLL_OUT };
-
-static struct watch *watch_of(struct transport_loop *l, int fd)
-{
-    enum { FIRST = 256 };
-    size_t at = (size_t)fd;
-    if (at < l->n_watches)
-        return &l->watches[at];
-    size_t n = l->n_watches ? l->n_watches : FIRST;
-    while (n <= at)
-        n *= 2;
-    struct watch *watches = reallocarray(l->watches, n, sizeof(*watches));
-    if (!watches)
-        return NULL;
-    memset(watches + l->n_watches, 0, (n - l->n_watches) * sizeof(*watches));
-    l->watches = watches;
-    l->n_watches = n;
-    return &watches[at];
-}
-
-static void control(struct transport_loop *l, int fd, struct watch *w, uint8_t wanted)
-{
-    if (!wanted && !w->watched)
-        return;
-    struct epoll_event event = { .data.fd = fd };
-    event.events =
-        (wanted & WATCH_in ? EPOLLIN | EPOLLRDHUP : 0u) | (wanted & WATCH_out ? EPOLLOUT : 0u);
-    int how = EPOLL_CTL_MOD;
-    if (!wanted)
-        how = EPOLL_CTL_DEL;
-    else if (!w->watched)
-        how = EPOLL_CTL_ADD;
-    int r = epoll_ctl(l->epoll, how, fd, &event);
-    if (r < 0 && wanted && errno == EEXIST)
-        r = epoll_ctl(l->epoll, EPOLL_CTL_MOD, fd, &event);
-    else if (r < 0 && wanted && errno == ENOENT)
-        r = epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &event);
-    w->watched = r < 0 ? 0 : wanted;
-}
-
-/*
- * A connection that goes back to the pool stays watched for reading, although nobody wants that:
- * the next call wants it again, and two system calls are saved. An event that nobody wants ends it
- * (on_event).
- */
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *owner, void *socket_owner)
-{
-    struct transport_loop *l = owner;
-    struct watch *w = watch_of(l, fd);
-    if (!w)
-        return 0; /* the call's deadlines end it */
-    w->wanted = what == CURL_POLL_REMOVE ? 0 : (uint8_t)what;
-    /* while it connects, curl asks for writing only: and may close it without telling us */
-    w->ours = w->opened && (w->ours || (w->wanted & WATCH_in));
-    if (!w->wanted && w->ours && w->watched == WATCH_in)
-        return 0;
-    if (!w->wanted)
-        w->opened = w->ours = false;
-    if (w->wanted != w->watched || !w->opened)
-        control(l, fd, w, w->wanted);
-    return 0;
-}
-
-curl_socket_t loop_open_socket(void *loop, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    struct transport_loop *l = loop;
-    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    if (fd < 0) {
-        l->open_error = errno;
-        return CURL_SOCKET_BAD;
-    }
-    struct watch *w = watch_of(l, fd);
-    if (!w) {
-        l->open_error = ENOMEM;
-        (void)close(fd);
-        return CURL_SOCKET_BAD;
-    }
-    /* Where curl closed another of this number and told nobody, it will not tell us to watch this
-     * one either, for it believes that we do. */
-    *w = (struct watch){ .opened = true, .wanted = w->wanted };
-    control(l, fd, w, w->wanted);
-    return fd;
-}
-
-int loop_close_socket(void *loop, curl_socket_t fd)
-{
-    struct transport_loop *l = loop;
-    if ((size_t)fd < l->n_watches)
-        l->watches[fd] = (struct watch){ 0 }; /* epoll forgets it by itself */
-    return close(fd);
-}
-
-static void on_event(struct transport_loop *l, const struct epoll_event *event)
-{
-    int fd = event->data.fd, running = 0;
-    if (fd == GUEST_FD)
-        l->guest_is_due = true;
-    if (fd < 0 || fd == l->wake || (size_t)fd >= l->n_watches)
-        return;
-    struct watch *w = &l->watches[fd];
-    int mask = (event->events & (EPOLLIN | EPOLLRDHUP) ? CURL_CSELECT_IN : 0) |
-               (event->events & EPOLLOUT ? CURL_CSELECT_OUT : 0);
-    if (event->events & (EPOLLERR | EPOLLHUP)) /* curl learns what it is from reading or writing */
-        mask |= (w->wanted & WATCH_in ? CURL_CSELECT_IN : 0) |
-                (w->wanted & WATCH_out ? CURL_CSELECT_OUT : 0);
-    mask &= (w->wanted & WATCH_in ? CURL_CSELECT_IN : 0) |
-            (w->wanted & WATCH_out ? CURL_CSELECT_OUT : 0);
-    if (!mask) {
-        /* Pooled or paused; curl finds one that the other side has closed before it is used. */
-        control(l, fd, w, w->wanted);
-        return;
-    }
-    (void)curl_multi_socket_action(l->multi, fd, mask, &running);
-}
+/* ---- curl's timer ---- */
 
 static int on_curl_timer(CURLM *multi, long ms, void *owner)
 {
@@ -332,6 +216,21 @@ void transport_dismiss(struct transport_guest *g)
         (void)pthread_cond_wait(&t->left, &t->lock);
 }
 
+/* What has come. Sleeps where nothing has, with nothing left to go out. */
+static int wait_for(struct transport_loop *l, struct epoll_event events[static EVENTS])
+{
+    int n = loop_may_gather(l) ? epoll_wait(l->epoll, events, EVENTS, 0) : 0;
+    if (n > 0)
+        return n; /* it may write more, to go out together */
+    loop_let_go(l);
+    log_flush();
+    atomic_store(&l->asleep, true);
+    bool waits = !atomic_load(&l->posted) && !atomic_load(&l->nudged) && !l->todo;
+    n = epoll_wait(l->epoll, events, EVENTS, waits ? sleep_ms(l) : 0);
+    atomic_store_explicit(&l->asleep, false, memory_order_relaxed);
+    return n;
+}
+
 /* What we do may be for the guest (it is nudged then), and it may give us something to do. */
 static void turn(struct transport_loop *l)
 {
@@ -343,15 +242,15 @@ static void turn(struct transport_loop *l)
         run_guest(l);
         (void)run_all(l);
     }
-    log_flush();
-    atomic_store(&l->asleep, true);
-    bool waits = !atomic_load(&l->posted) && !atomic_load(&l->nudged) && !l->todo;
-    int wait = waits ? sleep_ms(l) : 0;
-    int n = epoll_wait(l->epoll, events, EVENTS, wait);
-    atomic_store_explicit(&l->asleep, false, memory_order_relaxed);
+    int n = wait_for(l, events);
     l->now_us = clock_us();
-    for (int i = 0; i < n; i++)
-        on_event(l, &events[i]);
+    for (int i = 0; i < n; i++) {
+        int fd = events[i].data.fd;
+        if (fd == GUEST_FD)
+            l->guest_is_due = true;
+        else if (fd != l->wake)
+            loop_on_event(l, fd, events[i].events);
+    }
 }
 
 static void end_all(struct transport_loop *l)
@@ -427,7 +326,7 @@ static int loop_init(struct transport_loop *l, struct transport *t)
     if (!l->multi || !l->share)
         return -ENOMEM;
     (void)curl_share_setopt(l->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
-    (void)curl_multi_setopt(l->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    (void)curl_multi_setopt(l->multi, CURLMOPT_SOCKETFUNCTION, loop_on_socket);
     (void)curl_multi_setopt(l->multi, CURLMOPT_SOCKETDATA, l);
     (void)curl_multi_setopt(l->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
     (void)curl_multi_setopt(l->multi, CURLMOPT_TIMERDATA, l);

@@ -362,7 +362,7 @@ static int set_up(struct call *c)
     (void)curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_connected);
     (void)curl_easy_setopt(e, CURLOPT_PREREQDATA, c);
     (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, loop_open_socket);
-    (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, l);
+    (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, c);
     (void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, loop_close_socket);
     (void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, l);
     (void)curl_easy_setopt(e, CURLOPT_SHARE, l->share);

@@ -29,6 +29,8 @@ struct watch {               /* what epoll watches of a descriptor, and what cur
     uint8_t watched, wanted; /* CURL_POLL_* as bits: in 1, out 2 */
     bool opened;             /* by us, for a connection */
     bool ours;               /* ... that is there: we hear of its end */
+    bool is_gathered;        /* what is written goes out by loop_let_go */
+    bool is_written;         /* since the last, perhaps: among transport_loop.written */
 };
 
 struct tls_kind { /* settings that several calls share; owned copies */
@@ -48,6 +50,9 @@ struct transport_loop {
     int open_error;   /* of the last socket that could not be had; 0 */
     struct watch *watches;
     size_t n_watches; /* by descriptor */
+    int written[256]; /* descriptors */
+    size_t n_written;
+    uint64_t written_us; /* clock_us of the first */
     struct timer_heap timers;
     struct tls_kind *tls_kinds;
     struct call *todo, **todo_end; /* calls with work, in order */
@@ -132,9 +137,21 @@ void call_destroy(struct call *c);
 const struct tls_kind *tls_kind_of(struct transport_loop *l, const struct call_tls *tls);
 void tls_kinds_free(struct transport_loop *l);
 
-/* Sockets: what curl's handles tell the loop. */
-curl_socket_t loop_open_socket(void *loop, curlsocktype purpose, struct curl_sockaddr *address);
+/* Whether its URL is one of https. */
+bool call_is_tls(const struct call *c);
+
+/* ---- sockets ---- */
+
+/* What curl's handles tell the loop. */
+curl_socket_t loop_open_socket(void *call, curlsocktype purpose, struct curl_sockaddr *address);
 int loop_close_socket(void *loop, curl_socket_t fd);
+/* Curl's wish to hear of a socket: a CURLMOPT_SOCKETFUNCTION. */
+int loop_on_socket(CURL *easy, curl_socket_t fd, int what, void *loop, void *socket_owner);
+void loop_on_event(struct transport_loop *l, int fd, uint32_t events); /* of epoll */
+/* What calls have written goes out. */
+void loop_let_go(struct transport_loop *l);
+/* Whether it may wait for more. */
+bool loop_may_gather(const struct transport_loop *l);
 
 /* How a finished transfer is called. Fills outcome and message of *end. */
 void call_judge(const struct call *c, CURLcode result, struct call_end *end);

@@ -121,7 +121,7 @@ static bool set_target(struct call *c)
            !curl_easy_setopt(c->easy, CURLOPT_REQUEST_TARGET, target.p);
 }
 
-static bool is_tls(const struct call *c)
+bool call_is_tls(const struct call *c)
 {
     return str_eq_nocase(str_head(str_of(c->url), 6), STR("https:"));
 }
@@ -161,7 +161,7 @@ static int set_url(struct call *c, const struct call_spec *spec)
         return -ENOMEM;
     }
     c->tls = NULL; /* it is looked at anew for another URL */
-    long idle = is_tls(c) ? IDLE_TLS_S : IDLE_PLAIN_S;
+    long idle = call_is_tls(c) ? IDLE_TLS_S : IDLE_PLAIN_S;
     /* after each call curl looks through its cache for names that are older */
     long dns = is_whole && is_address(c) ? -1l : DNS_CACHE_S;
     (void)curl_easy_setopt(c->easy, CURLOPT_DNS_CACHE_TIMEOUT, dns);
@@ -208,7 +208,9 @@ static int set_tls(struct call *c, const struct call_spec *spec)
     const struct call_tls *t = &kind->tls;
     CURL *e = c->easy;
     /* curl copies the name for each call, whether it is read or not */
-    const char *ca = t->ca ? t->ca : is_tls(c) ? curl_version_info(CURLVERSION_NOW)->cainfo : NULL;
+    const char *ca = t->ca            ? t->ca
+                     : call_is_tls(c) ? curl_version_info(CURLVERSION_NOW)->cainfo
+                                      : NULL;
     if (curl_easy_setopt(e, CURLOPT_CAINFO, ca) || curl_easy_setopt(e, CURLOPT_SSLCERT, t->cert) ||
         curl_easy_setopt(e, CURLOPT_SSLKEY, t->key))
         return -ENOMEM;

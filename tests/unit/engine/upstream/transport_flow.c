@@ -168,6 +168,42 @@ static void connections_are_used_again(void **state)
     assert_int_equal(script_server_connections(server) - before, 1);
 }
 
+static void the_environments_proxies_are_not_used(void **state)
+{
+    static const char *const names[] = { "http_proxy", "ALL_PROXY", "all_proxy" };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        assert_int_equal(setenv(names[i], "http://127.0.0.1:1", /* overwrite= */ 1), 0);
+    fixture_renew();
+    enum call_outcome outcome = probe_one("/hello").outcome;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        (void)unsetenv(names[i]);
+    assert_int_equal(outcome, CALL_complete);
+}
+
+/* What a turn writes is gathered until its end. The kernel would let what is forgotten go after 200
+ * ms: these calls would take ten seconds, where they take a fraction of one. */
+static void what_is_gathered_is_not_forgotten(void **state)
+{
+    enum { CALLS = 100, LARGE = 70001, LIMIT_S = 4 };
+    char *body = calloc(1, LARGE);
+    assert_non_null(body);
+    memset(body, 'a', LARGE);
+    uint64_t since = clock_us();
+    for (unsigned i = 0; i < CALLS; i++) {
+        if (i % 10 == 0)
+            fixture_renew(); /* the next one's connection is new */
+        struct probe p;
+        probe_to(&p, "/length");
+        p.spec.body = (struct str){ body, i % 2 ? LARGE : i };
+        probe_run(&p);
+        assert_int_equal(p.end.outcome, CALL_complete);
+        assert_int_equal(p.end.was_reused, i % 10 != 0);
+        probe_done(&p);
+    }
+    assert_true(clock_us() - since < LIMIT_S * 1000000ull);
+    free(body);
+}
+
 static void a_dead_pooled_connection_is_replaced_once(void **state)
 {
     static const char *const paths[] = { "/die-second", "/die-second/reset" };
@@ -681,6 +717,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(connections_are_used_again),
+        cmocka_unit_test(the_environments_proxies_are_not_used),
+        cmocka_unit_test(what_is_gathered_is_not_forgotten),
         cmocka_unit_test(a_dead_pooled_connection_is_replaced_once),
         cmocka_unit_test(no_request_is_sent_a_third_time),
         cmocka_unit_test(nothing_is_sent_again_after_a_byte_came),

@@ -176,10 +176,11 @@ static void tls_server_stop(struct tls_server *s)
 
 /* ---- tests ---- */
 
-static struct call_end call_once(unsigned port, const char *path, struct call_tls tls, bool http2)
+static struct call_end call_url(const char *scheme, unsigned port, const char *path,
+                                struct call_tls tls, bool http2)
 {
     char url[128];
-    (void)snprintf(url, sizeof(url), "https://127.0.0.1:%u%s", port, path);
+    (void)snprintf(url, sizeof(url), "%s://127.0.0.1:%u%s", scheme, port, path);
     struct probe p;
     probe_init(&p, transport_loop(transport, 0), port, path, "{}");
     probe_url(&p, url);
@@ -189,6 +190,11 @@ static struct call_end call_once(unsigned port, const char *path, struct call_tl
     struct call_end end = p.end;
     probe_done(&p);
     return end;
+}
+
+static struct call_end call_once(unsigned port, const char *path, struct call_tls tls, bool http2)
+{
+    return call_url("https", port, path, tls, http2);
 }
 
 static void renew(void)
@@ -239,6 +245,29 @@ static void trust_is_not_shared_by_calls_that_differ(void **state)
     assert_int_equal(
         call_once(s.port, "/once", (struct call_tls){ .ca = ca.cert_path }, false).outcome,
         CALL_complete);
+    renew();
+    tls_server_stop(&s);
+}
+
+/* Calls one after the other have the same handle. */
+static void a_handle_that_was_for_plain_calls_trusts_as_it_is_told(void **state)
+{
+    struct tls_server s;
+    struct call_tls none = { 0 }, right = { .ca = ca.cert_path },
+                    wrong = { .ca = other_ca.cert_path };
+    tls_server_start(&s, &good, TLS_answers);
+    const struct {
+        struct call_tls tls;
+        enum call_outcome outcome;
+    } rows[] = {
+        { right, CALL_complete }, { wrong, CALL_untrusted }, { right, CALL_complete },
+        { none, CALL_untrusted }, { right, CALL_complete },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_int_equal(call_url("http", /* nobody listens */ 1, "/", none, false).outcome,
+                         CALL_unreachable);
+        assert_int_equal(call_once(s.port, "/once", rows[i].tls, false).outcome, rows[i].outcome);
+    }
     renew();
     tls_server_stop(&s);
 }
@@ -331,6 +360,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_who_is_certified_is_trusted),
         cmocka_unit_test(trust_is_not_shared_by_calls_that_differ),
+        cmocka_unit_test(a_handle_that_was_for_plain_calls_trusts_as_it_is_told),
         cmocka_unit_test(a_client_shows_its_certificate),
         cmocka_unit_test(sessions_are_resumed),
         cmocka_unit_test(connections_are_used_again),
