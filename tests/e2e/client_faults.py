@@ -503,6 +503,29 @@ class Faults(unittest.TestCase):
         for _ in range(10):
             self.assert_well(server)
 
+    def test_31_who_waits_for_a_descriptor_is_served_when_another_leaves(self):
+        server = serve(self.mock, {"http_threads": 2})
+        self.addCleanup(server.stop)
+        self.assert_well(server)
+        used = len(list(pathlib.Path(f"/proc/{server.process.pid}/fd").iterdir()))
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 20, used + 20))
+        held = []
+        for _ in range(40):
+            held.append(socket.create_connection(("127.0.0.1", server.port), timeout=0.5 * PATIENCE))
+            self.addCleanup(held[-1].close)
+            held[-1].sendall(b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n")
+            try:
+                self.assertTrue(held[-1].recv(4096).startswith(b"HTTP/1.1 200"))
+            except TimeoutError:
+                break
+        self.assertGreater(len(held), 10)
+        late = held.pop()
+        self.assertLess(len(held), 40)  # one had to wait
+        late.settimeout(10 * PATIENCE)
+        for i in range(3):  # and nobody else says anything
+            held[i].close()
+        self.assertTrue(late.recv(4096).startswith(b"HTTP/1.1 200"))
+
     def test_31_more_connections_than_there_is_room_for_wait_for_theirs(self):
         server = serve(self.mock, {"http_threads": 2, "limits": {"streams": 8}})
         self.addCleanup(server.stop)
