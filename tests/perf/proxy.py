@@ -9,10 +9,10 @@ quartiles of what ratios are made of. CPU is user and system time of the subject
 FOLDER holds `npm i @portkey-ai/gateway@1.15.2 @hono/node-server@1.13.5 hono@4.9.7 @hono/node-ws@1.2.0`; nginx and
 HAProxy are Debian's. What is absent is said and left out. Needs two cores and `ulimit -n` of 20000.
 
-Cells: whole (1 KB, 16 connections, as fast as it goes), paced (1 KB, the same rates for all), alone (one connection),
-frames (paced streams), memory (idle streams), many (5,000 paced streams), large (a prompt of 10 MB), soak (N requests;
-memory at its tenths). Where it goes as fast as it can, a slower subject pays more for each request: whoever it writes
-to has fallen asleep, and is woken by its write.
+Cells: whole (1 KB, 16 and 64 connections, as fast as it goes), paced (1 KB, the same rates for all), alone (one
+connection), frames (paced streams), memory (idle streams), many (5,000 paced streams), large (a prompt of 10 MB), soak
+(N requests; memory at its tenths). Where it goes as fast as it can, a slower subject pays more for each request:
+whoever it writes to has fallen asleep, and is woken by its write.
 
 The gateway is to be built as it is released: meson setup build-perf -Dbuildtype=release -Db_ndebug=false -Db_lto=true.
 """
@@ -247,19 +247,20 @@ def table(title, rows, ours="rootstock"):
 
 
 def cell_whole(b):
-    """1 KB, 16 connections."""
-    cpu, rate = {}, {}
-    for _ in range(b.args.rounds):
-        for s in b.subjects:
-            before, since = s.cpu(), time.monotonic()
-            got = b.load(s, chat(), "--connections", 16, "--seconds", b.args.seconds)
-            rate.setdefault(s.name, []).append(got["requests"] / (time.monotonic() - since))
-            if s.process:
-                cpu.setdefault(s.name, []).append((s.cpu() - before) / max(got["requests"], 1))
-            if wrong(got):
-                print(f"  {s.name}: {wrong(got)} of {got['requests']} failed")
-    table("CPU us a request (1 KB, 16 connections)", cpu)
-    table("requests a second on one core", rate)
+    """1 KB, as fast as it goes."""
+    for connections in (16, 64):
+        cpu, rate = {}, {}
+        for _ in range(b.args.rounds):
+            for s in b.subjects:
+                before, since = s.cpu(), time.monotonic()
+                got = b.load(s, chat(), "--connections", connections, "--seconds", b.args.seconds)
+                rate.setdefault(s.name, []).append(got["requests"] / (time.monotonic() - since))
+                if s.process:
+                    cpu.setdefault(s.name, []).append((s.cpu() - before) / max(got["requests"], 1))
+                if wrong(got):
+                    print(f"  {s.name}: {wrong(got)} of {got['requests']} failed")
+        table(f"CPU us a request (1 KB, {connections} connections)", cpu)
+        table(f"requests a second on one core ({connections} connections)", rate)
 
 
 def cell_paced(b):
