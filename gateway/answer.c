@@ -590,13 +590,12 @@ static enum next acquire(struct answer *a)
     cold_hints(r, a->target.adapter.viewer);
     if (a->target.adapter.adapter.n == 0)
         return submit(a);
-    if (!a->revision)
-        a->revision = arena_alloc(r->arena, sizeof(*a->revision));
-    a->lease_fail = arena_alloc(r->arena, sizeof(*a->lease_fail));
-    if (!a->revision || !a->lease_fail)
+    if (!a->revision && !(a->revision = arena_alloc(r->arena, sizeof(*a->revision))))
         return fail_with(a, -ENOMEM, "taking the adapter");
     if (behind_may_have(a) && !a->has_revision)
         return server_work(r, behind_find_revision, after_find);
+    if (!(a->lease_fail = arena_alloc(r->arena, sizeof(*a->lease_fail))))
+        return fail_with(a, -ENOMEM, "taking the adapter");
     a->target.adapter.no_wait = a->cold.what != ON_COLD_wait;
     a->lease_since_us = clock_us();
     a->is_leasing = true;

@@ -114,7 +114,7 @@ struct answer {
     _Atomic(struct lease *) lease; /* whoever takes it releases it */
     struct lease_wait *wait;
     bool lease_called;       /* this and the next under flow.lock */
-    struct fail *lease_fail; /* why there is none; in the arena from when one is asked for */
+    struct fail *lease_fail; /* why there is none; in the arena once one is asked for */
     uint64_t lease_since_us;
     bool is_leasing; /* acquired, and not come yet */
     bool has_head;   /* of a stream: its status and headers are on their way */

@@ -118,7 +118,8 @@ static bool has_room(struct seen *s)
         arena_room(s->arena, s->headers, s->n, &s->max, FIRST, sizeof(*headers));
     if (headers)
         s->headers = headers;
-    s->no_memory = !headers;
+    else
+        s->no_memory = true;
     return headers;
 }
 

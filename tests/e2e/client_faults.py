@@ -473,12 +473,17 @@ class Faults(unittest.TestCase):
             self.assertIn(b"[DONE]", data)
             s.close()
 
-    def test_31_without_descriptors_others_wait_or_are_refused_and_come_back(self):
+    def serve_with_descriptors(self, more):
+        """A gateway that may open so many more than it has."""
         server = serve(self.mock, {"http_threads": 2})
         self.addCleanup(server.stop)
         self.assert_well(server)
-        used = len(list(pathlib.Path(f"/proc/{server.process.pid}/fd").iterdir()))
-        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 40, used + 40))
+        most = len(list(pathlib.Path(f"/proc/{server.process.pid}/fd").iterdir())) + more
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (most, most))
+        return server
+
+    def test_31_without_descriptors_others_wait_or_are_refused_and_come_back(self):
+        server = self.serve_with_descriptors(40)
         held, statuses = [], set()
         for i in range(60):
             client = Client(server, chat(f"id=files{i} hold@frame:1"))
@@ -504,12 +509,7 @@ class Faults(unittest.TestCase):
             self.assert_well(server)
 
     def test_31_who_waits_for_a_descriptor_is_served_when_another_leaves(self):
-        server = serve(self.mock, {"http_threads": 2})
-        self.addCleanup(server.stop)
-        self.assert_well(server)
-        used = len(list(pathlib.Path(f"/proc/{server.process.pid}/fd").iterdir()))
-        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 20, used + 20))
-        held = []
+        server, held = self.serve_with_descriptors(20), []
         for _ in range(40):
             held.append(socket.create_connection(("127.0.0.1", server.port), timeout=0.5 * PATIENCE))
             self.addCleanup(held[-1].close)

@@ -26,7 +26,7 @@ def why_not():
     if values["buildtype"] != "release" or not values["b_lto"]:
         return "build/ holds another kind of build: make clean build"
     sources = (f for folder in ("adapters", "base", "config", "engine", "gateway", "plugins", "router")
-               for f in (ROOT / folder).rglob("*.[ch]"))
+               for f in (ROOT / folder).rglob("*.[ch]*"))
     if max(f.stat().st_mtime for f in sources) > PROGRAM.stat().st_mtime:
         return "build/gateway/rootstock is older than its sources: make build"
     return None
@@ -55,7 +55,8 @@ class Released(unittest.TestCase):
                              env={**os.environ, "ROOTSTOCK_BUILD": self.folder.name, "ROOTSTOCK_ROOT": str(ROOT)},
                              timeout=600, check=False)
         self.assertEqual(ran.returncode, 0, f"{ran.stdout[-6000:]}\n{ran.stderr[-2000:]}")
-        self.assertGreater(ran.stdout.count("\nok "), 1, ran.stdout)
+        passed = [line for line in ran.stdout.splitlines() if line.startswith("ok ") and "# SKIP" not in line]
+        self.assertGreater(len(passed), 1, ran.stdout)
         self.assertNotIn("\nnot ok ", ran.stdout)
 
     def test_http_contract(self):

@@ -180,8 +180,8 @@ static void the_environments_proxies_are_not_used(void **state)
     assert_int_equal(outcome, CALL_complete);
 }
 
-/* What a turn writes is gathered until its end. The kernel would let what is forgotten go after 200
- * ms: these calls would take ten seconds, where they take a fraction of one. */
+/* What is written is gathered until nothing more comes in. The kernel would let what is forgotten
+ * go after 200 ms: these calls would take ten seconds, where they take a fraction of one. */
 static void what_is_gathered_is_not_forgotten(void **state)
 {
     enum { CALLS = 100, LARGE = 70001, LIMIT_S = 4 };

@@ -82,6 +82,32 @@ static void many_streams_run_at_once(void **state)
     free(p);
 }
 
+static void start_all(struct probe *first)
+{
+    for (struct probe *p = first + 1; p->loop; p++)
+        probe_start(p); /* all in the next turn */
+}
+
+/* More than a loop gathers, of what calls have written, before it lets them go. */
+static void many_calls_of_one_turn_all_go_out(void **state)
+{
+    fixture_renew();
+    enum { CALLS = 300 };
+    struct probe *p = calloc(CALLS + 1, sizeof(*p)); /* the last has no loop */
+    assert_non_null(p);
+    for (unsigned i = 0; i < CALLS; i++)
+        probe_init(&p[i], transport_loop(transport, 0), script_server_port(server), "/hello", "{}");
+    probe_on_loop(&p[0], start_all);
+    for (unsigned i = 1; i < CALLS; i++) {
+        probe_wait(&p[i]);
+        assert_int_equal(p[i].end.outcome, CALL_complete);
+        assert_string_equal(p[i].body.p, "hello");
+    }
+    for (unsigned i = 0; i < CALLS; i++)
+        probe_done(&p[i]);
+    free(p);
+}
+
 static void no_descriptors_is_our_failure(void **state)
 {
     fixture_renew();
@@ -309,6 +335,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_streams_run_at_once),
+        cmocka_unit_test(many_calls_of_one_turn_all_go_out),
         cmocka_unit_test(no_descriptors_is_our_failure),
         cmocka_unit_test(calls_that_wait_for_a_connection_can_leave),
         cmocka_unit_test(tasks_run_in_order),
